@@ -1,0 +1,43 @@
+//! Label, annotation and finalizer names: ours and those of Istio and Helm that we read or write.
+
+/// Annotation on a pod template: the revision the workload was restarted for. A revision and not
+/// a time, so that writing it twice is one restart.
+pub const RESTARTED_FOR: &str = "meshlift.io/revision";
+/// Annotation on a workload (not its template): when it was restarted, RFC 3339. Only for the
+/// restart timeout; it causes no rollout.
+pub const RESTARTED_AT: &str = "meshlift.io/restarted-at";
+/// Annotation on a namespace: the revision this operator moved it to. Tells a label put back by
+/// someone else from a namespace never moved.
+pub const MOVED_TO: &str = "meshlift.io/revision";
+/// Annotation on a MeshUpgrade: any new value makes a blocked detection look again at once.
+pub const REDETECT: &str = "meshlift.io/redetect";
+/// Annotation on a MeshUpgrade: a new value starts an ended upgrade again from Detecting.
+pub const RETRY: &str = "meshlift.io/retry";
+/// Finalizer on a MeshUpgrade while it must not go.
+pub const FINALIZER: &str = "meshlift.io/upgrade-runs";
+/// Field manager of everything the operator writes to objects.
+pub const FIELD_MANAGER: &str = "meshlift";
+/// Field manager of the status writes.
+pub const STATUS_MANAGER: &str = "meshlift-status";
+/// Label on objects that the operator made for itself.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// Namespace label: `enabled` injects from the default revision and wins over [`ISTIO_REV`].
+pub const ISTIO_INJECTION: &str = "istio-injection";
+/// Namespace or pod label: the revision or tag to inject from.
+pub const ISTIO_REV: &str = "istio.io/rev";
+/// Label of a webhook or service that represents a revision tag.
+pub const ISTIO_TAG: &str = "istio.io/tag";
+/// Pod label that switches injection on or off for one pod.
+pub const SIDECAR_INJECT: &str = "sidecar.istio.io/inject";
+/// Pod annotation with the injected revision; the truth about a running sidecar.
+/// Source: istio `pkg/kube/inject/webhook.go` (`SidecarInjectionStatus`).
+pub const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
+/// Label on Deployments of gateways that istiod itself renders and rolls.
+pub const GATEWAY_MANAGED: &str = "gateway.istio.io/managed";
+/// Annotation that Helm writes on everything of a release.
+pub const HELM_RELEASE_NAME: &str = "meta.helm.sh/release-name";
+/// The revision that an installation without a revision has.
+pub const DEFAULT_REVISION: &str = "default";
+/// The validating webhook of the default revision.
+pub const DEFAULT_VALIDATOR: &str = "istiod-default-validator";

@@ -1,0 +1,30 @@
+//! The custom resources of Meshlift and the words it shares with the people who use it:
+//! spec, status, phases, conditions, labels and names.
+//!
+//! This crate knows no client and no runtime; CI proves it from its dependency tree.
+
+pub mod conditions;
+pub mod labels;
+mod mesh;
+mod mesh_upgrade;
+mod schema;
+mod status;
+
+pub use mesh::{ChartSource, Mesh, MeshSpec, MeshType, MeshValues};
+pub use mesh_upgrade::{
+    DataPlane, HealthCheck, MeshUpgrade, MeshUpgradeSpec, Restart, Retire, Strategy,
+};
+pub use status::{
+    Attempts, BlockedWorkload, ControlPlaneRef, MeshUpgradeStatus, Outcome, Phase, Predicate,
+    ProxyCounts, RunSummary, Soak, Step, WorkloadCounts,
+};
+
+/// API group of every Meshlift kind.
+pub const GROUP: &str = "meshlift.io";
+/// API version of every Meshlift kind.
+pub const VERSION: &str = "v1alpha1";
+/// The public chart repository of Istio releases from 1.31 on, which also holds all earlier ones.
+/// Source: Istio 1.31 upgrade notes ("artifact hosting moved").
+pub const DEFAULT_CHARTS_REPOSITORY: &str = "https://blob.istio.io/istio-release/charts";
+/// Name of the Mesh that a MeshUpgrade means when it names none.
+pub const DEFAULT_MESH: &str = "default";

@@ -1,0 +1,177 @@
+//! `MeshUpgrade`: a mesh brought to a version; inert once it is there.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::CustomResource;
+use kube::core::Duration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{DEFAULT_MESH, MeshUpgradeStatus, schema};
+
+/// Brings a mesh to an Istio version and keeps saying what it does and waits for.
+///
+/// From the first mutation until it ends, only `paused` may change.
+#[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[kube(
+    group = "meshlift.io",
+    version = "v1alpha1",
+    kind = "MeshUpgrade",
+    plural = "meshupgrades",
+    shortname = "mup",
+    category = "meshlift",
+    status = "MeshUpgradeStatus",
+    derive = "PartialEq",
+    validation = Rule::new(
+        "!has(oldSelf.status) || !has(oldSelf.status.phase) \
+         || !(oldSelf.status.phase in ['Upgrading', 'HealthChecking']) \
+         || (self.spec.mesh == oldSelf.spec.mesh \
+         && self.spec.targetVersion == oldSelf.spec.targetVersion \
+         && self.spec.strategy == oldSelf.spec.strategy \
+         && self.spec.dataPlane == oldSelf.spec.dataPlane \
+         && self.spec.healthCheck == oldSelf.spec.healthCheck \
+         && self.spec.retire == oldSelf.spec.retire)"
+    ).message("the upgrade runs: until it ends only spec.paused may change (set spec.paused: true to hold it before its next step)"),
+    printcolumn = r#"{"name":"Mesh","type":"string","jsonPath":".spec.mesh"}"#,
+    printcolumn = r#"{"name":"From","type":"string","jsonPath":".status.from.version"}"#,
+    printcolumn = r#"{"name":"To","type":"string","jsonPath":".status.target.version"}"#,
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Progress","type":"string","jsonPath":".status.progress"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message","priority":1}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MeshUpgradeSpec {
+    /// Name of the Mesh.
+    #[serde(default = "default_mesh")]
+    #[schemars(length(min = 1, max = 253))]
+    pub mesh: String,
+    /// The Istio version to reach: exact (`1.31.0`), or a minor (`1.31`) for its newest patch in
+    /// the chart repository, resolved once and pinned in status.
+    #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+(\.[0-9]+)?(-[0-9A-Za-z.-]+)?$"), length(max = 64))]
+    pub target_version: String,
+    /// How the control plane is replaced.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// How workloads move.
+    #[serde(default)]
+    pub data_plane: DataPlane,
+    /// How health is judged after the move.
+    #[serde(default)]
+    pub health_check: HealthCheck,
+    /// When the old control plane goes.
+    #[serde(default)]
+    pub retire: Retire,
+    /// Holds the upgrade before its next mutation.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// How the control plane is replaced.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub enum Strategy {
+    /// A second control plane under a revision of its own, beside the old one.
+    #[default]
+    Canary,
+}
+
+/// How workloads move to the new control plane.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DataPlane {
+    /// How workloads are restarted.
+    #[serde(default)]
+    pub restart: Restart,
+    /// Namespaces and workloads with these labels are left alone. They keep the old control
+    /// plane in use, so it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<LabelSelector>,
+}
+
+/// How workloads are restarted.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Restart {
+    /// Workloads restarting at the same time, in the whole mesh.
+    #[serde(default = "five")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_concurrent: u32,
+    /// Workloads restarting at the same time in one namespace.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_concurrent_per_namespace: u32,
+    /// How long one workload may take until all its pods are ready on the new revision.
+    #[serde(default = "ten_minutes")]
+    #[schemars(schema_with = "schema::duration")]
+    pub timeout: Duration,
+}
+
+/// How health is judged after the move.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthCheck {
+    /// How long everything must stay healthy.
+    #[serde(default = "five_minutes")]
+    #[schemars(schema_with = "schema::duration")]
+    pub soak: Duration,
+}
+
+/// When the old control plane goes.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Retire {
+    /// How long the old control plane stays after the health check passed.
+    #[serde(default = "one_hour")]
+    #[schemars(schema_with = "schema::duration")]
+    pub after: Duration,
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self {
+            max_concurrent: five(),
+            max_concurrent_per_namespace: one(),
+            timeout: ten_minutes(),
+        }
+    }
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self { soak: five_minutes() }
+    }
+}
+
+impl Default for Retire {
+    fn default() -> Self {
+        Self { after: one_hour() }
+    }
+}
+
+fn default_mesh() -> String {
+    DEFAULT_MESH.to_owned()
+}
+
+fn five() -> u32 {
+    5
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn minutes(n: u64) -> Duration {
+    Duration::from(std::time::Duration::from_secs(60 * n))
+}
+
+fn five_minutes() -> Duration {
+    minutes(5)
+}
+
+fn ten_minutes() -> Duration {
+    minutes(10)
+}
+
+fn one_hour() -> Duration {
+    minutes(60)
+}

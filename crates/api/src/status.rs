@@ -1,0 +1,291 @@
+//! What a MeshUpgrade says of itself.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Status of a MeshUpgrade. Large lists stay out of it: counts and the first few entries are
+/// here, the whole is in the record.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MeshUpgradeStatus {
+    /// Where the upgrade is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// What is done inside the phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<Step>,
+    /// One sentence: what is being done, what is waited for, or what to do next.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The generation of the spec that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The value of the retry annotation that was last acted upon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_retry: Option<String>,
+    /// The control plane the upgrade comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<ControlPlaneRef>,
+    /// The control plane the upgrade goes to; the version is pinned here once resolved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<ControlPlaneRef>,
+    /// Workloads moved of all that have a sidecar, as text (`41/60`).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub progress: String,
+    /// Workloads by state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<WorkloadCounts>,
+    /// Running sidecars by revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxies: Option<ProxyCounts>,
+    /// Workloads and pods that this upgrade does not move, with the reason and the way out.
+    /// At most 20; the total is in `workloads.blocked`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blocked: Vec<BlockedWorkload>,
+    /// `namespace/name` of the Secret that holds what was found before the first mutation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// The health check under way, and what it compares with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Soak>,
+    /// Effects that failed and will be tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Attempts>,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// When this run left Pending.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When the present step was entered; deadlines count from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_started_at: Option<Time>,
+    /// When this run ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// Conditions after the kstatus rules.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Earlier runs of this object, newest first, at most 10.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<RunSummary>,
+}
+
+/// The phases, in their order.
+#[derive(
+    Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
+pub enum Phase {
+    /// Accepted; waits for its turn.
+    Pending,
+    /// Finds out what runs and whether it can be upgraded. Touches nothing.
+    Detecting,
+    /// Control plane and workloads move.
+    Upgrading,
+    /// Everything moved; health is watched, then the old control plane goes.
+    HealthChecking,
+    /// The mesh is at the target.
+    Done,
+    /// It stopped and will do no more by itself.
+    Failed,
+}
+
+/// The steps inside the phases, in their order.
+#[derive(
+    Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
+pub enum Step {
+    /// Finds the mesh and checks that it can be upgraded.
+    CheckingEnvironment,
+    /// Writes down what is needed later, before the first mutation.
+    Recording,
+    /// Upgrades the `base` chart, with the CRDs.
+    UpgradingBase,
+    /// Installs the new revision of istiod.
+    InstallingControlPlane,
+    /// Waits until the new control plane is ready and injects.
+    ProvingControlPlane,
+    /// Moves namespaces to the new revision.
+    MovingNamespaces,
+    /// Restarts workloads whose sidecars are old.
+    RestartingWorkloads,
+    /// Watches health for the soak time.
+    Soaking,
+    /// Waits `retire.after` with both control planes up.
+    KeepingOldControlPlane,
+    /// Points the default revision and its validating webhook at the new control plane.
+    MovingDefaultRevision,
+    /// Removes the old control plane.
+    RetiringControlPlane,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub enum Outcome {
+    /// The mesh is at the target.
+    Upgraded,
+    /// It stopped; the message says in which state the mesh is.
+    Stopped,
+}
+
+/// A control plane by version and revision.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlPlaneRef {
+    /// Istio version.
+    pub version: String,
+    /// Revision; `default` for an installation without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+/// Workloads (Deployments, StatefulSets, DaemonSets) with a sidecar, by state.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkloadCounts {
+    /// All of them.
+    pub total: u32,
+    /// All pods on the new revision and ready.
+    pub moved: u32,
+    /// Restarted, not yet ready.
+    pub restarting: u32,
+    /// Waiting for their turn.
+    pub pending: u32,
+    /// Not movable by this upgrade; see `blocked`.
+    pub blocked: u32,
+    /// Restarted and not ready within the timeout.
+    pub failed: u32,
+}
+
+/// Running sidecars, by revision.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyCounts {
+    /// All of them.
+    pub total: u32,
+    /// On the target revision.
+    pub current: u32,
+    /// On another revision.
+    pub outdated: u32,
+    /// With no readable revision.
+    pub unknown: u32,
+}
+
+/// Why something is not moved.
+#[derive(
+    Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
+pub enum Predicate {
+    /// A pod without a controller.
+    BarePod,
+    /// A pod of a Job or CronJob.
+    Job,
+    /// A pod of a controller this operator does not know.
+    UnknownController,
+    /// A workload whose update strategy replaces no pods by itself.
+    OnDelete,
+    /// A StatefulSet whose partition keeps some pods back.
+    Partition,
+    /// A paused Deployment.
+    Paused,
+    /// Excluded by `dataPlane.exclude`.
+    Excluded,
+    /// The namespace is bound to a revision tag.
+    Tag,
+    /// The pod template itself names the revision or asks for injection.
+    PodLabel,
+    /// Someone put the namespace's label back.
+    LabelPutBack,
+    /// The namespace switches injection off, but old sidecars still run in it.
+    InjectionOff,
+}
+
+/// Something that this upgrade does not move.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockedWorkload {
+    /// What it is: `apps/v1 Deployment shop/cart`.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// Why.
+    pub predicate: Predicate,
+    /// Why and how to move it, as a sentence with the command.
+    pub message: String,
+}
+
+/// The health check under way: since when all is well, and the counters it started from.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Soak {
+    /// When the health check (re)started.
+    pub since: Time,
+    /// Container restarts of pods with a sidecar at that time.
+    pub restarts: u64,
+    /// Failed injections that the new control plane had counted at that time.
+    pub injection_failures: u64,
+    /// When the soak passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_at: Option<Time>,
+}
+
+/// Failures of the present step that are tried again.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempts {
+    /// Failures in a row.
+    pub count: u32,
+    /// When it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<Time>,
+    /// The last error.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub last_error: String,
+}
+
+/// One ended run.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RunSummary {
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<ControlPlaneRef>,
+    /// Where it went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<ControlPlaneRef>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Its last message.
+    pub message: String,
+    /// When it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+}
+
+impl Phase {
+    /// Whether an upgrade in this phase does no more by itself.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Phase::Done | Phase::Failed)
+    }
+
+    /// Whether the mesh may be between two versions: deletion and spec changes are refused.
+    pub fn is_locked(self) -> bool {
+        matches!(self, Phase::Upgrading | Phase::HealthChecking)
+    }
+}
+
+macro_rules! display_as_serialized {
+    ($($kind:ty),*) => {$(
+        impl std::fmt::Display for $kind {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Debug::fmt(self, f)
+            }
+        }
+    )*};
+}
+display_as_serialized!(Phase, Step, Outcome, Predicate);
