@@ -25,6 +25,13 @@ pub struct Collected {
     pub running: Vec<String>,
 }
 
+impl Collected {
+    /// Whether the end of every request that was sent is known.
+    pub fn is_complete(&self) -> bool {
+        self.running.is_empty() && self.totals.in_flight() == 0
+    }
+}
+
 /// The HTTP server that takes the reports; it ends when it is dropped.
 pub struct Collector {
     reports: Reports,

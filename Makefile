@@ -1,0 +1,31 @@
+# `make help` lists what there is to do.
+CARGO ?= cargo
+TESTBED = $(CARGO) run --quiet --release --package meshlift-testbed --bin testbed --
+
+.PHONY: help build demo test bench gen lint image
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-8s %s\n", $$1, $$2 }'
+
+build: ## Build every crate
+	$(CARGO) build --workspace
+
+demo: ## Upgrade a real mesh under load (root; KEEP=1 leaves it running)
+	$(TESTBED) demo $(if $(KEEP),--keep)
+
+test: ## Run every test; what needs root is skipped without it, and said
+	$(CARGO) test --workspace
+
+bench: ## Measure speed and size on a large mesh (root)
+	$(TESTBED) bench
+
+gen: ## Write the generated files: CRDs, RBAC, manifests
+	$(CARGO) xtask gen
+
+lint: ## Check format, lints and that the generated files are current
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	$(CARGO) xtask gen --check
+
+image: ## Build the operator's image with docker
+	docker build --tag meshlift-operator .

@@ -1,0 +1,174 @@
+//! The demo: a real mesh under a real load is upgraded before your eyes.
+
+mod follow;
+mod image;
+mod stages;
+mod summary;
+mod values;
+mod versions;
+
+use std::future::pending;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use meshlift_api::{ChartSource, DEFAULT_MESH, Mesh, MeshSpec, MeshUpgrade};
+
+pub use image::{OperatorImage, REPOSITORY, build as build_operator_image};
+
+use crate::istio::{self, IstioOptions};
+use crate::shop::serve::terminated;
+use crate::shop::{self, LoadOptions};
+use crate::tools::{Need, Tools};
+use crate::versions::{ISTIO_FROM, ISTIO_TO};
+use crate::{Cluster, Options, progress};
+use stages::Stages;
+use summary::Summary;
+
+/// Namespace the operator is installed in.
+const OPERATOR_NAMESPACE: &str = "meshlift-system";
+/// What a person would apply.
+const UPGRADE: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/examples/upgrade.yaml"));
+
+/// Arguments of `testbed demo`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// Leave everything running at the end, until Ctrl-C.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// What must outlive an interruption.
+#[derive(Default)]
+struct Kept {
+    cluster: Option<Cluster>,
+    verdict: Option<Result<()>>,
+}
+
+/// Runs the demo. Fails unless the mesh is at the new version and no request was lost. Ctrl-C stops everything.
+pub async fn run(args: DemoArgs) -> Result<()> {
+    let mut kept = Kept::default();
+    let interrupted = tokio::select! {
+        outcome = play(&mut kept, args.keep) => outcome.map(|()| false),
+        stopped = terminated() => stopped.map(|()| true),
+    };
+    if let Some(cluster) = kept.cluster {
+        progress::line("stopping everything that was started");
+        cluster.down().await.context("stopping the cluster")?;
+    }
+    match kept.verdict {
+        Some(verdict) => verdict,
+        None if interrupted? => {
+            // A build that goes on in a thread is not waited for.
+            eprintln!("interrupted");
+            std::process::exit(130)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The demo itself. The cluster is the caller's to stop, also when this is dropped halfway.
+async fn play(kept: &mut Kept, keep: bool) -> Result<()> {
+    let mut stages = Stages::default();
+    let tools = stages
+        .run("install and build what is missing", async {
+            tokio::task::spawn_blocking(|| Tools::ensure(Need::Istio, false)).await?
+        })
+        .await?;
+    let image = stages
+        .run("build the operator and its image", async {
+            let (rootfs, helm) = (tools.rootfs()?.to_owned(), tools.program("helm")?.to_owned());
+            tokio::task::spawn_blocking(move || image::build(&rootfs, &helm)).await?
+        })
+        .await?;
+    let up = Cluster::up(Options::mesh("demo"));
+    let cluster = kept.cluster.insert(stages.run("start a cluster", up).await?);
+    let outcome = upgrade(cluster, &image, &mut stages).await;
+    if let Ok(summary) = &outcome {
+        println!("{summary}");
+    }
+    kept.verdict = Some(outcome.and_then(|summary| summary.verdict()));
+    if keep {
+        if let Some(Err(error)) = &kept.verdict {
+            println!("{error:#}");
+        }
+        println!("Everything is left running. Ctrl-C here stops it. Until then:");
+        println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
+        pending::<()>().await;
+    }
+    Ok(())
+}
+
+async fn upgrade(
+    cluster: &Cluster,
+    image: &OperatorImage,
+    stages: &mut Stages,
+) -> Result<Summary> {
+    let client = cluster.client();
+    let custom = IstioOptions { values: values::custom(), ..IstioOptions::default() };
+    stages
+        .run(&format!("install Istio {ISTIO_FROM} with Helm"), istio::install(cluster, ISTIO_FROM, custom))
+        .await?;
+    stages
+        .run("deploy the shop", async {
+            shop::deploy(cluster).await?;
+            shop::wait_ready(cluster, Duration::from_secs(180)).await
+        })
+        .await?;
+    let load =
+        stages.run("start the load", shop::load_start(cluster, LoadOptions::default())).await?;
+    let before = versions::by_namespace(&client).await?;
+    stages.run("install the operator with Helm", install_operator(cluster, image)).await?;
+    let followed = stages
+        .run(&format!("upgrade the mesh to {ISTIO_TO}"), async {
+            let name = apply(cluster).await?;
+            follow::follow(client.clone(), &name, &load, Duration::from_secs(1200)).await
+        })
+        .await?;
+    let seen = stages.run("stop the load", load.stop()).await?;
+    Ok(Summary {
+        before,
+        after: versions::by_namespace(&client).await?,
+        lost_values: values::missing(cluster).await?,
+        status: followed.status,
+        steps: followed.steps,
+        stages: std::mem::take(&mut stages.0),
+        seen,
+    })
+}
+
+/// Installs the chart as a person does, with the image that was built.
+pub async fn install_operator(cluster: &Cluster, image: &OperatorImage) -> Result<()> {
+    cluster.load_image(&image.archive).await.context("loading the operator's image")?;
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/meshlift");
+    let repository = format!("image.repository={REPOSITORY}");
+    let tag = format!("image.tag={}", image.tag);
+    let helm = ["install", "meshlift", chart, "--namespace", OPERATOR_NAMESPACE, "--create-namespace"];
+    let set = ["--set", &repository, "--set-string", &tag, "--set", "image.pullPolicy=Never"];
+    cluster.helm(&[&helm[..], &set[..]].concat()).await?;
+    shop::wait_ready_in(&cluster.client(), &[OPERATOR_NAMESPACE], Duration::from_secs(120)).await?;
+    name_charts(cluster).await
+}
+
+/// The charts come from this machine and not from the public repository: that is said in the Mesh.
+async fn name_charts(cluster: &Cluster) -> Result<()> {
+    let meshes: Api<Mesh> = Api::all(cluster.client());
+    let charts = ChartSource { repository: cluster.charts_url() };
+    let mesh = Mesh::new(DEFAULT_MESH, MeshSpec { charts, ..MeshSpec::default() });
+    let ours = PatchParams::apply("testbed").force();
+    meshes.patch(DEFAULT_MESH, &ours, &Patch::Apply(&mesh)).await.context("applying the Mesh")?;
+    Ok(())
+}
+
+/// Applies the example and returns its name.
+async fn apply(cluster: &Cluster) -> Result<String> {
+    let upgrade: MeshUpgrade =
+        serde_yaml_ng::from_str(UPGRADE).context("reading deploy/examples/upgrade.yaml")?;
+    if upgrade.name_any().is_empty() {
+        bail!("deploy/examples/upgrade.yaml names no object");
+    }
+    cluster.apply_yaml(UPGRADE).await.context("applying deploy/examples/upgrade.yaml")?;
+    Ok(upgrade.name_any())
+}
