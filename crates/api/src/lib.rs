@@ -7,9 +7,11 @@ pub mod conditions;
 pub mod labels;
 mod mesh;
 mod mesh_upgrade;
+pub mod permissions;
 mod schema;
 mod status;
 
+pub use kube::core::Duration as GoDuration;
 pub use mesh::{ChartSource, Mesh, MeshSpec, MeshType, MeshValues};
 pub use mesh_upgrade::{
     DataPlane, HealthCheck, MeshUpgrade, MeshUpgradeSpec, Restart, Retire, Strategy,

@@ -1,2 +1,58 @@
-//! Placeholder. 
-fn main() {}
+//! Generates what is derived from the code: CRDs, RBAC and the plain manifests.
+
+mod crds;
+mod deploy;
+mod output;
+mod rbac;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "xtask", about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write crds/, the generated templates of charts/meshlift, and deploy/meshlift.yaml.
+    Gen {
+        /// Write nothing; name the files that are not current and exit with 1.
+        #[arg(long)]
+        check: bool,
+        /// The Helm 4 program that renders deploy/meshlift.yaml.
+        #[arg(long, env = "HELM", default_value = "helm")]
+        helm: PathBuf,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Gen { check, helm } => generate(&repository()?, &helm, check),
+    }
+}
+
+fn generate(root: &Path, helm: &Path, check: bool) -> Result<ExitCode> {
+    let mut output = output::Output::new(root, check);
+    crds::generate(&mut output)?;
+    rbac::generate(&mut output)?;
+    // The plain manifests are the rendered chart, so what came before must be on disk.
+    if output.stale().is_empty() {
+        deploy::generate(&mut output, helm)?;
+    }
+    output.report()
+}
+
+fn repository() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = here
+        .ancestors()
+        .nth(2)
+        .context("crates/xtask is not two folders deep")?;
+    Ok(root.to_path_buf())
+}

@@ -1,0 +1,330 @@
+//! Every right the operator uses, with the reason. RBAC is rendered from this table, and detection
+//! asks the API server for the same rights before an upgrade starts.
+
+/// Where a right holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// The whole cluster, or a cluster-scoped kind.
+    Cluster,
+    /// The namespaces of istiod.
+    ControlPlaneNamespace,
+    /// The namespace the operator runs in.
+    OperatorNamespace,
+}
+
+/// One right: verbs on a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Resource in the plural, with its subresource where there is one (`pods/proxy`).
+    pub resource: &'static str,
+    /// What is done with it.
+    pub verbs: &'static [&'static str],
+    /// The only objects it holds for; empty for all.
+    pub names: &'static [&'static str],
+    /// Where it holds.
+    pub scope: Scope,
+    /// What it is for.
+    pub why: &'static str,
+}
+
+impl Permission {
+    /// The resource without its subresource, and the subresource.
+    pub fn split_resource(&self) -> (&'static str, Option<&'static str>) {
+        match self.resource.split_once('/') {
+            Some((resource, subresource)) => (resource, Some(subresource)),
+            None => (self.resource, None),
+        }
+    }
+}
+
+/// The CRDs of the Istio releases this operator knows: the only ones it may change.
+/// Source: istio `manifests/charts/base/files/crd-all.gen.yaml`.
+pub const ISTIO_CRDS: &[&str] = &[
+    "authorizationpolicies.security.istio.io",
+    "destinationrules.networking.istio.io",
+    "envoyfilters.networking.istio.io",
+    "gateways.networking.istio.io",
+    "peerauthentications.security.istio.io",
+    "proxyconfigs.networking.istio.io",
+    "requestauthentications.security.istio.io",
+    "serviceentries.networking.istio.io",
+    "sidecars.networking.istio.io",
+    "telemetries.telemetry.istio.io",
+    "trafficextensions.extensions.istio.io",
+    "virtualservices.networking.istio.io",
+    "wasmplugins.extensions.istio.io",
+    "workloadentries.networking.istio.io",
+    "workloadgroups.networking.istio.io",
+];
+
+/// What Helm does with the objects of a release. `update` is for releases that Helm 3 applied.
+const HELM: &[&str] = &["get", "create", "update", "patch", "delete"];
+
+const fn cluster(
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+    why: &'static str,
+) -> Permission {
+    Permission {
+        group,
+        resource,
+        verbs,
+        names: &[],
+        scope: Scope::Cluster,
+        why,
+    }
+}
+
+const fn control_plane(
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+    why: &'static str,
+) -> Permission {
+    let scope = Scope::ControlPlaneNamespace;
+    Permission {
+        group,
+        resource,
+        verbs,
+        names: &[],
+        scope,
+        why,
+    }
+}
+
+const fn own(
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+    why: &'static str,
+) -> Permission {
+    let scope = Scope::OperatorNamespace;
+    Permission {
+        group,
+        resource,
+        verbs,
+        names: &[],
+        scope,
+        why,
+    }
+}
+
+/// Every right the operator uses.
+pub const PERMISSIONS: &[Permission] = &[
+    // Our own kinds.
+    cluster(
+        "meshlift.io",
+        "meshupgrades",
+        &["get", "list", "watch", "patch"],
+        "the upgrades; patch sets and clears the finalizer",
+    ),
+    cluster(
+        "meshlift.io",
+        "meshupgrades/status",
+        &["patch"],
+        "says what it does",
+    ),
+    cluster(
+        "meshlift.io",
+        "meshes",
+        &["get", "list", "watch", "create"],
+        "the meshes; a mesh found without an object gets one",
+    ),
+    // The data plane.
+    cluster(
+        "",
+        "namespaces",
+        &["get", "list", "watch", "patch"],
+        "moves a namespace to the new revision; the operator fence limits it to the injection labels",
+    ),
+    cluster(
+        "",
+        "pods",
+        &["get", "list", "watch", "create"],
+        "which revision each sidecar has; create only as a server-side dry run that proves injection (operator fence)",
+    ),
+    cluster(
+        "apps",
+        "deployments",
+        &["get", "list", "watch", "patch"],
+        "restarts workloads; the operator fence limits it to the restart annotation",
+    ),
+    cluster(
+        "apps",
+        "statefulsets",
+        &["get", "list", "watch", "patch"],
+        "restarts workloads; the operator fence limits it to the restart annotation",
+    ),
+    cluster(
+        "apps",
+        "daemonsets",
+        &["get", "list", "watch", "patch"],
+        "restarts workloads; the operator fence limits it to the restart annotation",
+    ),
+    cluster(
+        "events.k8s.io",
+        "events",
+        &["create", "patch"],
+        "tells what happened",
+    ),
+    // What the charts `base` and `istiod` render outside namespaces.
+    cluster(
+        "admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations",
+        &[
+            "get", "list", "watch", "create", "update", "patch", "delete",
+        ],
+        "reads injectors and tags; Helm writes the injector of a revision, whose name cannot be foreseen (operator fence)",
+    ),
+    cluster(
+        "admissionregistration.k8s.io",
+        "validatingwebhookconfigurations",
+        &[
+            "get", "list", "watch", "create", "update", "patch", "delete",
+        ],
+        "reads validators; Helm writes the validator of a revision and of the default (operator fence)",
+    ),
+    cluster(
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        &["get", "create"],
+        "Helm creates the CRDs that a new Istio adds; create cannot be limited by name (operator fence)",
+    ),
+    Permission {
+        group: "apiextensions.k8s.io",
+        resource: "customresourcedefinitions",
+        verbs: &["update", "patch"],
+        names: ISTIO_CRDS,
+        scope: Scope::Cluster,
+        why: "Helm upgrades the CRDs of Istio, before any control plane; never deletes them",
+    },
+    cluster(
+        "rbac.authorization.k8s.io",
+        "clusterroles",
+        &[
+            "get", "create", "update", "patch", "delete", "escalate", "bind",
+        ],
+        "Helm grants istiod its own rights, which the operator does not hold itself: RBAC allows that only with escalate and bind (operator fence)",
+    ),
+    cluster(
+        "rbac.authorization.k8s.io",
+        "clusterrolebindings",
+        HELM,
+        "Helm grants istiod its own rights; only to service accounts of the control plane namespaces (operator fence)",
+    ),
+    // What the charts render in the namespace of istiod, and what is asked of istiod.
+    control_plane("", "pods/proxy", &["get"], "reads the metrics of istiod"),
+    control_plane(
+        "",
+        "secrets",
+        &["get", "list", "create", "update", "delete"],
+        "the storage of Helm releases; writes only of those (operator fence)",
+    ),
+    control_plane(
+        "",
+        "configmaps",
+        HELM,
+        "Helm: mesh configuration and injection templates",
+    ),
+    control_plane("", "services", HELM, "Helm: the Service of istiod"),
+    control_plane(
+        "",
+        "serviceaccounts",
+        HELM,
+        "Helm: the identities of istiod and of its reader",
+    ),
+    control_plane(
+        "apps",
+        "deployments",
+        &["create", "update", "delete"],
+        "Helm: istiod; it is read and patched by the rights above",
+    ),
+    control_plane(
+        "autoscaling",
+        "horizontalpodautoscalers",
+        HELM,
+        "Helm: the autoscaler of istiod",
+    ),
+    control_plane(
+        "policy",
+        "poddisruptionbudgets",
+        HELM,
+        "Helm: the disruption budget of istiod",
+    ),
+    control_plane(
+        "networking.k8s.io",
+        "networkpolicies",
+        HELM,
+        "Helm: the network policy of istiod, where its values ask for one",
+    ),
+    control_plane(
+        "rbac.authorization.k8s.io",
+        "roles",
+        &[
+            "get", "create", "update", "patch", "delete", "escalate", "bind",
+        ],
+        "Helm grants istiod its own rights in its namespace, which takes escalate and bind as above (operator fence)",
+    ),
+    control_plane(
+        "rbac.authorization.k8s.io",
+        "rolebindings",
+        HELM,
+        "Helm grants istiod its own rights in its namespace (operator fence)",
+    ),
+    // Our own namespace.
+    own(
+        "coordination.k8s.io",
+        "leases",
+        &["get", "create", "update", "patch"],
+        "leader election",
+    ),
+    own(
+        "",
+        "secrets",
+        &["get", "create"],
+        "the record of an upgrade: what was found before the first change",
+    ),
+];
+
+/// The rights that hold in `scope`.
+pub fn in_scope(scope: Scope) -> impl Iterator<Item = &'static Permission> {
+    PERMISSIONS
+        .iter()
+        .filter(move |permission| permission.scope == scope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_wildcard_no_impersonation_and_a_reason_each() {
+        for permission in PERMISSIONS {
+            let words = [permission.group, permission.resource];
+            let all = words.iter().chain(permission.verbs).chain(permission.names);
+            for word in all {
+                assert!(!word.contains('*'), "wildcard in {permission:?}");
+                assert_ne!(*word, "impersonate", "{permission:?}");
+            }
+            assert!(!permission.why.is_empty(), "no reason: {permission:?}");
+            assert!(!permission.verbs.is_empty(), "no verb: {permission:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_never_read_cluster_wide() {
+        assert!(in_scope(Scope::Cluster).all(|permission| permission.resource != "secrets"));
+    }
+
+    #[test]
+    fn create_is_never_limited_by_name() {
+        // RBAC ignores a name limit on `create` only by refusing everything.
+        for permission in PERMISSIONS.iter().filter(|p| !p.names.is_empty()) {
+            assert!(!permission.verbs.contains(&"create"), "{permission:?}");
+            assert!(!permission.verbs.contains(&"list"), "{permission:?}");
+        }
+    }
+}
