@@ -75,7 +75,9 @@ pub struct MeshValues {
 
 impl Default for ChartSource {
     fn default() -> Self {
-        Self { repository: default_repository() }
+        Self {
+            repository: default_repository(),
+        }
     }
 }
 

@@ -48,7 +48,10 @@ pub struct MeshUpgradeSpec {
     pub mesh: String,
     /// The Istio version to reach: exact (`1.31.0`), or a minor (`1.31`) for its newest patch in
     /// the chart repository, resolved once and pinned in status.
-    #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+(\.[0-9]+)?(-[0-9A-Za-z.-]+)?$"), length(max = 64))]
+    #[schemars(
+        regex(pattern = r"^[0-9]+\.[0-9]+(\.[0-9]+)?(-[0-9A-Za-z.-]+)?$"),
+        length(max = 64)
+    )]
     pub target_version: String,
     /// How the control plane is replaced.
     #[serde(default)]
@@ -138,7 +141,9 @@ impl Default for Restart {
 
 impl Default for HealthCheck {
     fn default() -> Self {
-        Self { soak: five_minutes() }
+        Self {
+            soak: five_minutes(),
+        }
     }
 }
 

@@ -59,8 +59,8 @@ pub const ISTIO_CRDS: &[&str] = &[
     "workloadgroups.networking.istio.io",
 ];
 
-/// What Helm does with the objects of a release. `update` is for releases that Helm 3 applied.
-const HELM: &[&str] = &["get", "create", "update", "patch", "delete"];
+/// What Helm 4 does with the objects of a release.
+const HELM: &[&str] = &["get", "create", "patch", "delete"];
 
 const fn cluster(
     group: &'static str,
@@ -174,17 +174,13 @@ pub const PERMISSIONS: &[Permission] = &[
     cluster(
         "admissionregistration.k8s.io",
         "mutatingwebhookconfigurations",
-        &[
-            "get", "list", "watch", "create", "update", "patch", "delete",
-        ],
+        &["get", "list", "watch", "create", "patch", "delete"],
         "reads injectors and tags; Helm writes the injector of a revision, whose name cannot be foreseen (operator fence)",
     ),
     cluster(
         "admissionregistration.k8s.io",
         "validatingwebhookconfigurations",
-        &[
-            "get", "list", "watch", "create", "update", "patch", "delete",
-        ],
+        &["get", "list", "watch", "create", "patch", "delete"],
         "reads validators; Helm writes the validator of a revision and of the default (operator fence)",
     ),
     cluster(
@@ -196,7 +192,7 @@ pub const PERMISSIONS: &[Permission] = &[
     Permission {
         group: "apiextensions.k8s.io",
         resource: "customresourcedefinitions",
-        verbs: &["update", "patch"],
+        verbs: &["patch"],
         names: ISTIO_CRDS,
         scope: Scope::Cluster,
         why: "Helm upgrades the CRDs of Istio, before any control plane; never deletes them",
@@ -204,9 +200,7 @@ pub const PERMISSIONS: &[Permission] = &[
     cluster(
         "rbac.authorization.k8s.io",
         "clusterroles",
-        &[
-            "get", "create", "update", "patch", "delete", "escalate", "bind",
-        ],
+        &["get", "create", "patch", "delete", "escalate", "bind"],
         "Helm grants istiod its own rights, which the operator does not hold itself: RBAC allows that only with escalate and bind (operator fence)",
     ),
     cluster(
@@ -239,7 +233,7 @@ pub const PERMISSIONS: &[Permission] = &[
     control_plane(
         "apps",
         "deployments",
-        &["create", "update", "delete"],
+        &["create", "delete"],
         "Helm: istiod; it is read and patched by the rights above",
     ),
     control_plane(
@@ -263,9 +257,7 @@ pub const PERMISSIONS: &[Permission] = &[
     control_plane(
         "rbac.authorization.k8s.io",
         "roles",
-        &[
-            "get", "create", "update", "patch", "delete", "escalate", "bind",
-        ],
+        &["get", "create", "patch", "delete", "escalate", "bind"],
         "Helm grants istiod its own rights in its namespace, which takes escalate and bind as above (operator fence)",
     ),
     control_plane(

@@ -198,6 +198,10 @@ pub enum Predicate {
     PodLabel,
     /// Someone put the namespace's label back.
     LabelPutBack,
+    /// A gateway that istiod itself renders and rolls.
+    ManagedGateway,
+    /// Its own rollout had not ended when all others had moved.
+    RolloutIncomplete,
     /// The namespace switches injection off, but old sidecars still run in it.
     InjectionOff,
 }

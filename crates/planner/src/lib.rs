@@ -1,1 +1,33 @@
-//! Placeholder for the crate root.
+//! Decides what an upgrade does next, and nothing else.
+//!
+//! [`decide`] is a total, deterministic function of the time, the MeshUpgrade and the observed
+//! mesh. It has no clock, no client, no randomness; CI proves it from the dependency tree. So
+//! every story of an upgrade can be told, crashed and told again in a test.
+
+mod checks;
+mod data_plane;
+mod decision;
+mod injection;
+mod lint;
+mod message;
+mod phase;
+mod record;
+mod status;
+mod upgrade;
+mod values;
+pub mod version;
+pub mod view;
+mod wanted;
+
+pub use data_plane::{DataPlaneView, Placement, assess};
+pub use decision::{
+    Batch, Chart, ChartTarget, Decision, Effect, Findings, Next, Report, Verdict, Waiting,
+    WaitingOn,
+};
+pub use injection::{Injector, injector_of};
+pub use lint::{Violation, lint};
+pub use phase::decide;
+pub use record::{Record, RecordedNamespace, RecordedRelease};
+pub use status::{ErrorClass, Executed, backoff, fold};
+pub use upgrade::Upgrade;
+pub use wanted::{Wanted, wanted};

@@ -1,0 +1,327 @@
+//! Where every workload stands: moved, restarting, waiting for its turn, failed, or not ours to
+//! move and why. Judged by the revision of the running sidecars, not by the rollout alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use meshlift_api::{BlockedWorkload, Predicate, ProxyCounts, WorkloadCounts};
+
+use crate::injection::{Injector, injector_of};
+use crate::message;
+use crate::view::{ControlPlane, Namespace, Pod, Tag, UpdateStrategy, Workload};
+
+/// The question: which workloads still run sidecars of `source`, and may they move to `target`?
+pub(crate) struct Question<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) target: &'a str,
+    pub(crate) timeout: SignedDuration,
+    pub(crate) exclude: Option<&'a LabelSelector>,
+    pub(crate) control_planes: &'a [ControlPlane],
+    pub(crate) tags: &'a [Tag],
+    pub(crate) namespaces: &'a [Namespace],
+    pub(crate) workloads: &'a [Workload],
+    pub(crate) loose_pods: &'a [std::sync::Arc<Pod>],
+}
+
+/// Where a workload stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// All pods run the target's sidecar and are ready.
+    Moved,
+    /// Restarted; its rollout goes on.
+    Restarting,
+    /// Its own rollout, which is not ours, goes on; it is left until that ends.
+    Busy,
+    /// Old sidecars run; a restart with this mark would move it.
+    Stale {
+        /// The mark to write.
+        mark: String,
+    },
+    /// A restart would not move it.
+    Blocked(Predicate),
+    /// Restarted, and not ready within the timeout.
+    Failed(String),
+}
+
+/// The data plane, judged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DataPlaneView<'a> {
+    /// Every workload with a sidecar.
+    pub placements: Vec<(&'a Workload, Placement)>,
+    /// Pods and workloads that this upgrade does not move.
+    pub blocked: Vec<BlockedWorkload>,
+    /// Sidecars by revision.
+    pub proxies: ProxyCounts,
+    /// Container restarts of all pods with a sidecar.
+    pub restarts: u64,
+}
+
+/// Restarting one workload more often than this for one revision means that something undoes it.
+const RESTARTS_PER_REVISION: u32 = 3;
+
+/// Judges the data plane.
+pub(crate) fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
+    let namespaces: BTreeMap<&str, &Namespace> = q
+        .namespaces
+        .iter()
+        .map(|ns| (ns.name.as_str(), ns))
+        .collect();
+    let mut view = DataPlaneView::default();
+    for workload in q.workloads {
+        let placement = place(
+            q,
+            workload,
+            namespaces.get(workload.key.namespace.as_str()).copied(),
+        );
+        if let Placement::Blocked(predicate) = placement {
+            view.blocked
+                .push(blocked_workload(workload, predicate, q.target));
+        }
+        for pod in &workload.pods {
+            count(&mut view, pod, q.target);
+        }
+        view.placements.push((workload, placement));
+    }
+    for pod in q.loose_pods {
+        count(&mut view, pod, q.target);
+        if is_outdated(pod, q.target) {
+            view.blocked.push(loose_pod(pod));
+        }
+    }
+    view
+}
+
+/// Judges the data plane of an upgrade; public for tests and benchmarks.
+pub fn assess<'a>(
+    now: Timestamp,
+    target: &'a str,
+    upgrade: &'a crate::Upgrade,
+    view: &'a crate::view::MeshView,
+) -> Option<DataPlaneView<'a>> {
+    let question = Question {
+        now,
+        target,
+        timeout: crate::phase::signed(upgrade.spec.data_plane.restart.timeout),
+        exclude: upgrade.spec.data_plane.exclude.as_ref(),
+        control_planes: view.control_planes.present()?,
+        tags: &view.tags,
+        namespaces: view.namespaces.present()?,
+        workloads: view.workloads.present()?,
+        loose_pods: &view.loose_pods,
+    };
+    Some(judge(&question))
+}
+
+fn is_outdated(pod: &Pod, target: &str) -> bool {
+    pod.revision.as_deref() != Some(target)
+}
+
+fn count(view: &mut DataPlaneView<'_>, pod: &Pod, target: &str) {
+    view.restarts += u64::from(pod.restarts);
+    view.proxies.total += 1;
+    match pod.revision.as_deref() {
+        Some(revision) if revision == target => view.proxies.current += 1,
+        Some(_) => view.proxies.outdated += 1,
+        None => view.proxies.unknown += 1,
+    }
+}
+
+fn place(q: &Question<'_>, workload: &Workload, namespace: Option<&Namespace>) -> Placement {
+    let outdated = workload.pods.iter().any(|pod| is_outdated(pod, q.target));
+    let marked = mark_attempt(workload.mark.as_deref(), q.target);
+    if let Some(attempt) = marked.filter(|_| !workload.settled) {
+        return in_rollout(q, workload, attempt);
+    }
+    if !outdated {
+        return Placement::Moved;
+    }
+    if let Some(predicate) = obstacle(q, workload, namespace) {
+        return Placement::Blocked(predicate);
+    }
+    if !workload.settled {
+        return Placement::Busy;
+    }
+    match marked {
+        None => Placement::Stale {
+            mark: q.target.to_owned(),
+        },
+        Some(attempt) if attempt < RESTARTS_PER_REVISION => Placement::Stale {
+            mark: format!("{}.{}", q.target, attempt + 1),
+        },
+        Some(attempt) => Placement::Failed(message::restarts_do_not_move(attempt, q.target)),
+    }
+}
+
+fn in_rollout(q: &Question<'_>, workload: &Workload, _attempt: u32) -> Placement {
+    let since = workload.restarted_at.unwrap_or(q.now);
+    if q.now.duration_since(since) <= q.timeout {
+        return Placement::Restarting;
+    }
+    let trouble = workload.pods.iter().find_map(|pod| {
+        pod.trouble
+            .as_ref()
+            .map(|why| format!("pod {}: {why}", pod.name))
+    });
+    Placement::Failed(trouble.unwrap_or_else(|| message::not_ready_in_time(q.timeout)))
+}
+
+/// How often a workload was restarted for this revision: the mark is the revision, from the
+/// second time on with a number behind it.
+fn mark_attempt(mark: Option<&str>, target: &str) -> Option<u32> {
+    match mark?.strip_prefix(target)? {
+        "" => Some(1),
+        rest => rest.strip_prefix('.')?.parse().ok(),
+    }
+}
+
+/// Why a restart would not move a workload, if so.
+fn obstacle(
+    q: &Question<'_>,
+    workload: &Workload,
+    namespace: Option<&Namespace>,
+) -> Option<Predicate> {
+    let namespace = namespace?;
+    if excluded(q.exclude, &namespace.labels) || excluded(q.exclude, &workload.labels) {
+        return Some(Predicate::Excluded);
+    }
+    if workload.managed_gateway {
+        return Some(Predicate::ManagedGateway);
+    }
+    if let Some(predicate) = injection_obstacle(q, workload, namespace) {
+        return Some(predicate);
+    }
+    match workload.strategy {
+        UpdateStrategy::OnDelete => Some(Predicate::OnDelete),
+        UpdateStrategy::Partition(_) => Some(Predicate::Partition),
+        UpdateStrategy::Rolling => workload.paused.then_some(Predicate::Paused),
+    }
+}
+
+fn injection_obstacle(
+    q: &Question<'_>,
+    workload: &Workload,
+    namespace: &Namespace,
+) -> Option<Predicate> {
+    match injector_of(
+        &namespace.labels,
+        &workload.template_labels,
+        q.control_planes,
+        q.tags,
+    ) {
+        Injector::Namespace(revision) if revision == q.target => None,
+        // Not yet moved, or put back after we moved it.
+        Injector::Namespace(_) => put_back(namespace, q.target).then_some(Predicate::LabelPutBack),
+        Injector::Tag(_) => Some(Predicate::Tag),
+        Injector::Pod(Some(revision)) if revision == q.target => None,
+        Injector::Pod(_) => Some(Predicate::PodLabel),
+        Injector::Nobody => Some(Predicate::InjectionOff),
+    }
+}
+
+/// Whether someone took a namespace back after this operator moved it.
+pub(crate) fn put_back(namespace: &Namespace, target: &str) -> bool {
+    namespace.moved_to.as_deref() == Some(target)
+}
+
+/// Whether the selector matches these labels. An empty selector matches nothing here: to exclude
+/// everything is to ask for no upgrade.
+pub(crate) fn excluded(
+    selector: Option<&LabelSelector>,
+    labels: &BTreeMap<String, String>,
+) -> bool {
+    let Some(selector) = selector else {
+        return false;
+    };
+    let equal = selector.match_labels.iter().flatten();
+    let expressions = selector.match_expressions.iter().flatten();
+    let empty = equal.clone().next().is_none() && expressions.clone().next().is_none();
+    let meets = |key: &String, operator: &str, values: &[String]| match (operator, labels.get(key))
+    {
+        ("In", Some(value)) => values.contains(value),
+        ("NotIn", Some(value)) => !values.contains(value),
+        ("NotIn" | "DoesNotExist", None) | ("Exists", Some(_)) => true,
+        _ => false,
+    };
+    !empty
+        && equal
+            .into_iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+        && expressions
+            .into_iter()
+            .all(|e| meets(&e.key, &e.operator, e.values.as_deref().unwrap_or_default()))
+}
+
+fn blocked_workload(workload: &Workload, predicate: Predicate, target: &str) -> BlockedWorkload {
+    BlockedWorkload {
+        reference: workload.key.to_string(),
+        predicate,
+        message: message::blocked_workload(&workload.key, predicate, target),
+    }
+}
+
+fn loose_pod(pod: &Pod) -> BlockedWorkload {
+    let predicate = match pod.owner_kind.as_deref() {
+        None => Predicate::BarePod,
+        Some("Job") => Predicate::Job,
+        Some(_) => Predicate::UnknownController,
+    };
+    BlockedWorkload {
+        reference: format!("v1 Pod {}/{}", pod.namespace, pod.name),
+        predicate,
+        message: message::blocked_pod(pod, predicate),
+    }
+}
+
+impl<'a> DataPlaneView<'a> {
+    /// Workloads by state.
+    pub fn counts(&self) -> WorkloadCounts {
+        let mut counts = WorkloadCounts::default();
+        for (_, placement) in &self.placements {
+            counts.total += 1;
+            *match placement {
+                Placement::Moved => &mut counts.moved,
+                Placement::Restarting => &mut counts.restarting,
+                Placement::Busy | Placement::Stale { .. } => &mut counts.pending,
+                Placement::Blocked(_) => &mut counts.blocked,
+                Placement::Failed(_) => &mut counts.failed,
+            } += 1;
+        }
+        let loose = self.blocked.len() - counts.blocked as usize;
+        counts.blocked += u32::try_from(loose).unwrap_or(u32::MAX);
+        counts
+    }
+
+    /// Restarted workloads that did not come up, with the reason.
+    pub(crate) fn failed(&self) -> impl Iterator<Item = (&'a Workload, &str)> {
+        self.placements
+            .iter()
+            .filter_map(|(workload, placement)| match placement {
+                Placement::Failed(why) => Some((*workload, why.as_str())),
+                _ => None,
+            })
+    }
+
+    /// Workloads in a placement that `which` accepts, in the order of their names.
+    pub(crate) fn in_order(
+        &self,
+        which: impl Fn(&Placement) -> bool,
+    ) -> Vec<(&'a Workload, &Placement)> {
+        let mut found: Vec<_> = self
+            .placements
+            .iter()
+            .filter(|(_, placement)| which(placement))
+            .map(|(workload, placement)| (*workload, placement))
+            .collect();
+        found.sort_by(|a, b| a.0.key.cmp(&b.0.key));
+        found
+    }
+
+    /// Namespaces that have stale workloads.
+    pub(crate) fn stale_namespaces(&self) -> BTreeSet<&'a str> {
+        self.in_order(|p| matches!(p, Placement::Stale { .. }))
+            .into_iter()
+            .map(|(workload, _)| workload.key.namespace.as_str())
+            .collect()
+    }
+}

@@ -1,0 +1,262 @@
+//! What [`crate::decide`] answers.
+
+use jiff::Timestamp;
+use meshlift_api::{
+    BlockedWorkload, ControlPlaneRef, Outcome, Phase, ProxyCounts, Soak, Step, WorkloadCounts,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::record::Record;
+use crate::version::Version;
+use crate::view::{StorageRef, WorkloadKey};
+
+/// What to do next, and what to say about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// What to do.
+    pub next: Next,
+    /// What to say.
+    pub report: Report,
+}
+
+/// The next move. Exactly one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Pin facts; no other effect.
+    Record(Box<Record>),
+    /// Mutate: like effects, order-free, each idempotent.
+    Act(Batch),
+    /// Do nothing until something changes or the time comes.
+    Wait(Waiting),
+    /// Change phase, nothing else.
+    Enter(Phase),
+}
+
+/// Effects that may be executed in any order.
+pub type Batch = Vec<Effect>;
+
+/// A mutation of the cluster with every parameter in it: its executor has nothing left to choose.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// Make a Mesh object for the control plane that was found.
+    RegisterMesh {
+        /// Name of the Mesh.
+        name: String,
+        /// Namespace of its control plane.
+        control_plane_namespace: String,
+    },
+    /// Put our finalizer on the MeshUpgrade.
+    HoldDeletion,
+    /// Take our finalizer off the MeshUpgrade.
+    LetGo,
+    /// Delete the storage Secret of a Helm operation that died halfway.
+    ClearPendingRelease {
+        /// Release name.
+        release: String,
+        /// Release namespace.
+        namespace: String,
+        /// The Secret, exactly as it was seen.
+        #[serde(skip)]
+        storage: StorageRef,
+    },
+    /// Bring the `base` chart, with the CRDs, to the target version.
+    UpgradeBase(ChartTarget),
+    /// Install istiod of the target version under its revision.
+    InstallRevision(ChartTarget),
+    /// Point the default revision, with its validating webhook, at the new control plane.
+    PointDefaultRevision(ChartTarget),
+    /// Move a namespace to a revision, in one patch.
+    MoveNamespace {
+        /// Namespace.
+        name: String,
+        /// Its UID.
+        uid: String,
+        /// Its resource version when it was looked at.
+        resource_version: String,
+        /// Revision to move to.
+        revision: String,
+    },
+    /// Restart a workload by marking its pod template, in one patch.
+    RestartWorkload {
+        /// Workload.
+        key: WorkloadKey,
+        /// Its UID.
+        uid: String,
+        /// Restart mark.
+        mark: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Remove the old control plane.
+    RetireRevision {
+        /// Helm release.
+        release: String,
+        /// Release namespace.
+        namespace: String,
+        /// Revision it serves.
+        revision: String,
+    },
+}
+
+/// A Helm release as it shall be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChartTarget {
+    /// Release name.
+    pub release: String,
+    /// Release namespace.
+    pub namespace: String,
+    /// Chart.
+    pub chart: Chart,
+    /// Chart repository.
+    pub repository: String,
+    /// Chart version.
+    pub version: Version,
+    /// User values.
+    pub values: Map<String, Value>,
+}
+
+/// The charts that this operator installs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Chart {
+    /// CRDs and the validator of the default revision.
+    Base,
+    /// The control plane.
+    Istiod,
+}
+
+impl Chart {
+    /// Its name in the chart repository.
+    pub fn name(self) -> &'static str {
+        match self {
+            Chart::Base => "base",
+            Chart::Istiod => "istiod",
+        }
+    }
+}
+
+/// A wait, with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// For what.
+    pub on: WaitingOn,
+    /// When to look again even if nothing changes.
+    pub until: Timestamp,
+}
+
+/// What an upgrade can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum WaitingOn {
+    /// An older upgrade of the same mesh.
+    Rival,
+    /// A person who must mend what the detection found.
+    Environment,
+    /// `spec.paused`.
+    Paused,
+    /// The next try of an effect that failed.
+    Backoff,
+    /// Something that cannot be read just now.
+    Unreadable,
+    /// A Helm operation that someone else runs.
+    ForeignHelm,
+    /// The new control plane.
+    ControlPlane,
+    /// A dry-run pod that is not yet injected as it should be.
+    Injection,
+    /// Workloads that are restarting.
+    Workloads,
+    /// Health, through the soak.
+    Soak,
+    /// `retire.after`.
+    RetireDelay,
+    /// The default validator to point at the new control plane.
+    Validator,
+    /// The old control plane to be gone.
+    Retirement,
+    /// Nothing: it has ended.
+    Nothing,
+}
+
+/// What to say. Fields that are `None` stay as they were in status.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Step inside the phase.
+    pub step: Option<Step>,
+    /// One sentence.
+    pub message: String,
+    /// Source control plane.
+    pub from: Option<ControlPlaneRef>,
+    /// Target control plane.
+    pub target: Option<ControlPlaneRef>,
+    /// Workloads by state.
+    pub workloads: Option<WorkloadCounts>,
+    /// Proxies by revision.
+    pub proxies: Option<ProxyCounts>,
+    /// What is not moved; the whole list.
+    pub blocked: Option<Vec<BlockedWorkload>>,
+    /// The health check under way; `Some(None)` clears it.
+    pub soak: Option<Option<Soak>>,
+    /// Conditions.
+    pub findings: Findings,
+    /// How it ends, with `Enter` of a terminal phase.
+    pub outcome: Option<Outcome>,
+    /// A new run begins: the one before goes to history.
+    pub new_run: bool,
+}
+
+/// Conditions that this decision speaks of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Findings {
+    /// `Detected`.
+    pub detected: Option<Verdict>,
+    /// `ControlPlaneReady`.
+    pub control_plane_ready: Option<Verdict>,
+    /// `DataPlaneUpgraded`.
+    pub data_plane_upgraded: Option<Verdict>,
+    /// `Healthy`.
+    pub healthy: Option<Verdict>,
+    /// `OldRevisionRetired`.
+    pub old_revision_retired: Option<Verdict>,
+}
+
+/// A condition: holds or not, why, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it holds.
+    pub holds: bool,
+    /// Fixed reason.
+    pub reason: &'static str,
+    /// Sentence.
+    pub message: String,
+}
+
+impl Verdict {
+    /// It holds.
+    pub fn yes(reason: &'static str, message: impl Into<String>) -> Option<Self> {
+        Some(Self {
+            holds: true,
+            reason,
+            message: message.into(),
+        })
+    }
+
+    /// It does not hold.
+    pub fn no(reason: &'static str, message: impl Into<String>) -> Option<Self> {
+        Some(Self {
+            holds: false,
+            reason,
+            message: message.into(),
+        })
+    }
+}
+
+impl Decision {
+    pub(crate) fn new(next: Next, report: Report) -> Self {
+        Self { next, report }
+    }
+
+    /// Whether executing it changes the cluster (the status aside).
+    pub fn mutates(&self) -> bool {
+        matches!(self.next, Next::Act(_) | Next::Record(_))
+    }
+}

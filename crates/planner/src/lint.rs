@@ -1,0 +1,209 @@
+//! The last guard before acting: what no decision may ever ask for. A violation is a defect of
+//! the planner; nothing is executed.
+
+use meshlift_api::Phase;
+
+use crate::decision::{Decision, Effect, Next};
+use crate::record::Record;
+use crate::upgrade::Upgrade;
+use crate::view::{ControlPlane, MeshView};
+
+/// A decision that must not be executed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A mutation of the mesh with no record of what was there before.
+    #[error("{0} without a record of what was there before")]
+    NoRecord(String),
+    /// A mutation of the mesh outside the phases that may.
+    #[error("{0} in phase {1}")]
+    WrongPhase(String, Phase),
+    /// Two control planes changed at once.
+    #[error("more than one Helm operation in one batch")]
+    TwoReleases,
+    /// A namespace or workload moved to a control plane that is not ready.
+    #[error("{0} while istiod {1} is not ready")]
+    TargetNotReady(String, String),
+    /// The old control plane removed while something may use it.
+    #[error("removal of istiod {revision} while {user}")]
+    InUse {
+        /// Its revision.
+        revision: String,
+        /// Who uses it.
+        user: String,
+    },
+    /// A Helm operation on a release that is not part of this upgrade.
+    #[error("Helm operation on release {0}, which is not part of this upgrade")]
+    ForeignRelease(String),
+}
+
+/// Checks a decision against what must never happen.
+pub fn lint(upgrade: &Upgrade, view: &MeshView, decision: &Decision) -> Result<(), Violation> {
+    let Next::Act(batch) = &decision.next else {
+        return Ok(());
+    };
+    let helm = |effect: &&Effect| {
+        matches!(
+            effect,
+            Effect::UpgradeBase(_)
+                | Effect::InstallRevision(_)
+                | Effect::PointDefaultRevision(_)
+                | Effect::RetireRevision { .. }
+        )
+    };
+    if batch.iter().filter(helm).count() > 1 {
+        return Err(Violation::TwoReleases);
+    }
+    batch
+        .iter()
+        .try_for_each(|effect| check(upgrade, view, effect))
+}
+
+fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Violation> {
+    let name = effect.describe();
+    if matches!(
+        effect,
+        Effect::RegisterMesh { .. } | Effect::HoldDeletion | Effect::LetGo
+    ) {
+        return Ok(());
+    }
+    if !upgrade.phase().is_locked() {
+        return Err(Violation::WrongPhase(name, upgrade.phase()));
+    }
+    let Some(record) = view.record.present() else {
+        return Err(Violation::NoRecord(name));
+    };
+    match effect {
+        Effect::MoveNamespace { revision, .. } => target_ready(view, revision, name),
+        Effect::RestartWorkload { .. } => target_ready(view, &record.target_revision, name),
+        Effect::PointDefaultRevision(target) => {
+            ours(record, &target.release)?;
+            target_ready(view, &record.target_revision, name)
+        }
+        Effect::UpgradeBase(target) | Effect::InstallRevision(target) => {
+            ours(record, &target.release)
+        }
+        Effect::ClearPendingRelease { release, .. } => ours(record, release),
+        Effect::RetireRevision {
+            release, revision, ..
+        } => {
+            ours(record, release)?;
+            target_ready(view, &record.target_revision, name)?;
+            unused(view, record, revision)
+        }
+        Effect::RegisterMesh { .. } | Effect::HoldDeletion | Effect::LetGo => Ok(()),
+    }
+}
+
+fn ours(record: &Record, release: &str) -> Result<(), Violation> {
+    let known = [
+        &record.source.name,
+        &record.base.name,
+        &record.target_release(),
+    ];
+    match known.iter().any(|name| *name == release) {
+        true => Ok(()),
+        false => Err(Violation::ForeignRelease(release.to_owned())),
+    }
+}
+
+fn target_ready(view: &MeshView, revision: &str, what: String) -> Result<(), Violation> {
+    let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
+    match planes
+        .iter()
+        .any(|plane| plane.revision == revision && plane.is_ready())
+    {
+        true => Ok(()),
+        false => Err(Violation::TargetNotReady(what, revision.to_owned())),
+    }
+}
+
+fn unused(view: &MeshView, record: &Record, revision: &str) -> Result<(), Violation> {
+    let in_use = |user: String| {
+        Err(Violation::InUse {
+            revision: revision.to_owned(),
+            user,
+        })
+    };
+    if revision == record.target_revision {
+        return in_use("it is the target".to_owned());
+    }
+    let (Some(workloads), Some(planes)) = (view.workloads.present(), view.control_planes.present())
+    else {
+        return in_use("the workloads are not seen".to_owned());
+    };
+    let mut pods = workloads
+        .iter()
+        .flat_map(|w| &w.pods)
+        .chain(&view.loose_pods);
+    if let Some(pod) = pods.find(|pod| pod.revision.as_ref().is_none_or(|r| r == revision)) {
+        return in_use(format!(
+            "pod {}/{} runs its sidecar",
+            pod.namespace, pod.name
+        ));
+    }
+    let old: Option<&ControlPlane> = planes.iter().find(|plane| plane.revision == revision);
+    match (old, view.validator.present()) {
+        (Some(old), Some(validator)) if validator.service == old.name => {
+            in_use("istiod-default-validator calls it".to_owned())
+        }
+        (Some(old), _) if old.live.present().is_some_and(|live| live.connected > 0) => {
+            in_use("proxies are connected to it".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Effect {
+    /// A name for logs, metrics and messages: what it does, to what.
+    pub fn describe(&self) -> String {
+        match self {
+            Effect::RegisterMesh { name, .. } => format!("making Mesh {name}"),
+            Effect::HoldDeletion => "adding the finalizer".to_owned(),
+            Effect::LetGo => "removing the finalizer".to_owned(),
+            Effect::ClearPendingRelease { release, .. } => {
+                format!("clearing the pending Helm operation on {release}")
+            }
+            Effect::UpgradeBase(target) => {
+                format!(
+                    "upgrading Helm release {} to {}",
+                    target.release, target.version
+                )
+            }
+            Effect::InstallRevision(target) => {
+                format!(
+                    "installing Helm release {} at {}",
+                    target.release, target.version
+                )
+            }
+            Effect::PointDefaultRevision(target) => {
+                format!(
+                    "pointing the default revision by Helm release {}",
+                    target.release
+                )
+            }
+            Effect::MoveNamespace { name, revision, .. } => {
+                format!("moving namespace {name} to {revision}")
+            }
+            Effect::RestartWorkload { key, mark, .. } => format!("restarting {key} for {mark}"),
+            Effect::RetireRevision { release, .. } => {
+                format!("uninstalling Helm release {release}")
+            }
+        }
+    }
+
+    /// The kind of effect, as a fixed word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Effect::RegisterMesh { .. } => "register_mesh",
+            Effect::HoldDeletion => "hold_deletion",
+            Effect::LetGo => "let_go",
+            Effect::ClearPendingRelease { .. } => "clear_pending_release",
+            Effect::UpgradeBase(_) => "upgrade_base",
+            Effect::InstallRevision(_) => "install_revision",
+            Effect::PointDefaultRevision(_) => "point_default_revision",
+            Effect::MoveNamespace { .. } => "move_namespace",
+            Effect::RestartWorkload { .. } => "restart_workload",
+            Effect::RetireRevision { .. } => "retire_revision",
+        }
+    }
+}

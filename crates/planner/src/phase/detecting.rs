@@ -1,0 +1,407 @@
+//! Detecting: find the mesh, settle on source and target, check that an upgrade which starts
+//! also ends, and write down what will be needed. Touches nothing.
+
+use jiff::Timestamp;
+use meshlift_api::{ControlPlaneRef, DEFAULT_MESH, Outcome, Phase, Step};
+
+use super::pending::in_the_way;
+use super::{BACKSTOP, wait};
+use crate::checks::{self, Course, Obstacle, must_see};
+use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
+use crate::injection::{Injector, injector_of};
+use crate::record::{Record, RecordedNamespace, RecordedRelease};
+use crate::upgrade::Upgrade;
+use crate::version::{Version, resolve};
+use crate::view::{ControlPlane, MeshView, Release, Seen};
+use crate::{message, values};
+
+pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
+    if let Some(rival) = in_the_way(upgrade, &view.rivals) {
+        let report = Report {
+            message: message::waits_for_rival(&rival.name),
+            ..Report::default()
+        };
+        return Decision::new(wait(now, WaitingOn::Rival, BACKSTOP), report);
+    }
+    match survey(upgrade, view) {
+        Ok(Finding::NoMesh { namespace }) => register(namespace),
+        Ok(Finding::AtTarget {
+            plane,
+            version,
+            outdated,
+        }) => at_target(plane, version, outdated),
+        Ok(Finding::Way { course, to }) => settle(now, upgrade, view, &course, &to),
+        Err(obstacles) => blocked(now, &obstacles),
+    }
+}
+
+enum Finding<'a> {
+    /// A control plane was found, and no Mesh object names it.
+    NoMesh { namespace: String },
+    /// Nothing to do.
+    AtTarget {
+        plane: &'a ControlPlane,
+        version: Version,
+        outdated: u32,
+    },
+    /// From here to there.
+    Way { course: Sources<'a>, to: Version },
+}
+
+struct Sources<'a> {
+    mesh: &'a meshlift_api::MeshSpec,
+    source: &'a ControlPlane,
+    from: &'a Version,
+    source_release: &'a Release,
+    base_release: &'a Release,
+}
+
+fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Finding<'a>, Vec<Obstacle>> {
+    let one = |obstacle: Obstacle| vec![obstacle];
+    let planes = must_see(&view.control_planes, "the list of control planes").map_err(one)?;
+    let mesh = match &view.mesh {
+        Seen::Present(mesh) => mesh,
+        Seen::Absent if upgrade.spec.mesh == DEFAULT_MESH => {
+            let namespace = sole_namespace(planes).map_err(one)?;
+            return Ok(Finding::NoMesh { namespace });
+        }
+        Seen::Absent => return Err(vec![no_such_mesh(&upgrade.spec.mesh)]),
+        Seen::Unreadable(why) => return Err(vec![Obstacle::unreadable("the Mesh", why)]),
+    };
+    if let Some(obstacle) = checks::mesh_type(mesh) {
+        return Err(vec![obstacle]);
+    }
+    let catalog = must_see(&view.catalog, "the chart repository").map_err(one)?;
+    let to = resolve(&upgrade.spec.target_version, catalog)
+        .map_err(|error| vec![Obstacle::new("TargetRefused", error.to_string())])?;
+    let here: Vec<&ControlPlane> = planes
+        .iter()
+        .filter(|plane| plane.namespace == mesh.control_plane_namespace)
+        .collect();
+    if let [plane] = here[..] {
+        if plane.version.as_ref() == Some(&to) && plane.is_ready() {
+            let outdated = outdated_proxies(view, &plane.revision);
+            return Ok(Finding::AtTarget {
+                plane,
+                version: to,
+                outdated,
+            });
+        }
+    }
+    let source = source_plane(&here, mesh, &to).map_err(one)?;
+    let from = source.version.as_ref().ok_or_else(|| {
+        vec![Obstacle::new("VersionUnknown", format!(
+            "the version of istiod {}/{} cannot be told from its image {} or its labels: set label app.kubernetes.io/version on the Deployment",
+            source.namespace, source.name, source.image
+        ))]
+    })?;
+    let release = checks::helm_release(source).map_err(one)?;
+    let releases = must_see(&view.releases, "the Helm releases").map_err(one)?;
+    let source_release = find_release(releases, release, &source.namespace).map_err(one)?;
+    let base_release = find_base(releases).map_err(one)?;
+    Ok(Finding::Way {
+        course: Sources {
+            mesh,
+            source,
+            from,
+            source_release,
+            base_release,
+        },
+        to,
+    })
+}
+
+fn outdated_proxies(view: &MeshView, revision: &str) -> u32 {
+    let in_workloads = view
+        .workloads
+        .present()
+        .into_iter()
+        .flatten()
+        .flat_map(|w| &w.pods);
+    let outdated = in_workloads
+        .chain(&view.loose_pods)
+        .filter(|p| p.revision.as_deref() != Some(revision));
+    u32::try_from(outdated.count()).unwrap_or(u32::MAX)
+}
+
+fn no_such_mesh(name: &str) -> Obstacle {
+    Obstacle::new(
+        "MeshNotFound",
+        format!(
+            "there is no Mesh {name}: create it, or name another in spec.mesh (kubectl get meshes)"
+        ),
+    )
+}
+
+fn sole_namespace(planes: &[ControlPlane]) -> Result<String, Obstacle> {
+    let mut namespaces: Vec<&str> = planes
+        .iter()
+        .map(|plane| plane.namespace.as_str())
+        .collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    match namespaces[..] {
+        [only] => Ok(only.to_owned()),
+        [] => Err(Obstacle::new(
+            "NoControlPlane",
+            "no istiod was found in this cluster (a Deployment with label app=istiod): install Istio first",
+        )),
+        _ => Err(Obstacle::new(
+            "ManyMeshes",
+            format!(
+                "istiod runs in several namespaces ({}): create a Mesh for each and name one in spec.mesh",
+                namespaces.join(", ")
+            ),
+        )),
+    }
+}
+
+/// The control plane to leave: the only one that is not the target's revision.
+fn source_plane<'a>(
+    here: &[&'a ControlPlane],
+    mesh: &meshlift_api::MeshSpec,
+    to: &Version,
+) -> Result<&'a ControlPlane, Obstacle> {
+    let revision = to.revision();
+    let others: Vec<&ControlPlane> = here
+        .iter()
+        .copied()
+        .filter(|plane| here.len() == 1 || plane.revision != revision)
+        .collect();
+    match others[..] {
+        [source] => Ok(source),
+        [] => Err(Obstacle::new(
+            "NoControlPlane",
+            format!(
+                "no istiod was found in namespace {}: install Istio there, or set spec.controlPlaneNamespace of the Mesh",
+                mesh.control_plane_namespace
+            ),
+        )),
+        _ => {
+            let names: Vec<&str> = others.iter().map(|plane| plane.name.as_str()).collect();
+            Err(Obstacle::new(
+                "ManyControlPlanes",
+                format!(
+                    "namespace {} has several control planes besides the target ({}): bring the mesh to one of them and remove the others first",
+                    mesh.control_plane_namespace,
+                    names.join(", ")
+                ),
+            ))
+        }
+    }
+}
+
+fn find_release<'a>(
+    releases: &'a [Release],
+    name: &str,
+    namespace: &str,
+) -> Result<&'a Release, Obstacle> {
+    let found = releases
+        .iter()
+        .find(|r| r.name == name && r.namespace == namespace);
+    found.ok_or_else(|| Obstacle::new("ReleaseNotFound", format!(
+        "istiod says it belongs to Helm release {namespace}/{name}, but there is no such release (helm -n {namespace} ls -a): reinstall it with helm upgrade --install --take-ownership"
+    )))
+}
+
+fn find_base(releases: &[Release]) -> Result<&Release, Obstacle> {
+    releases.iter().find(|release| release.chart == "base").ok_or_else(|| {
+        Obstacle::new(
+            "BaseReleaseNotFound",
+            "there is no Helm release of chart base, which holds the CRDs: install it with helm upgrade --install istio-base --take-ownership at the running version",
+        )
+    })
+}
+
+fn register(namespace: String) -> Decision {
+    let message = format!(
+        "found Istio in namespace {namespace}: makes the Mesh object {DEFAULT_MESH} for it"
+    );
+    let effect = Effect::RegisterMesh {
+        name: DEFAULT_MESH.to_owned(),
+        control_plane_namespace: namespace,
+    };
+    let report = Report {
+        step: Some(Step::CheckingEnvironment),
+        message,
+        ..Report::default()
+    };
+    Decision::new(Next::Act(vec![effect]), report)
+}
+
+fn at_target(plane: &ControlPlane, version: Version, outdated: u32) -> Decision {
+    let message = message::already_there(&version, outdated);
+    let reference = ControlPlaneRef {
+        version: version.to_string(),
+        revision: Some(plane.revision.clone()),
+    };
+    let findings = Findings {
+        detected: Verdict::yes("AtTarget", message.clone()),
+        control_plane_ready: Verdict::yes("Ready", format!("{} is ready", plane.name)),
+        ..Findings::default()
+    };
+    let report = Report {
+        message,
+        from: Some(reference.clone()),
+        target: Some(reference),
+        outcome: Some(Outcome::Upgraded),
+        findings,
+        ..Report::default()
+    };
+    Decision::new(Next::Enter(Phase::Done), report)
+}
+
+fn blocked(now: Timestamp, obstacles: &[Obstacle]) -> Decision {
+    let reason = obstacles
+        .first()
+        .map_or("Blocked", |obstacle| obstacle.reason);
+    let messages: Vec<&str> = obstacles
+        .iter()
+        .map(|obstacle| obstacle.message.as_str())
+        .collect();
+    let message = messages.join("; ");
+    let report = Report {
+        step: Some(Step::CheckingEnvironment),
+        message: message.clone(),
+        findings: Findings {
+            detected: Verdict::no(reason, message),
+            ..Findings::default()
+        },
+        ..Report::default()
+    };
+    let unreadable = obstacles
+        .iter()
+        .all(|obstacle| obstacle.reason == "Unreadable");
+    let on = if unreadable {
+        WaitingOn::Unreadable
+    } else {
+        WaitingOn::Environment
+    };
+    Decision::new(wait(now, on, BACKSTOP), report)
+}
+
+/// All checks passed: hold deletion, write the record, go.
+fn settle(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    found: &Sources<'_>,
+    to: &Version,
+) -> Decision {
+    let course = Course {
+        mesh: found.mesh,
+        source: found.source,
+        from: found.from,
+        to,
+        source_release: found.source_release,
+        base_release: found.base_release,
+    };
+    let obstacles = checks::all(&course, view);
+    if !obstacles.is_empty() {
+        return blocked(now, &obstacles);
+    }
+    let wanted =
+        match record(now, &course, view).map(|fresh| fresh.continuing(view.record.present())) {
+            Ok(record) => record,
+            Err(obstacle) => return blocked(now, &[obstacle]),
+        };
+    let report = report(found, to);
+    if !upgrade.held {
+        return Decision::new(Next::Act(vec![Effect::HoldDeletion]), report);
+    }
+    match &view.record {
+        Seen::Unreadable(why) => super::blind(now, report, "the record", why),
+        Seen::Present(record) if same_course(record, &wanted) => {
+            Decision::new(Next::Enter(Phase::Upgrading), report)
+        }
+        Seen::Present(_) | Seen::Absent => Decision::new(
+            Next::Record(Box::new(wanted)),
+            Report {
+                step: Some(Step::Recording),
+                ..report
+            },
+        ),
+    }
+}
+
+/// Whether a record of this object is of the course that was now settled on, and not of an
+/// earlier run.
+fn same_course(record: &Record, wanted: &Record) -> bool {
+    Record {
+        made_at: wanted.made_at,
+        ..record.clone()
+    } == *wanted
+}
+
+fn report(found: &Sources<'_>, to: &Version) -> Report {
+    let message = format!("{} to {to}: every check passed", found.from);
+    Report {
+        step: Some(Step::CheckingEnvironment),
+        from: Some(ControlPlaneRef {
+            version: found.from.to_string(),
+            revision: Some(found.source.revision.clone()),
+        }),
+        target: Some(ControlPlaneRef {
+            version: to.to_string(),
+            revision: Some(to.revision()),
+        }),
+        findings: Findings {
+            detected: Verdict::yes("ChecksPassed", message.clone()),
+            ..Findings::default()
+        },
+        message,
+        ..Report::default()
+    }
+}
+
+fn record(now: Timestamp, course: &Course<'_>, view: &MeshView) -> Result<Record, Obstacle> {
+    let namespaces = must_see(&view.namespaces, "the list of namespaces")?;
+    let planes = must_see(&view.control_planes, "the list of control planes")?;
+    let refused = |error: values::CarryError| Obstacle::new("ValuesNotCarried", error.to_string());
+    let target_values = values::istiod(
+        &course.source_release.values,
+        course.mesh,
+        course.from,
+        course.to,
+    )
+    .map_err(refused)?;
+    let recorded = |release: &Release, version: &Version| RecordedRelease {
+        name: release.name.clone(),
+        namespace: release.namespace.clone(),
+        version: version.clone(),
+        values: release.values.clone(),
+    };
+    let none = std::collections::BTreeMap::new();
+    let in_mesh = |labels| injector_of(labels, &none, planes, &view.tags) != Injector::Nobody;
+    let base_version = course.base_release.version.as_ref().unwrap_or(course.from);
+    Ok(Record {
+        made_at: now,
+        repository: course.mesh.charts.repository.clone(),
+        source: recorded(course.source_release, course.from),
+        source_revision: course.source.revision.clone(),
+        base: recorded(course.base_release, base_version),
+        target_version: course.to.clone(),
+        target_revision: course.to.revision(),
+        target_values,
+        base_values: values::base(&course.base_release.values, course.mesh),
+        namespaces: namespaces
+            .iter()
+            .filter(|ns| in_mesh(&ns.labels))
+            .map(|ns| RecordedNamespace {
+                name: ns.name.clone(),
+                labels: ns
+                    .labels
+                    .iter()
+                    .filter(|(key, _)| {
+                        [
+                            meshlift_api::labels::ISTIO_INJECTION,
+                            meshlift_api::labels::ISTIO_REV,
+                        ]
+                        .contains(&key.as_str())
+                    })
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect(),
+            })
+            .collect(),
+    })
+}

@@ -1,0 +1,103 @@
+//! One decision function per phase, behind one door.
+
+mod detecting;
+mod ended;
+mod health_checking;
+mod pending;
+mod upgrading;
+
+use jiff::{SignedDuration, Timestamp};
+use meshlift_api::{GoDuration, Phase};
+
+use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
+use crate::message;
+use crate::upgrade::Upgrade;
+use crate::view::MeshView;
+
+/// How soon to look again when nothing is expected to change by itself.
+const BACKSTOP: SignedDuration = SignedDuration::from_secs(30);
+/// How soon to look again at something that is not watched.
+const POLL: SignedDuration = SignedDuration::from_secs(5);
+
+/// Decides what an upgrade does next.
+pub fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
+    if upgrade.deleting && !upgrade.phase().is_locked() {
+        return let_go(now, upgrade);
+    }
+    let decision = match upgrade.phase() {
+        Phase::Pending => pending::decide(now, upgrade, view),
+        Phase::Detecting => detecting::decide(now, upgrade, view),
+        Phase::Upgrading => upgrading::decide(now, upgrade, view),
+        Phase::HealthChecking => health_checking::decide(now, upgrade, view),
+        Phase::Done | Phase::Failed => ended::decide(now, upgrade),
+    };
+    hold_back(now, upgrade, decision)
+}
+
+/// Deletion of an upgrade that is not between two versions goes through.
+fn let_go(now: Timestamp, upgrade: &Upgrade) -> Decision {
+    let message = "being deleted; the mesh is left as it is".to_owned();
+    let next = match upgrade.held {
+        true => Next::Act(vec![Effect::LetGo]),
+        false => wait(now, WaitingOn::Nothing, BACKSTOP),
+    };
+    Decision::new(
+        next,
+        Report {
+            message,
+            ..Report::default()
+        },
+    )
+}
+
+/// Holds a mutation while the upgrade is paused, or an effect that failed has to wait.
+fn hold_back(now: Timestamp, upgrade: &Upgrade, mut decision: Decision) -> Decision {
+    if !decision.mutates() || upgrade.phase().is_terminal() {
+        return decision;
+    }
+    if upgrade.spec.paused {
+        decision.report.message = message::paused(&decision.report.message);
+        decision.next = wait(now, WaitingOn::Paused, BACKSTOP);
+        return decision;
+    }
+    let attempts = upgrade.status.attempts.as_ref();
+    if let Some(next_at) = attempts
+        .and_then(|a| a.next_at.as_ref())
+        .filter(|at| at.0 > now)
+    {
+        decision.report.message.clone_from(&upgrade.status.message);
+        decision.next = Next::Wait(Waiting {
+            on: WaitingOn::Backoff,
+            until: next_at.0,
+        });
+    }
+    decision
+}
+
+pub(crate) fn wait(now: Timestamp, on: WaitingOn, recheck: SignedDuration) -> Next {
+    Next::Wait(Waiting {
+        on,
+        until: later(now, recheck),
+    })
+}
+
+fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
+    now.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// Waits because something could not be read, and says what.
+fn blind(now: Timestamp, report: Report, what: &str, why: &str) -> Decision {
+    let message = format!("{what} cannot be read just now, so nothing is done: {why}");
+    Decision::new(
+        wait(now, WaitingOn::Unreadable, POLL),
+        Report { message, ..report },
+    )
+}
+
+/// A spec duration as the planner counts time; negative ones count as zero.
+pub(crate) fn signed(duration: GoDuration) -> SignedDuration {
+    if duration.is_negative() {
+        return SignedDuration::ZERO;
+    }
+    SignedDuration::try_from(std::time::Duration::from(duration)).unwrap_or(SignedDuration::MAX)
+}

@@ -1,0 +1,46 @@
+//! Pending: whose turn is it?
+
+use jiff::Timestamp;
+use meshlift_api::Phase;
+
+use super::{BACKSTOP, wait};
+use crate::decision::{Decision, Next, Report, WaitingOn};
+use crate::message;
+use crate::upgrade::Upgrade;
+use crate::view::{MeshView, Rival};
+
+pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
+    match in_the_way(upgrade, &view.rivals) {
+        Some(rival) => {
+            let message = message::waits_for_rival(&rival.name);
+            let report = Report {
+                message,
+                ..Report::default()
+            };
+            Decision::new(wait(now, WaitingOn::Rival, BACKSTOP), report)
+        }
+        None => {
+            let message = "starts with the detection".to_owned();
+            Decision::new(
+                Next::Enter(Phase::Detecting),
+                Report {
+                    message,
+                    ..Report::default()
+                },
+            )
+        }
+    }
+}
+
+/// The upgrade of the same mesh that goes first: one that already moves things, else the oldest.
+pub(super) fn in_the_way<'a>(upgrade: &Upgrade, rivals: &'a [Rival]) -> Option<&'a Rival> {
+    let age = |created_at: Timestamp, uid: &str| (created_at, uid.to_owned());
+    let own = age(upgrade.created_at, &upgrade.uid);
+    let running = rivals.iter().filter(|rival| rival.phase.is_locked());
+    let older = rivals
+        .iter()
+        .filter(|rival| !rival.phase.is_terminal() && age(rival.created_at, &rival.uid) < own);
+    running
+        .chain(older)
+        .min_by_key(|rival| (!rival.phase.is_locked(), age(rival.created_at, &rival.uid)))
+}

@@ -1,0 +1,697 @@
+//! Upgrading: CRDs, the new control plane beside the old one, proof that it works, then
+//! namespaces and workloads. Every look starts at the top: nothing is believed done that is not seen.
+
+use jiff::{SignedDuration, Timestamp};
+use meshlift_api::{BlockedWorkload, Outcome, Phase, Predicate, Step};
+
+use super::{BACKSTOP, POLL, blind, later, signed, wait};
+use crate::data_plane::{self, DataPlaneView, Placement, Question};
+use crate::decision::{
+    Chart, ChartTarget, Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn,
+};
+use crate::injection::{Injector, injector_of};
+use crate::message;
+use crate::record::Record;
+use crate::upgrade::Upgrade;
+use crate::version::Version;
+use crate::view::{
+    ControlPlane, MeshView, Namespace, Probe, Release, ReleaseState, Seen, Workload,
+};
+
+pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
+    let record = match recorded(now, upgrade, view) {
+        Ok(record) => record,
+        Err(decision) => return *decision,
+    };
+    let moves = control_plane(now, upgrade, view, record)
+        .or_else(|| data_plane(now, upgrade, view, record));
+    moves.unwrap_or_else(|| {
+        let counts = judged(now, upgrade, view, record).unwrap_or_default();
+        let message = message::moved(counts.proxies, &record.target_revision);
+        let report = with_data_plane(
+            Report {
+                message,
+                ..Report::default()
+            },
+            &counts,
+            record,
+        );
+        Decision::new(Next::Enter(Phase::HealthChecking), report)
+    })
+}
+
+/// The record, without which nothing is done.
+pub(super) fn recorded<'a>(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &'a MeshView,
+) -> Result<&'a Record, Box<Decision>> {
+    match &view.record {
+        Seen::Present(record) => Ok(record),
+        Seen::Unreadable(why) => Err(Box::new(blind(now, same_step(upgrade), "the record", why))),
+        Seen::Absent => {
+            let what = "the Secret with the record of this upgrade is gone, so what it came from is not known for sure";
+            Err(Box::new(stop(
+                what,
+                "The mesh is left as it is.",
+                Report::default(),
+            )))
+        }
+    }
+}
+
+fn same_step(upgrade: &Upgrade) -> Report {
+    Report {
+        step: upgrade.status.step,
+        ..Report::default()
+    }
+}
+
+/// Ends the run as Failed, saying what happened and how the mesh is left.
+pub(super) fn stop(what: &str, state: &str, report: Report) -> Decision {
+    let report = Report {
+        message: message::stopped(what, state),
+        outcome: Some(Outcome::Stopped),
+        ..report
+    };
+    Decision::new(Next::Enter(Phase::Failed), report)
+}
+
+/// When the present step began, if it is this one.
+pub(super) fn step_began(upgrade: &Upgrade, step: Step, now: Timestamp) -> Timestamp {
+    let began = upgrade
+        .status
+        .step_started_at
+        .as_ref()
+        .filter(|_| upgrade.status.step == Some(step));
+    began.map_or(now, |time| time.0)
+}
+
+// --- control plane ---------------------------------------------------------------------------
+
+/// Brings up the new control plane; `None` when it is there and proved.
+fn control_plane(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+) -> Option<Decision> {
+    let releases = match &view.releases {
+        Seen::Present(releases) => releases.as_slice(),
+        Seen::Absent => &[],
+        Seen::Unreadable(why) => {
+            return Some(blind(now, same_step(upgrade), "the Helm releases", why));
+        }
+    };
+    let to = &record.target_version;
+    let base = base_target(record, record.base_values.clone());
+    let base_is_behind = |release: &Release| release.version.as_ref().is_none_or(|v| v < to);
+    helm_step(
+        now,
+        releases,
+        base,
+        Step::UpgradingBase,
+        base_is_behind,
+        Effect::UpgradeBase,
+    )
+    .or_else(|| {
+        let istiod = ChartTarget {
+            release: record.target_release(),
+            namespace: record.source.namespace.clone(),
+            chart: Chart::Istiod,
+            repository: record.repository.clone(),
+            version: to.clone(),
+            values: record.target_values.clone(),
+        };
+        let differs = |release: &Release| release.version.as_ref() != Some(to);
+        let step = Step::InstallingControlPlane;
+        helm_step(
+            now,
+            releases,
+            istiod,
+            step,
+            differs,
+            Effect::InstallRevision,
+        )
+    })
+    .or_else(|| prove(now, upgrade, view, record))
+}
+
+/// The `base` release at the target version.
+pub(super) fn base_target(
+    record: &Record,
+    values: serde_json::Map<String, serde_json::Value>,
+) -> ChartTarget {
+    ChartTarget {
+        release: record.base.name.clone(),
+        namespace: record.base.namespace.clone(),
+        chart: Chart::Base,
+        repository: record.repository.clone(),
+        version: record.target_version.clone(),
+        values,
+    }
+}
+
+/// Brings a release to its target, or waits for whoever works on it; `None` when it is there.
+pub(super) fn helm_step(
+    now: Timestamp,
+    releases: &[Release],
+    target: ChartTarget,
+    step: Step,
+    outdated: impl Fn(&Release) -> bool,
+    effect: impl FnOnce(ChartTarget) -> Effect,
+) -> Option<Decision> {
+    let found = releases
+        .iter()
+        .find(|r| r.name == target.release && r.namespace == target.namespace);
+    let message = format!(
+        "Helm brings release {}/{} to chart {} {}",
+        target.namespace,
+        target.release,
+        target.chart.name(),
+        target.version
+    );
+    let report = Report {
+        step: Some(step),
+        message,
+        ..Report::default()
+    };
+    match found {
+        Some(release) => match &release.state {
+            ReleaseState::Pending { ours: true, .. } => {
+                let clear = Effect::ClearPendingRelease {
+                    release: release.name.clone(),
+                    namespace: release.namespace.clone(),
+                    storage: release.storage.clone(),
+                };
+                let message = format!(
+                    "clears the Helm operation on {}/{} that was cut off",
+                    release.namespace, release.name
+                );
+                Some(Decision::new(
+                    Next::Act(vec![clear]),
+                    Report { message, ..report },
+                ))
+            }
+            ReleaseState::Pending { ours: false, since } => {
+                let message = format!(
+                    "waits for a Helm operation on {}/{} that someone else began at {since}; if it died: helm -n {} rollback {}",
+                    release.namespace, release.name, release.namespace, release.name
+                );
+                Some(Decision::new(
+                    wait(now, WaitingOn::ForeignHelm, POLL),
+                    Report { message, ..report },
+                ))
+            }
+            ReleaseState::Deployed if !outdated(release) => None,
+            _ => Some(Decision::new(Next::Act(vec![effect(target)]), report)),
+        },
+        None => Some(Decision::new(Next::Act(vec![effect(target)]), report)),
+    }
+}
+
+/// Waits until the new control plane is available, has its CA bundle and injects.
+fn prove(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) -> Option<Decision> {
+    let planes = match &view.control_planes {
+        Seen::Present(planes) => planes,
+        Seen::Absent => return None,
+        Seen::Unreadable(why) => {
+            return Some(blind(now, same_step(upgrade), "the control planes", why));
+        }
+    };
+    let plane = planes
+        .iter()
+        .find(|plane| plane.revision == record.target_revision);
+    let missing = unproved(plane, view, record)?;
+    let report = Report {
+        step: Some(Step::ProvingControlPlane),
+        message: format!("waits for the new control plane: {}", missing.what),
+        findings: Findings {
+            control_plane_ready: Verdict::no(missing.reason, missing.what.clone()),
+            ..Findings::default()
+        },
+        ..Report::default()
+    };
+    let deadline = later(
+        step_began(upgrade, Step::ProvingControlPlane, now),
+        timeout(upgrade),
+    );
+    if now >= deadline {
+        let what = format!(
+            "the new control plane {} did not come up within {}: {}",
+            record.target_revision,
+            message::span(timeout(upgrade)),
+            missing.what
+        );
+        let counts = judged(now, upgrade, view, record)
+            .unwrap_or_default()
+            .counts();
+        let state = message::both_planes_run(
+            &record.source.version,
+            &record.target_revision,
+            counts.moved,
+            counts.total,
+        );
+        return Some(stop(&what, &state, report));
+    }
+    let until = later(now, missing.recheck).min(deadline);
+    Some(Decision::new(
+        Next::Wait(Waiting {
+            on: missing.on,
+            until,
+        }),
+        report,
+    ))
+}
+
+struct Missing {
+    reason: &'static str,
+    what: String,
+    on: WaitingOn,
+    recheck: SignedDuration,
+}
+
+impl Missing {
+    fn plane(reason: &'static str, what: String) -> Option<Self> {
+        Some(Self {
+            reason,
+            what,
+            on: WaitingOn::ControlPlane,
+            recheck: BACKSTOP,
+        })
+    }
+}
+
+fn unproved(plane: Option<&ControlPlane>, view: &MeshView, record: &Record) -> Option<Missing> {
+    let Some(plane) = plane else {
+        let what = format!(
+            "istiod of revision {} is not there yet",
+            record.target_revision
+        );
+        return Missing::plane("NotFound", what);
+    };
+    if !plane.is_ready() {
+        let why = plane
+            .trouble
+            .as_deref()
+            .map(|t| format!(" ({t})"))
+            .unwrap_or_default();
+        let what = format!(
+            "{} has {} of {} replicas ready{why}",
+            plane.name, plane.ready, plane.desired
+        );
+        return Missing::plane("NotReady", what);
+    }
+    match &plane.injector {
+        Seen::Present(webhook) if webhook.has_ca_bundle => {}
+        Seen::Present(webhook) => {
+            let what = format!(
+                "{} has written no CA bundle into its webhook {}",
+                plane.name, webhook.name
+            );
+            return Missing::plane("NoCaBundle", what);
+        }
+        Seen::Absent => {
+            return Missing::plane(
+                "NoWebhook",
+                format!("{} has no injection webhook", plane.name),
+            );
+        }
+        Seen::Unreadable(why) => {
+            return Missing::plane("Unreadable", format!("its webhook cannot be read: {why}"));
+        }
+    }
+    let what = not_injecting(view, &plane.namespace, record)?;
+    Some(Missing {
+        reason: "NotInjecting",
+        what,
+        on: WaitingOn::Injection,
+        recheck: POLL,
+    })
+}
+
+/// What is wrong with the injection of a dry-run pod in a namespace, if anything.
+fn not_injecting(view: &MeshView, namespace: &str, record: &Record) -> Option<String> {
+    let wanted = &record.target_revision;
+    let Some(probe) = view.probes.get(namespace) else {
+        return Some(format!(
+            "no dry-run pod was tried in namespace {namespace} yet"
+        ));
+    };
+    match probe {
+        Probe::Injected { revision, image } if revision == wanted => {
+            let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
+            let version = Version::from_image_tag(tag);
+            // A tag of the user's own making says nothing about the version.
+            version.filter(|v| *v != record.target_version).map(|found| {
+                format!("a dry-run pod in namespace {namespace} got proxy image {image}, which is {found} and not {}", record.target_version)
+            })
+        }
+        Probe::Injected { revision, .. } => Some(format!(
+            "a dry-run pod in namespace {namespace} was injected by revision {revision} and not by {wanted}"
+        )),
+        Probe::NotInjected => Some(format!(
+            "a dry-run pod in namespace {namespace} came back without a sidecar"
+        )),
+        Probe::Refused(why) => Some(format!(
+            "a dry-run pod in namespace {namespace} was refused: {why}"
+        )),
+    }
+}
+
+fn timeout(upgrade: &Upgrade) -> SignedDuration {
+    signed(upgrade.spec.data_plane.restart.timeout)
+}
+
+// --- data plane ------------------------------------------------------------------------------
+
+/// Judges the data plane; `None` when part of it could not be seen.
+pub(super) fn judged<'a>(
+    now: Timestamp,
+    upgrade: &'a Upgrade,
+    view: &'a MeshView,
+    record: &'a Record,
+) -> Option<DataPlaneView<'a>> {
+    Some(data_plane::judge(&Question {
+        now,
+        target: &record.target_revision,
+        timeout: timeout(upgrade),
+        exclude: upgrade.spec.data_plane.exclude.as_ref(),
+        control_planes: view.control_planes.present()?,
+        tags: &view.tags,
+        namespaces: view.namespaces.present()?,
+        workloads: view.workloads.present()?,
+        loose_pods: &view.loose_pods,
+    }))
+}
+
+/// Moves namespaces, then workloads; `None` when all that can be moved has moved.
+pub(super) fn data_plane(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+) -> Option<Decision> {
+    let unreadable = [
+        view.namespaces.unreadable(),
+        view.workloads.unreadable(),
+        view.control_planes.unreadable(),
+    ];
+    if let Some(why) = unreadable.into_iter().flatten().next() {
+        return Some(blind(now, same_step(upgrade), "the workloads", why));
+    }
+    let judged = judged(now, upgrade, view, record)?;
+    let ready = Findings {
+        control_plane_ready: Verdict::yes(
+            "Proved",
+            format!("istiod {} is ready and injects", record.target_revision),
+        ),
+        ..Findings::default()
+    };
+    let report = with_data_plane(
+        Report {
+            findings: ready,
+            ..Report::default()
+        },
+        &judged,
+        record,
+    );
+    move_namespaces(upgrade, view, record, &report)
+        .or_else(|| restart_workloads(now, upgrade, view, record, &judged, report))
+}
+
+/// Counts, blocked list and the condition of the data plane.
+pub(super) fn with_data_plane(
+    report: Report,
+    judged: &DataPlaneView<'_>,
+    record: &Record,
+) -> Report {
+    let counts = judged.counts();
+    let message = message::moved(judged.proxies, &record.target_revision);
+    let open = counts.restarting + counts.pending + counts.failed;
+    let findings = Findings {
+        data_plane_upgraded: match (open, counts.blocked) {
+            (0, 0) => Verdict::yes("AllMoved", message),
+            (0, _) => Verdict::yes("AllButBlockedMoved", message),
+            _ => Verdict::no("Moving", message),
+        },
+        ..report.findings
+    };
+    Report {
+        workloads: Some(counts),
+        proxies: Some(judged.proxies),
+        blocked: Some(judged.blocked.clone()),
+        findings,
+        ..report
+    }
+}
+
+fn move_namespaces(
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+    report: &Report,
+) -> Option<Decision> {
+    let batch: Vec<Effect> = view
+        .namespaces
+        .present()?
+        .iter()
+        .filter(|namespace| to_move(upgrade, view, record, namespace))
+        .map(|namespace| Effect::MoveNamespace {
+            name: namespace.name.clone(),
+            uid: namespace.uid.clone(),
+            resource_version: namespace.resource_version.clone(),
+            revision: record.target_revision.clone(),
+        })
+        .collect();
+    if batch.is_empty() {
+        return None;
+    }
+    let names: Vec<&str> = batch
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::MoveNamespace { name, .. } => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    let message = format!(
+        "moves namespaces to {}: {}",
+        record.target_revision,
+        message::first_few(&names)
+    );
+    let report = Report {
+        step: Some(Step::MovingNamespaces),
+        message,
+        ..report.clone()
+    };
+    Some(Decision::new(Next::Act(batch), report))
+}
+
+fn to_move(upgrade: &Upgrade, view: &MeshView, record: &Record, namespace: &Namespace) -> bool {
+    let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
+    let none = std::collections::BTreeMap::new();
+    let by_source = match injector_of(&namespace.labels, &none, planes, &view.tags) {
+        Injector::Namespace(revision) => revision == record.source_revision,
+        Injector::Tag(_) | Injector::Pod(_) | Injector::Nobody => false,
+    };
+    by_source
+        && !namespace.terminating
+        && !data_plane::put_back(namespace, &record.target_revision)
+        && !data_plane::excluded(upgrade.spec.data_plane.exclude.as_ref(), &namespace.labels)
+}
+
+fn restart_workloads(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+    judged: &DataPlaneView<'_>,
+    report: Report,
+) -> Option<Decision> {
+    let report = Report {
+        step: Some(Step::RestartingWorkloads),
+        ..report
+    };
+    let restarting = judged.in_order(|p| *p == Placement::Restarting);
+    let failed: Vec<String> = judged
+        .failed()
+        .map(|(w, why)| format!("{} ({why})", w.key))
+        .collect();
+    if !failed.is_empty() && restarting.is_empty() {
+        return Some(stop_for_failed(&failed, judged, record, report));
+    }
+    let (batch, held) = match failed.is_empty() {
+        true => next_restarts(now, upgrade, view, record, judged, restarting.len()),
+        false => (Vec::new(), Vec::new()),
+    };
+    let mut waits: Vec<String> = restarting
+        .iter()
+        .map(|(workload, _)| progress_of(workload, record))
+        .collect();
+    waits.extend(failed.iter().map(|f| format!("{f}, which failed")));
+    waits.extend(held.iter().cloned());
+    let message = message::restarting(judged.counts(), &record.target_revision, &waits);
+    if !batch.is_empty() {
+        return Some(Decision::new(
+            Next::Act(batch),
+            Report { message, ..report },
+        ));
+    }
+    let busy = judged.in_order(|p| *p == Placement::Busy);
+    if restarting.is_empty() && held.is_empty() {
+        return wait_for_busy(now, upgrade, &busy, record, Report { message, ..report });
+    }
+    let began = step_began(upgrade, Step::RestartingWorkloads, now);
+    if restarting.is_empty() && now >= later(began, timeout(upgrade)) {
+        return Some(stop_for_failed(&held, judged, record, report));
+    }
+    let until = restarting
+        .iter()
+        .filter_map(|(workload, _)| workload.restarted_at)
+        .map(|at| later(at, timeout(upgrade) + SignedDuration::from_secs(1)))
+        .fold(
+            later(now, if held.is_empty() { BACKSTOP } else { POLL }),
+            Timestamp::min,
+        );
+    let waiting = Waiting {
+        on: WaitingOn::Workloads,
+        until: until.max(later(now, SignedDuration::from_secs(1))),
+    };
+    Some(Decision::new(
+        Next::Wait(waiting),
+        Report { message, ..report },
+    ))
+}
+
+fn stop_for_failed(
+    failed: &[String],
+    judged: &DataPlaneView<'_>,
+    record: &Record,
+    report: Report,
+) -> Decision {
+    let counts = judged.counts();
+    let what = format!(
+        "not ready on {}: {}",
+        record.target_revision,
+        message::first_few(failed)
+    );
+    let state = message::both_planes_run(
+        &record.source.version,
+        &record.target_revision,
+        counts.moved,
+        counts.total,
+    );
+    stop(&what, &state, report)
+}
+
+/// The restarts that fit into the concurrency now, and what holds others back.
+fn next_restarts(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+    judged: &DataPlaneView<'_>,
+    in_flight: usize,
+) -> (Vec<Effect>, Vec<String>) {
+    let limits = &upgrade.spec.data_plane.restart;
+    let mut free = (limits.max_concurrent as usize).saturating_sub(in_flight);
+    let mut used = std::collections::BTreeMap::<&str, usize>::new();
+    for (workload, _) in judged.in_order(|p| *p == Placement::Restarting) {
+        *used.entry(&workload.key.namespace).or_default() += 1;
+    }
+    let mut held = std::collections::BTreeMap::<&str, String>::new();
+    let mut batch = Vec::new();
+    for (workload, placement) in judged.in_order(|p| matches!(p, Placement::Stale { .. })) {
+        let Placement::Stale { mark } = placement else {
+            continue;
+        };
+        let namespace = workload.key.namespace.as_str();
+        if let Some(why) = not_injecting(view, namespace, record) {
+            held.entry(namespace).or_insert(why);
+            continue;
+        }
+        let in_namespace = used.entry(namespace).or_default();
+        if free == 0 || *in_namespace >= limits.max_concurrent_per_namespace as usize {
+            continue;
+        }
+        free -= 1;
+        *in_namespace += 1;
+        batch.push(Effect::RestartWorkload {
+            key: workload.key.clone(),
+            uid: workload.uid.clone(),
+            mark: mark.clone(),
+            at: now,
+        });
+    }
+    (batch, held.into_values().collect())
+}
+
+/// `apps/v1 Deployment shop/cart (1/2 pods ready)`, with what keeps a pod from it.
+fn progress_of(workload: &Workload, record: &Record) -> String {
+    let current = workload.pods.iter().filter(|pod| {
+        pod.ready && pod.revision.as_deref() == Some(record.target_revision.as_str())
+    });
+    let trouble = workload.pods.iter().find_map(|pod| pod.trouble.as_deref());
+    let why = trouble.map(|t| format!(": {t}")).unwrap_or_default();
+    format!(
+        "{} ({} pods ready on it{why})",
+        workload.key,
+        current.count()
+    )
+}
+
+/// Workloads in a rollout of their own get the restart timeout to end it, then they are named.
+fn wait_for_busy(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    busy: &[(&Workload, &Placement)],
+    record: &Record,
+    report: Report,
+) -> Option<Decision> {
+    if busy.is_empty() {
+        return None;
+    }
+    let deadline = later(
+        step_began(upgrade, Step::RestartingWorkloads, now),
+        timeout(upgrade),
+    );
+    if now >= deadline {
+        return None;
+    }
+    let names: Vec<String> = busy
+        .iter()
+        .map(|(w, _)| format!("{}, whose own rollout goes on", w.key))
+        .collect();
+    let message = message::restarting(
+        report.workloads.unwrap_or_default(),
+        &record.target_revision,
+        &names,
+    );
+    let until = later(now, BACKSTOP).min(deadline);
+    Some(Decision::new(
+        Next::Wait(Waiting {
+            on: WaitingOn::Workloads,
+            until,
+        }),
+        Report { message, ..report },
+    ))
+}
+
+/// What stays in a rollout of its own, named as not moved.
+pub(super) fn name_busy(report: Report, judged: &DataPlaneView<'_>, record: &Record) -> Report {
+    let busy = judged.in_order(|p| *p == Placement::Busy);
+    let mut blocked = report.blocked.unwrap_or_default();
+    blocked.extend(busy.into_iter().map(|(workload, _)| BlockedWorkload {
+        reference: workload.key.to_string(),
+        predicate: Predicate::RolloutIncomplete,
+        message: message::blocked_workload(
+            &workload.key,
+            Predicate::RolloutIncomplete,
+            &record.target_revision,
+        ),
+    }));
+    Report {
+        blocked: Some(blocked),
+        ..report
+    }
+}

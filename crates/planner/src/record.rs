@@ -1,0 +1,83 @@
+//! Facts pinned before the first mutation: what must be known later, when the cluster no longer
+//! shows it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::version::Version;
+
+/// The record of one upgrade, kept in a Secret because Helm values may hold secrets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// Chart repository that the target comes from.
+    pub repository: String,
+    /// The control plane we come from.
+    pub source: RecordedRelease,
+    /// Its revision.
+    pub source_revision: String,
+    /// The release of the `base` chart.
+    pub base: RecordedRelease,
+    /// Version to reach.
+    pub target_version: Version,
+    /// Revision to reach.
+    pub target_revision: String,
+    /// Values for the new istiod release.
+    pub target_values: Map<String, Value>,
+    /// Values for the `base` release at the target version.
+    pub base_values: Map<String, Value>,
+    /// Injection labels of every namespace of the mesh.
+    pub namespaces: Vec<RecordedNamespace>,
+}
+
+/// A Helm release as it was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedRelease {
+    /// Release name.
+    pub name: String,
+    /// Release namespace.
+    pub namespace: String,
+    /// Version.
+    pub version: Version,
+    /// Values the user gave.
+    pub values: Map<String, Value>,
+}
+
+/// A namespace as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedNamespace {
+    /// Name.
+    pub name: String,
+    /// `istio-injection` and `istio.io/rev`, as far as they were set.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Record {
+    /// Keeps what an earlier run of the same course found before it changed anything.
+    pub(crate) fn continuing(mut self, earlier: Option<&Record>) -> Self {
+        let same = |e: &&Record| {
+            e.source_revision == self.source_revision && e.target_revision == self.target_revision
+        };
+        let Some(earlier) = earlier.filter(same) else {
+            return self;
+        };
+        self.base = earlier.base.clone();
+        self.namespaces
+            .retain(|ns| !earlier.namespaces.iter().any(|e| e.name == ns.name));
+        self.namespaces.extend(earlier.namespaces.iter().cloned());
+        self.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+        self
+    }
+
+    /// Name of the Helm release of the new control plane.
+    pub fn target_release(&self) -> String {
+        format!("istiod-{}", self.target_revision)
+    }
+}

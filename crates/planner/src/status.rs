@@ -1,0 +1,339 @@
+//! Decision and outcome folded into status: the only place where status is made.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use meshlift_api::conditions as c;
+use meshlift_api::{Attempts, MeshUpgradeStatus, Outcome, Phase, RunSummary};
+
+use crate::decision::{Decision, Next, Report, Verdict, WaitingOn};
+use crate::upgrade::Upgrade;
+
+/// How an effect that failed is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Someone else wrote in between: look again at once.
+    Conflict,
+    /// Passes by itself: backoff.
+    Transient,
+    /// Someone must act: slow backoff, and said so.
+    Blocked,
+    /// The spec asks for something that cannot be: Stalled.
+    Invalid,
+    /// A defect of this program: Stalled.
+    Bug,
+}
+
+/// What became of the decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Executed {
+    /// There was nothing to execute.
+    Nothing,
+    /// All effects were executed.
+    Done,
+    /// An effect failed.
+    Failed {
+        /// How it is treated.
+        class: ErrorClass,
+        /// What failed and why, as a sentence.
+        message: String,
+    },
+}
+
+const HISTORY: usize = 10;
+const BLOCKED_SHOWN: usize = 20;
+
+/// How long to wait after this many failures in a row: 2 s doubled up to 5 min; what needs a
+/// person is tried each minute, what cannot succeed each five.
+pub fn backoff(class: ErrorClass, failures: u32) -> SignedDuration {
+    let seconds = match class {
+        ErrorClass::Conflict => 0,
+        ErrorClass::Transient => 2_i64.saturating_pow(failures.clamp(1, 9)).min(300),
+        ErrorClass::Blocked => 60,
+        ErrorClass::Invalid | ErrorClass::Bug => 300,
+    };
+    SignedDuration::from_secs(seconds)
+}
+
+/// The status after a decision was executed.
+pub fn fold(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    decision: &Decision,
+    executed: &Executed,
+) -> MeshUpgradeStatus {
+    let report = &decision.report;
+    let mut status = match report.new_run {
+        true => new_run(&upgrade.status),
+        false => upgrade.status.clone(),
+    };
+    let failed = matches!(executed, Executed::Failed { .. });
+    let before = (status.phase, status.step);
+    status.phase = Some(match decision.next {
+        Next::Enter(phase) if !failed => phase,
+        _ => status.phase.unwrap_or(Phase::Pending),
+    });
+    status.observed_generation = Some(upgrade.generation);
+    status.observed_retry.clone_from(&upgrade.retry);
+    say(&mut status, upgrade, report);
+    count_attempts(now, &mut status, decision, executed);
+    set_times(now, &mut status, before);
+    if !failed {
+        if let Next::Record(_) = decision.next {
+            status.record = Some(upgrade.record_name());
+        }
+    }
+    set_conditions(now, upgrade.generation, &mut status, decision, executed);
+    status
+}
+
+/// A clean status that remembers the run before.
+fn new_run(before: &MeshUpgradeStatus) -> MeshUpgradeStatus {
+    let mut history = before.history.clone();
+    history.insert(
+        0,
+        RunSummary {
+            from: before.from.clone(),
+            target: before.target.clone(),
+            outcome: before.outcome,
+            message: before.message.clone(),
+            started_at: before.started_at.clone(),
+            finished_at: before.finished_at.clone(),
+        },
+    );
+    history.truncate(HISTORY);
+    MeshUpgradeStatus {
+        history,
+        ..MeshUpgradeStatus::default()
+    }
+}
+
+fn say(status: &mut MeshUpgradeStatus, upgrade: &Upgrade, report: &Report) {
+    let terminal = status.phase.is_some_and(Phase::is_terminal);
+    let entered = terminal && !upgrade.phase().is_terminal();
+    status.message.clone_from(&report.message);
+    if !terminal {
+        status.step = report.step;
+    } else if entered {
+        status.step = None;
+    }
+    // Pinned by the first report that speaks of it: later ones must not rewrite history.
+    if report.from.is_some() {
+        status.from.clone_from(&report.from);
+    }
+    if report.target.is_some() {
+        status.target.clone_from(&report.target);
+    }
+    if let Some(counts) = report.workloads {
+        status.progress = format!("{}/{}", counts.moved, counts.total);
+        status.workloads = Some(counts);
+    }
+    status.proxies = report.proxies.or(status.proxies);
+    if let Some(blocked) = &report.blocked {
+        status.blocked = blocked.iter().take(BLOCKED_SHOWN).cloned().collect();
+    }
+    if let Some(soak) = &report.soak {
+        status.soak.clone_from(soak);
+    }
+    if report.outcome.is_some() {
+        status.outcome = report.outcome;
+    }
+}
+
+fn count_attempts(
+    now: Timestamp,
+    status: &mut MeshUpgradeStatus,
+    decision: &Decision,
+    executed: &Executed,
+) {
+    match executed {
+        Executed::Failed {
+            class: ErrorClass::Conflict,
+            ..
+        } => {}
+        Executed::Failed { class, message } => {
+            let count = status.attempts.as_ref().map_or(0, |a| a.count) + 1;
+            let next_at = now
+                .checked_add(backoff(*class, count))
+                .unwrap_or(Timestamp::MAX);
+            let next_at = whole_second(next_at);
+            status.message = format!("{}; tried again at {next_at} (failure {count})", message);
+            status.attempts = Some(Attempts {
+                count,
+                next_at: Some(Time(next_at)),
+                last_error: message.clone(),
+            });
+        }
+        Executed::Done => status.attempts = None,
+        Executed::Nothing => {
+            let backing_off = matches!(&decision.next, Next::Wait(w) if w.on == WaitingOn::Backoff);
+            if !backing_off {
+                status.attempts = None;
+            }
+        }
+    }
+}
+
+fn set_times(
+    now: Timestamp,
+    status: &mut MeshUpgradeStatus,
+    before: (Option<Phase>, Option<meshlift_api::Step>),
+) {
+    let now = Time(whole_second(now));
+    if status.started_at.is_none() && status.phase != Some(Phase::Pending) {
+        status.started_at = Some(now.clone());
+    }
+    if before != (status.phase, status.step) || status.step_started_at.is_none() {
+        status.step_started_at = Some(now.clone());
+    }
+    let terminal = status.phase.is_some_and(Phase::is_terminal);
+    if terminal && status.finished_at.is_none() {
+        status.finished_at = Some(now);
+    }
+}
+
+/// Times in status have whole seconds, as `metav1.Time` has; the next second, so that a deadline
+/// is never early.
+fn whole_second(at: Timestamp) -> Timestamp {
+    match at.subsec_nanosecond() {
+        0 => at,
+        _ => Timestamp::from_second(at.as_second() + 1).unwrap_or(at),
+    }
+}
+
+// --- conditions, one function each -----------------------------------------------------------
+
+fn set_conditions(
+    now: Timestamp,
+    generation: i64,
+    status: &mut MeshUpgradeStatus,
+    decision: &Decision,
+    executed: &Executed,
+) {
+    let findings = &decision.report.findings;
+    let ready = ready(status);
+    let reconciling = reconciling(status, decision, executed);
+    let stalled = stalled(status, executed);
+    for (kind, verdict) in [
+        (c::DETECTED, &findings.detected),
+        (c::CONTROL_PLANE_READY, &findings.control_plane_ready),
+        (c::DATA_PLANE_UPGRADED, &findings.data_plane_upgraded),
+        (c::HEALTHY, &findings.healthy),
+        (c::OLD_REVISION_RETIRED, &findings.old_revision_retired),
+        (c::READY, &ready),
+        (c::RECONCILING, &reconciling),
+        (c::STALLED, &stalled),
+    ] {
+        if let Some(verdict) = verdict {
+            set_condition(now, generation, &mut status.conditions, kind, verdict);
+        }
+    }
+    for condition in &mut status.conditions {
+        condition.observed_generation = Some(generation);
+    }
+}
+
+fn ready(status: &MeshUpgradeStatus) -> Option<Verdict> {
+    let message = status.message.clone();
+    match (status.phase, status.outcome) {
+        (Some(Phase::Done), _) => Verdict::yes("Upgraded", message),
+        (Some(Phase::Failed), Some(Outcome::Upgraded | Outcome::Stopped) | None) => {
+            Verdict::no("Stopped", message)
+        }
+        (phase, _) => Verdict::no(phase_reason(phase), message),
+    }
+}
+
+fn reconciling(
+    status: &MeshUpgradeStatus,
+    decision: &Decision,
+    executed: &Executed,
+) -> Option<Verdict> {
+    if status.phase.is_some_and(Phase::is_terminal) {
+        return Verdict::no("Ended", "");
+    }
+    let reason = match (&decision.next, executed) {
+        (_, Executed::Failed { .. }) => "Retrying",
+        (Next::Wait(waiting), _) => waiting_reason(waiting.on),
+        _ => "Progressing",
+    };
+    Verdict::yes(reason, status.message.clone())
+}
+
+fn stalled(status: &MeshUpgradeStatus, executed: &Executed) -> Option<Verdict> {
+    match executed {
+        Executed::Failed {
+            class: ErrorClass::Invalid,
+            message,
+        } => Verdict::yes("Invalid", message),
+        Executed::Failed {
+            class: ErrorClass::Bug,
+            message,
+        } => Verdict::yes("Bug", message),
+        _ if status.phase == Some(Phase::Failed) => Verdict::yes("Stopped", status.message.clone()),
+        // While the effect backs off it is as stalled as it was.
+        _ if status.attempts.is_some() => None,
+        _ => Verdict::no("NotStalled", ""),
+    }
+}
+
+fn phase_reason(phase: Option<Phase>) -> &'static str {
+    match phase {
+        None | Some(Phase::Pending) => "Pending",
+        Some(Phase::Detecting) => "Detecting",
+        Some(Phase::Upgrading) => "Upgrading",
+        Some(Phase::HealthChecking) => "HealthChecking",
+        Some(Phase::Done) => "Upgraded",
+        Some(Phase::Failed) => "Stopped",
+    }
+}
+
+fn waiting_reason(on: WaitingOn) -> &'static str {
+    match on {
+        WaitingOn::Rival => "WaitingForOtherUpgrade",
+        WaitingOn::Environment => "Blocked",
+        WaitingOn::Paused => "Paused",
+        WaitingOn::Backoff => "Retrying",
+        WaitingOn::Unreadable => "Unreadable",
+        WaitingOn::ForeignHelm => "WaitingForHelm",
+        WaitingOn::ControlPlane => "WaitingForControlPlane",
+        WaitingOn::Injection => "WaitingForInjection",
+        WaitingOn::Workloads => "WaitingForWorkloads",
+        WaitingOn::Soak => "Soaking",
+        WaitingOn::RetireDelay => "KeepingOldControlPlane",
+        WaitingOn::Validator => "WaitingForValidator",
+        WaitingOn::Retirement => "WaitingForRetirement",
+        WaitingOn::Nothing => "Idle",
+    }
+}
+
+fn set_condition(
+    now: Timestamp,
+    generation: i64,
+    conditions: &mut Vec<Condition>,
+    kind: &str,
+    verdict: &Verdict,
+) {
+    let value = if verdict.holds { "True" } else { "False" };
+    let old = conditions
+        .iter()
+        .position(|condition| condition.type_ == kind);
+    let since = old
+        .map(|at| &conditions[at])
+        .filter(|condition| condition.status == value)
+        .map_or_else(
+            || Time(whole_second(now)),
+            |condition| condition.last_transition_time.clone(),
+        );
+    let condition = Condition {
+        type_: kind.to_owned(),
+        status: value.to_owned(),
+        reason: verdict.reason.to_owned(),
+        message: verdict.message.clone(),
+        last_transition_time: since,
+        observed_generation: Some(generation),
+    };
+    match old {
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
+    }
+}

@@ -1,0 +1,208 @@
+//! Helm values for the target, from those of the running releases.
+
+use meshlift_api::MeshSpec;
+use serde_json::{Map, Value, json};
+
+use crate::version::Version;
+
+type Values = Map<String, Value>;
+
+/// A value that cannot be carried over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CarryError {
+    /// An image tag that is not the running version's.
+    #[error(
+        "release value {path} is {tag:?}, which is not a tag of Istio {from}: set {path} under spec.values.istiod of the Mesh to the tag for the target, or remove it from the release"
+    )]
+    ForeignTag {
+        path: String,
+        tag: String,
+        from: Version,
+    },
+}
+
+/// Where an image tag can stand in the values of the istiod chart.
+/// Source: `istio-discovery/values.yaml`; `pilot` is an alias of the root.
+const TAG_PATHS: &[&[&str]] = &[&["tag"], &["global", "tag"], &["pilot", "tag"]];
+
+/// Values for the new istiod release: what the user gave the running one, the Mesh's on top,
+/// tags brought to the target, and the revision.
+pub(crate) fn istiod(
+    running: &Values,
+    mesh: &MeshSpec,
+    from: &Version,
+    to: &Version,
+) -> Result<Values, CarryError> {
+    let mut values = running.clone();
+    // A tag object rendered by two releases would be fought over; tags are not moved this way.
+    values.remove("revisionTags");
+    if let Some(Value::Object(pilot)) = values.get_mut("pilot") {
+        pilot.remove("revisionTags");
+    }
+    for path in TAG_PATHS {
+        carry_tag(&mut values, path, &mesh.values.istiod, from, to)?;
+    }
+    merge(&mut values, &mesh.values.istiod);
+    if let Some(hub) = &mesh.hub {
+        merge(&mut values, &object(json!({ "global": { "hub": hub } })));
+    }
+    values.insert("revision".to_owned(), Value::String(to.revision()));
+    Ok(values)
+}
+
+/// Values for the `base` release at the target version. The default revision stays where it is.
+pub(crate) fn base(running: &Values, mesh: &MeshSpec) -> Values {
+    let mut values = running.clone();
+    merge(&mut values, &mesh.values.base);
+    values
+}
+
+/// The same with the default revision moved.
+pub(crate) fn base_with_default(base: &Values, revision: &str) -> Values {
+    let mut values = base.clone();
+    values.insert(
+        "defaultRevision".to_owned(),
+        Value::String(revision.to_owned()),
+    );
+    values
+}
+
+fn carry_tag(
+    values: &mut Values,
+    path: &[&str],
+    overrides: &Values,
+    from: &Version,
+    to: &Version,
+) -> Result<(), CarryError> {
+    let Some((leaf, parents)) = path.split_last() else {
+        return Ok(());
+    };
+    if lookup(overrides, path).is_some() {
+        return Ok(());
+    }
+    let Some(parent) = descend(values, parents) else {
+        return Ok(());
+    };
+    let tag = match parent.get(*leaf) {
+        Some(Value::String(tag)) if !tag.is_empty() => tag.clone(),
+        Some(Value::Number(tag)) => tag.to_string(),
+        _ => return Ok(()),
+    };
+    let variant = tag
+        .strip_prefix(&from.to_string())
+        .filter(|v| v.is_empty() || v.starts_with('-'));
+    let Some(variant) = variant else {
+        return Err(CarryError::ForeignTag {
+            path: path.join("."),
+            tag,
+            from: from.clone(),
+        });
+    };
+    parent.insert((*leaf).to_owned(), Value::String(format!("{to}{variant}")));
+    Ok(())
+}
+
+fn descend<'v>(values: &'v mut Values, path: &[&str]) -> Option<&'v mut Values> {
+    path.iter()
+        .try_fold(values, |at, key| at.get_mut(*key)?.as_object_mut())
+}
+
+fn lookup<'v>(values: &'v Values, path: &[&str]) -> Option<&'v Value> {
+    let (leaf, parents) = path.split_last()?;
+    parents
+        .iter()
+        .try_fold(values, |at, key| at.get(*key)?.as_object())?
+        .get(*leaf)
+}
+
+/// Lays `over` on `values`, objects by key, as Helm does with several values files.
+fn merge(values: &mut Values, over: &Values) {
+    for (key, value) in over {
+        match (values.get_mut(key), value) {
+            (Some(Value::Object(into)), Value::Object(from)) => merge(into, from),
+            _ => {
+                values.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn object(value: Value) -> Values {
+    match value {
+        Value::Object(map) => map,
+        _ => Values::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v(text: &str) -> Version {
+        text.parse().expect("a version")
+    }
+
+    fn carried(running: Value, mesh: Value) -> Result<Value, CarryError> {
+        let mut spec = MeshSpec::default();
+        spec.values.istiod = object(mesh);
+        istiod(&object(running), &spec, &v("1.30.2"), &v("1.31.0")).map(Value::Object)
+    }
+
+    #[test]
+    fn what_the_user_gave_survives_and_the_mesh_lies_over_it() {
+        let running = json!({
+            "global": { "hub": "example.org/istio", "imagePullPolicy": "Never" },
+            "meshConfig": { "accessLogFile": "/dev/stdout" },
+            "resources": { "requests": { "cpu": "50m" } },
+        });
+        let values = carried(
+            running,
+            json!({ "resources": { "requests": { "cpu": "100m" } } }),
+        );
+        assert_eq!(
+            values,
+            Ok(json!({
+                "global": { "hub": "example.org/istio", "imagePullPolicy": "Never" },
+                "meshConfig": { "accessLogFile": "/dev/stdout" },
+                "resources": { "requests": { "cpu": "100m" } },
+                "revision": "1-31-0",
+            }))
+        );
+    }
+
+    #[test]
+    fn an_image_tag_follows_the_version_and_a_foreign_one_is_refused() {
+        let values = carried(
+            json!({ "global": { "tag": "1.30.2-distroless" } }),
+            json!({}),
+        );
+        assert_eq!(
+            values,
+            Ok(json!({ "global": { "tag": "1.31.0-distroless" }, "revision": "1-31-0" }))
+        );
+        let error = carried(json!({ "tag": "our-build-7" }), json!({})).expect_err("a foreign tag");
+        assert!(
+            error
+                .to_string()
+                .contains("release value tag is \"our-build-7\""),
+            "{error}"
+        );
+        let mended = carried(
+            json!({ "tag": "our-build-7" }),
+            json!({ "tag": "our-build-8" }),
+        );
+        assert_eq!(
+            mended,
+            Ok(json!({ "tag": "our-build-8", "revision": "1-31-0" }))
+        );
+    }
+
+    #[test]
+    fn tags_and_the_old_revision_stay_behind() {
+        let running = json!({ "revision": "1-30-2", "revisionTags": ["prod"] });
+        assert_eq!(
+            carried(running, json!({})),
+            Ok(json!({ "revision": "1-31-0" }))
+        );
+    }
+}

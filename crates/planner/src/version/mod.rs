@@ -1,0 +1,357 @@
+//! Istio and Kubernetes versions: flavours, the one-minor rule, revision names, support ranges.
+
+mod support;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+pub use support::{KubernetesRange, kubernetes_range};
+
+/// An Istio version: numeric core and flavour. A vendor suffix (`1.30.2-mspider`) is a flavour,
+/// not a pre-release as semver would have it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Version {
+    /// Major.
+    pub major: u32,
+    /// Minor.
+    pub minor: u32,
+    /// Patch.
+    pub patch: u32,
+    /// Suffix without the hyphen; empty for upstream builds.
+    pub flavour: String,
+}
+
+/// A version that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no Istio version: write an exact one (1.31.0) or a minor (1.31)")]
+pub struct VersionError(pub String);
+
+impl FromStr for Version {
+    type Err = VersionError;
+
+    fn from_str(text: &str) -> Result<Self, VersionError> {
+        match TargetVersion::from_str(text)? {
+            TargetVersion::Exact(version) => Ok(version),
+            TargetVersion::Minor { .. } => Err(VersionError(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = VersionError;
+
+    fn try_from(text: String) -> Result<Self, VersionError> {
+        text.parse()
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.to_string()
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)?;
+        if !self.flavour.is_empty() {
+            write!(f, "-{}", self.flavour)?;
+        }
+        Ok(())
+    }
+}
+
+impl Version {
+    /// The version in an image tag, without the variant of the image (`-distroless`, `-debug`).
+    pub fn from_image_tag(tag: &str) -> Option<Self> {
+        let tag = tag
+            .strip_suffix("-distroless")
+            .or(tag.strip_suffix("-debug"))
+            .unwrap_or(tag);
+        tag.parse().ok()
+    }
+
+    /// The revision this version is installed under: dots become hyphens, as the Istio docs do.
+    pub fn revision(&self) -> String {
+        self.to_string().replace('.', "-").to_lowercase()
+    }
+
+    /// `1.31`.
+    pub fn minor_name(&self) -> String {
+        format!("{}.{}", self.major, self.minor)
+    }
+
+    fn core(&self) -> (u32, u32, u32) {
+        (self.major, self.minor, self.patch)
+    }
+}
+
+/// What `spec.targetVersion` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetVersion {
+    /// This version.
+    Exact(Version),
+    /// The newest patch of a minor.
+    Minor {
+        /// Major.
+        major: u32,
+        /// Minor.
+        minor: u32,
+        /// Flavour.
+        flavour: String,
+    },
+}
+
+impl FromStr for TargetVersion {
+    type Err = VersionError;
+
+    fn from_str(text: &str) -> Result<Self, VersionError> {
+        let refuse = || VersionError(text.to_owned());
+        let (core, flavour) = text.split_once('-').unwrap_or((text, ""));
+        if text.ends_with('-') {
+            return Err(refuse());
+        }
+        let numbers: Vec<u32> = core
+            .split('.')
+            .map(|part| plain_number(part).ok_or_else(refuse))
+            .collect::<Result<_, _>>()?;
+        let flavour = flavour.to_owned();
+        match numbers[..] {
+            [major, minor, patch] => Ok(Self::Exact(Version {
+                major,
+                minor,
+                patch,
+                flavour,
+            })),
+            [major, minor] => Ok(Self::Minor {
+                major,
+                minor,
+                flavour,
+            }),
+            _ => Err(refuse()),
+        }
+    }
+}
+
+fn plain_number(text: &str) -> Option<u32> {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if plain { text.parse().ok() } else { None }
+}
+
+/// Why a version cannot be the target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// Not readable.
+    #[error(transparent)]
+    Malformed(#[from] VersionError),
+    /// Not in the chart repository.
+    #[error("{target} is not in the chart repository; it has {known}")]
+    Unknown {
+        /// What was asked for.
+        target: String,
+        /// What there is.
+        known: String,
+    },
+    /// Lower than what runs.
+    #[error(
+        "{to} is lower than {from}, which runs: a downgrade is refused; ask for {from} or a newer version"
+    )]
+    Downgrade {
+        /// Running.
+        from: Version,
+        /// Asked for.
+        to: Version,
+    },
+    /// More than one minor up.
+    #[error("{to} is more than one minor above {from}: upgrade to {next} first")]
+    TooFar {
+        /// Running.
+        from: Version,
+        /// Asked for.
+        to: Version,
+        /// The next minor.
+        next: String,
+    },
+    /// Another flavour.
+    #[error(
+        "{to} and {from}, which runs, are builds of different flavours and must not be mixed: ask for a version {wanted}"
+    )]
+    Flavour {
+        /// Running.
+        from: Version,
+        /// Asked for.
+        to: Version,
+        /// What to ask for instead.
+        wanted: String,
+    },
+}
+
+/// Resolves what was asked for against what the repository has.
+pub fn resolve(asked: &str, catalog: &[Version]) -> Result<Version, TargetError> {
+    let found = match asked.parse::<TargetVersion>()? {
+        TargetVersion::Exact(version) => catalog.contains(&version).then_some(version),
+        TargetVersion::Minor {
+            major,
+            minor,
+            flavour,
+        } => catalog
+            .iter()
+            .filter(|v| v.major == major && v.minor == minor && v.flavour == flavour)
+            .max()
+            .cloned(),
+    };
+    found.ok_or_else(|| TargetError::Unknown {
+        target: asked.to_owned(),
+        known: newest(catalog),
+    })
+}
+
+/// Whether one control plane may replace the other, one minor at a time.
+pub fn check_path(from: &Version, to: &Version) -> Result<(), TargetError> {
+    let (from_, to_) = (from.clone(), to.clone());
+    if from.flavour != to.flavour {
+        let wanted = match from.flavour.as_str() {
+            "" => "without a suffix".to_owned(),
+            flavour => format!("that ends in -{flavour}"),
+        };
+        return Err(TargetError::Flavour {
+            from: from_,
+            to: to_,
+            wanted,
+        });
+    }
+    if to.core() < from.core() {
+        return Err(TargetError::Downgrade {
+            from: from_,
+            to: to_,
+        });
+    }
+    if to.major != from.major || to.minor > from.minor + 1 {
+        let next = format!("{}.{}", from.major, from.minor + 1);
+        return Err(TargetError::TooFar {
+            from: from_,
+            to: to_,
+            next,
+        });
+    }
+    Ok(())
+}
+
+/// The newest patch of the newest minors, for a message.
+fn newest(catalog: &[Version]) -> String {
+    let mut sorted: Vec<&Version> = catalog.iter().collect();
+    sorted.sort_by(|a, b| b.cmp(a));
+    sorted.dedup_by(|a, b| (a.major, a.minor, &a.flavour) == (b.major, b.minor, &b.flavour));
+    match sorted.len() {
+        0 => "no version".to_owned(),
+        n => {
+            let first: Vec<String> = sorted.iter().take(5).map(ToString::to_string).collect();
+            let more = if n > 5 { " and older ones" } else { "" };
+            format!("{}{more}", first.join(", "))
+        }
+    }
+}
+
+/// Version of a Kubernetes API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KubernetesVersion {
+    /// Major.
+    pub major: u32,
+    /// Minor.
+    pub minor: u32,
+}
+
+impl fmt::Display for KubernetesVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v(text: &str) -> Version {
+        text.parse().expect("a version")
+    }
+
+    #[test]
+    fn a_vendor_suffix_is_a_flavour_and_an_image_variant_is_none() {
+        assert_eq!(v("1.30.2-mspider").flavour, "mspider");
+        assert_eq!(
+            Version::from_image_tag("1.30.2-distroless"),
+            Some(v("1.30.2"))
+        );
+        assert_eq!(
+            Version::from_image_tag("1.30.2-mspider-distroless"),
+            Some(v("1.30.2-mspider"))
+        );
+        assert_eq!(Version::from_image_tag("latest"), None);
+    }
+
+    #[test]
+    fn rubbish_is_no_version() {
+        for text in [
+            "",
+            "1",
+            "1.",
+            "1.31.",
+            "1.31.0-",
+            "v1.31.0",
+            "1.31.0.1",
+            "1.x",
+            "+1.2",
+            "1.-2",
+            "99999999999.1",
+        ] {
+            assert!(
+                text.parse::<TargetVersion>().is_err(),
+                "{text:?} was accepted"
+            );
+        }
+    }
+
+    #[test]
+    fn a_minor_resolves_to_its_newest_patch_of_the_same_flavour() {
+        let catalog = ["1.31.0", "1.31.10", "1.31.9", "1.31.11-mspider", "1.30.2"].map(v);
+        assert_eq!(resolve("1.31", &catalog), Ok(v("1.31.10")));
+        assert_eq!(resolve("1.31-mspider", &catalog), Ok(v("1.31.11-mspider")));
+        assert_eq!(resolve("1.31.0", &catalog), Ok(v("1.31.0")));
+        let error = resolve("1.99", &catalog).expect_err("unknown");
+        assert_eq!(
+            error.to_string(),
+            "1.99 is not in the chart repository; it has 1.31.11-mspider, 1.31.10, 1.30.2"
+        );
+    }
+
+    #[test]
+    fn one_minor_at_a_time_and_never_down() {
+        assert_eq!(check_path(&v("1.30.2"), &v("1.31.0")), Ok(()));
+        assert_eq!(check_path(&v("1.30.2"), &v("1.30.5")), Ok(()));
+        let far = check_path(&v("1.29.1"), &v("1.31.0")).expect_err("two minors");
+        assert_eq!(
+            far.to_string(),
+            "1.31.0 is more than one minor above 1.29.1: upgrade to 1.30 first"
+        );
+        assert!(matches!(
+            check_path(&v("1.31.0"), &v("1.30.9")),
+            Err(TargetError::Downgrade { .. })
+        ));
+        assert!(matches!(
+            check_path(&v("1.31.1"), &v("1.31.0")),
+            Err(TargetError::Downgrade { .. })
+        ));
+        assert!(matches!(
+            check_path(&v("1.30.2-x"), &v("1.31.0")),
+            Err(TargetError::Flavour { .. })
+        ));
+    }
+
+    #[test]
+    fn a_revision_has_no_dots() {
+        assert_eq!(v("1.31.0").revision(), "1-31-0");
+    }
+}

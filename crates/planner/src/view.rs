@@ -1,0 +1,352 @@
+//! The observed world, with its gaps.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use meshlift_api::{MeshSpec, Phase};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::record::Record;
+use crate::version::{KubernetesVersion, Version};
+
+/// What a look found. `Unreadable` never permits a destructive step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen<T> {
+    /// Looked, and it is not there.
+    Absent,
+    /// Looked, and here it is.
+    Present(T),
+    /// Could not look, and why.
+    Unreadable(String),
+}
+
+impl<T> Seen<T> {
+    /// The value, if it was seen.
+    pub fn present(&self) -> Option<&T> {
+        match self {
+            Seen::Present(value) => Some(value),
+            Seen::Absent | Seen::Unreadable(_) => None,
+        }
+    }
+
+    /// Why it could not be read.
+    pub fn unreadable(&self) -> Option<&str> {
+        match self {
+            Seen::Unreadable(why) => Some(why),
+            Seen::Absent | Seen::Present(_) => None,
+        }
+    }
+}
+
+/// Everything one look brings back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeshView {
+    /// The Mesh object that the upgrade names.
+    pub mesh: Seen<MeshSpec>,
+    /// Version of the API server.
+    pub kubernetes: Seen<KubernetesVersion>,
+    /// Every istiod Deployment of the cluster.
+    pub control_planes: Seen<Vec<ControlPlane>>,
+    /// Helm releases of the Istio charts.
+    pub releases: Seen<Vec<Release>>,
+    /// Versions in the chart repository.
+    pub catalog: Seen<Vec<Version>>,
+    /// The validating webhook of the default revision.
+    pub validator: Seen<Validator>,
+    /// Revision tags.
+    pub tags: Vec<Tag>,
+    /// All namespaces.
+    pub namespaces: Seen<Vec<Namespace>>,
+    /// Deployments, StatefulSets and DaemonSets that have pods with a sidecar or a restart mark.
+    pub workloads: Seen<Vec<Workload>>,
+    /// Pods with a sidecar that belong to none of `workloads`.
+    pub loose_pods: Vec<Arc<Pod>>,
+    /// What the operator may not do, of all that it will have to.
+    pub missing_permissions: Seen<Vec<String>>,
+    /// Dry-run pods by namespace: who injected them.
+    pub probes: BTreeMap<String, Probe>,
+    /// Other MeshUpgrades of the same mesh.
+    pub rivals: Vec<Rival>,
+    /// What was written down before the first mutation.
+    pub record: Seen<Record>,
+}
+
+/// One istiod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlPlane {
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the Deployment.
+    pub name: String,
+    /// Revision; `default` for one without.
+    pub revision: String,
+    /// Version, from the image tag or the version label.
+    pub version: Option<Version>,
+    /// Image of container `discovery`.
+    pub image: String,
+    /// Who installed it.
+    pub installer: Installer,
+    /// Replicas wanted.
+    pub desired: u32,
+    /// Replicas ready and of the newest template.
+    pub ready: u32,
+    /// What keeps a pod from being ready, e.g. `ImagePullBackOff: ...`.
+    pub trouble: Option<String>,
+    /// Its injection webhook.
+    pub injector: Seen<InjectorWebhook>,
+    /// Live counters, summed over its pods; only looked at when wanted.
+    pub live: Seen<LiveCounters>,
+}
+
+impl ControlPlane {
+    /// Whether all wanted replicas are ready, and there is at least one.
+    pub fn is_ready(&self) -> bool {
+        self.desired > 0 && self.ready >= self.desired
+    }
+}
+
+/// The injection webhook of a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InjectorWebhook {
+    /// Name of the MutatingWebhookConfiguration.
+    pub name: String,
+    /// Whether every webhook in it has a CA bundle.
+    pub has_ca_bundle: bool,
+}
+
+/// Counters of a control plane's own metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveCounters {
+    /// Proxies connected now (`pilot_xds`).
+    pub connected: u64,
+    /// Injections that failed since start (`sidecar_injection_failure_total`).
+    pub injection_failures: u64,
+}
+
+/// Who installed a control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Installer {
+    /// Helm, as this release.
+    Helm {
+        /// Release name.
+        release: String,
+    },
+    /// `istioctl` or the in-cluster IstioOperator.
+    Istioctl,
+    /// The Sail operator.
+    Sail,
+    /// Nobody who left a trace.
+    Unknown,
+}
+
+/// A Helm release of an Istio chart, at its newest revision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Release {
+    /// Release name.
+    pub name: String,
+    /// Release namespace.
+    pub namespace: String,
+    /// Chart name: `base`, `istiod`.
+    pub chart: String,
+    /// Chart version, which is the Istio version.
+    pub version: Option<Version>,
+    /// State of the newest revision.
+    pub state: ReleaseState,
+    /// Values the user gave.
+    pub values: Map<String, Value>,
+    /// The storage Secret of the newest revision.
+    pub storage: StorageRef,
+}
+
+/// State of a Helm release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReleaseState {
+    /// In place.
+    Deployed,
+    /// An operation on it has begun and not ended.
+    Pending {
+        /// When it began.
+        since: Timestamp,
+        /// Whether this operator began it.
+        ours: bool,
+    },
+    /// The last operation failed.
+    Failed,
+    /// Any other state, as Helm names it.
+    Other(String),
+}
+
+/// A Helm storage Secret, exactly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageRef {
+    /// Name of the Secret.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its resource version.
+    pub resource_version: String,
+}
+
+/// `istiod-default-validator`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Validator {
+    /// Service it calls.
+    pub service: String,
+    /// Whether it has a CA bundle.
+    pub has_ca_bundle: bool,
+}
+
+/// A revision tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Tag name.
+    pub name: String,
+    /// Revision it points at.
+    pub revision: String,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// Resource version, so that a change between look and act is noticed.
+    pub resource_version: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// The revision this operator moved it to, from its annotation.
+    pub moved_to: Option<String>,
+    /// Who last wrote the injection label, from managedFields.
+    pub label_owner: Option<String>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+}
+
+/// Kinds that a rolling restart can move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum WorkloadKind {
+    /// apps/v1 Deployment.
+    Deployment,
+    /// apps/v1 StatefulSet.
+    StatefulSet,
+    /// apps/v1 DaemonSet.
+    DaemonSet,
+}
+
+impl fmt::Display for WorkloadKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A workload by kind and name. Ordered by namespace first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkloadKey {
+    /// Namespace.
+    pub namespace: String,
+    /// Kind.
+    pub kind: WorkloadKind,
+    /// Name.
+    pub name: String,
+}
+
+impl fmt::Display for WorkloadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "apps/v1 {} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// How a workload replaces its pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateStrategy {
+    /// By itself, all of them.
+    Rolling,
+    /// Only pods that someone deletes.
+    OnDelete,
+    /// A StatefulSet that keeps pods below this ordinal.
+    Partition(u32),
+}
+
+/// A workload with pods that have a sidecar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Which.
+    pub key: WorkloadKey,
+    /// UID.
+    pub uid: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Labels of its pod template.
+    pub template_labels: BTreeMap<String, String>,
+    /// The restart mark on its pod template.
+    pub mark: Option<String>,
+    /// When this operator restarted it.
+    pub restarted_at: Option<Timestamp>,
+    /// How it replaces pods.
+    pub strategy: UpdateStrategy,
+    /// Whether the Deployment is paused.
+    pub paused: bool,
+    /// Whether istiod itself renders and rolls it.
+    pub managed_gateway: bool,
+    /// Whether its controller has seen the newest template and replaced and readied every pod.
+    pub settled: bool,
+    /// Its live pods that have a sidecar.
+    pub pods: Vec<Arc<Pod>>,
+}
+
+/// A live pod (neither ended nor being deleted) with a sidecar.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Kind of its controller, if it has one.
+    pub owner_kind: Option<String>,
+    /// Name of its controller.
+    pub owner_name: Option<String>,
+    /// Revision of its sidecar; none when the annotation cannot be read.
+    pub revision: Option<String>,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// Restarts of all its containers.
+    pub restarts: u32,
+    /// What keeps it from being ready, e.g. `container app: CrashLoopBackOff`.
+    pub trouble: Option<String>,
+    /// Labels that decide injection.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What became of a dry-run pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// It was injected.
+    Injected {
+        /// By this revision.
+        revision: String,
+        /// With this proxy image.
+        image: String,
+    },
+    /// It came back without a sidecar.
+    NotInjected,
+    /// It was refused, or the request failed.
+    Refused(String),
+}
+
+/// Another MeshUpgrade of the same mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rival {
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// Creation time.
+    pub created_at: Timestamp,
+    /// Phase.
+    pub phase: Phase,
+}
