@@ -53,7 +53,10 @@ pub(super) async fn follow(
             }
         }
     }
-    let last = view.last.take().context("the operator never wrote a status: see its log")?;
+    let last = view
+        .last
+        .take()
+        .context("the operator never wrote a status: see its log")?;
     bail!("not done within {} s; it was: {last}", limit.as_secs())
 }
 
@@ -76,15 +79,29 @@ impl<'a> View<'a> {
             bar
         });
         let started = Instant::now();
-        Self { load, bar, started, last: None, step: None, steps: Vec::new() }
+        Self {
+            load,
+            bar,
+            started,
+            last: None,
+            step: None,
+            steps: Vec::new(),
+        }
     }
 
     /// The line that lives: where the upgrade is, and what the visitors see of it.
     fn refresh(&self) {
         if let Some(bar) = &self.bar {
             let seen = self.load.totals().totals;
-            let step = self.step.as_ref().map_or("waiting for the operator", |(step, _)| step);
-            bar.set_message(format!("{step} | {} requests, {} lost", seen.sent, seen.lost()));
+            let step = self
+                .step
+                .as_ref()
+                .map_or("waiting for the operator", |(step, _)| step);
+            bar.set_message(format!(
+                "{step} | {} requests, {} lost",
+                seen.sent,
+                seen.lost()
+            ));
         }
     }
 
@@ -112,7 +129,10 @@ impl<'a> View<'a> {
         self.close_step();
         // The last one is the end itself, which takes no time.
         self.steps.pop();
-        Followed { status, steps: std::mem::take(&mut self.steps) }
+        Followed {
+            status,
+            steps: std::mem::take(&mut self.steps),
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::progress;
 use crate::tools::{cache_directory, cached, sha256_hex};
+use crate::{cargo, progress};
 
 /// Repository of the operator's image in the test cluster.
 pub const REPOSITORY: &str = "testbed.local/meshlift/operator";
@@ -25,51 +25,32 @@ pub struct OperatorImage {
 /// `rootfs` is a root file system to stand on, as a tar; `helm` the program to put beside the operator.
 pub fn build(rootfs: &Path, helm: &Path) -> Result<OperatorImage> {
     let operator = build_operator()?;
-    let dockerfile = project().join("Dockerfile");
+    let dockerfile = cargo::workspace().join("Dockerfile");
     let tag = tag(&[&operator, helm, &dockerfile], rootfs)?;
     let target = cache_directory()?.join(format!("operator-image-{tag}"));
     let directory = cached(&target, |directory| {
         let task = progress::task("build the operator's image from the Dockerfile");
-        let inputs = Inputs { operator: &operator, helm, rootfs, dockerfile: &dockerfile };
+        let inputs = Inputs {
+            operator: &operator,
+            helm,
+            rootfs,
+            dockerfile: &dockerfile,
+        };
         inputs.build(directory, &format!("{REPOSITORY}:{tag}"))?;
         task.done();
         Ok(())
     })?;
-    Ok(OperatorImage { tag, archive: directory.join("image.tar") })
-}
-
-fn project() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    Ok(OperatorImage {
+        tag,
+        archive: directory.join("image.tar"),
+    })
 }
 
 fn build_operator() -> Result<PathBuf> {
     let task = progress::task("build the operator with cargo, for release");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["build", "--release", "--locked", "--package", "meshlift-operator"]);
-    build.args(["--message-format", "json-render-diagnostics"]);
-    let output = build
-        .current_dir(project())
-        .output()
-        .context("running cargo to build the operator: is Rust installed?")?;
-    if !output.status.success() {
-        let log = String::from_utf8_lossy(&output.stderr);
-        bail!("cargo could not build the operator:\n{}", log.trim_end());
-    }
+    let operator = cargo::build("meshlift-operator", "meshlift-operator", "release")?;
     task.done();
-    executable(&output.stdout).context("cargo built the operator, but named no program")
-}
-
-/// The program among cargo's messages: where the target directory is, only cargo knows.
-fn executable(messages: &[u8]) -> Option<PathBuf> {
-    let messages = String::from_utf8_lossy(messages);
-    let message = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find(|message| {
-            message["target"]["name"] == "meshlift-operator" && message["executable"].is_string()
-        })?;
-    message["executable"].as_str().map(PathBuf::from)
+    Ok(operator)
 }
 
 /// Digest of the files, and of the path of the root file system, which is in the cache by content.
@@ -116,7 +97,10 @@ impl Inputs<'_> {
         make.extend([name, "--target", "prebuilt", "--build-arg", &runtime]);
         make.extend(["--file", &dockerfile, &binaries]);
         buildah(&make)?;
-        let archive = format!("oci-archive:{}:{name}", directory.join("image.tar").display());
+        let archive = format!(
+            "oci-archive:{}:{name}",
+            directory.join("image.tar").display()
+        );
         buildah(&["push", name, &archive])
     }
 }
@@ -145,22 +129,4 @@ fn buildah(work: &Path, arguments: &[&str]) -> Result<()> {
         bail!("`buildah {}` failed: {}", arguments.join(" "), log.trim());
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_program_is_found_among_cargos_messages() {
-        let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"name":"meshlift-operator","kind":["lib"]},"executable":null}"#,
-            "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"meshlift-operator","kind":["bin"]},"executable":"/t/meshlift-operator"}"#,
-            "\n",
-            r#"{"reason":"build-finished","success":true}"#,
-        );
-        assert_eq!(executable(messages.as_bytes()), Some("/t/meshlift-operator".into()));
-        assert_eq!(executable(b"{}"), None);
-    }
 }

@@ -29,8 +29,10 @@ use summary::Summary;
 /// Namespace the operator is installed in.
 const OPERATOR_NAMESPACE: &str = "meshlift-system";
 /// What a person would apply.
-const UPGRADE: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/examples/upgrade.yaml"));
+const UPGRADE: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../deploy/examples/upgrade.yaml"
+));
 
 /// Arguments of `testbed demo`.
 #[derive(clap::Args, Clone, Debug)]
@@ -79,12 +81,17 @@ async fn play(kept: &mut Kept, keep: bool) -> Result<()> {
         .await?;
     let image = stages
         .run("build the operator and its image", async {
-            let (rootfs, helm) = (tools.rootfs()?.to_owned(), tools.program("helm")?.to_owned());
+            let (rootfs, helm) = (
+                tools.rootfs()?.to_owned(),
+                tools.program("helm")?.to_owned(),
+            );
             tokio::task::spawn_blocking(move || image::build(&rootfs, &helm)).await?
         })
         .await?;
     let up = Cluster::up(Options::mesh("demo"));
-    let cluster = kept.cluster.insert(stages.run("start a cluster", up).await?);
+    let cluster = kept
+        .cluster
+        .insert(stages.run("start a cluster", up).await?);
     let outcome = upgrade(cluster, &image, &mut stages).await;
     if let Ok(summary) = &outcome {
         println!("{summary}");
@@ -101,15 +108,14 @@ async fn play(kept: &mut Kept, keep: bool) -> Result<()> {
     Ok(())
 }
 
-async fn upgrade(
-    cluster: &Cluster,
-    image: &OperatorImage,
-    stages: &mut Stages,
-) -> Result<Summary> {
+async fn upgrade(cluster: &Cluster, image: &OperatorImage, stages: &mut Stages) -> Result<Summary> {
     let client = cluster.client();
-    let custom = IstioOptions { values: values::custom(), ..IstioOptions::default() };
+    let custom = IstioOptions { values: values::custom() };
     stages
-        .run(&format!("install Istio {ISTIO_FROM} with Helm"), istio::install(cluster, ISTIO_FROM, custom))
+        .run(
+            &format!("install Istio {ISTIO_FROM} with Helm"),
+            istio::install(cluster, ISTIO_FROM, custom),
+        )
         .await?;
     stages
         .run("deploy the shop", async {
@@ -117,10 +123,19 @@ async fn upgrade(
             shop::wait_ready(cluster, Duration::from_secs(180)).await
         })
         .await?;
-    let load =
-        stages.run("start the load", shop::load_start(cluster, LoadOptions::default())).await?;
+    let load = stages
+        .run(
+            "start the load",
+            shop::load_start(cluster, LoadOptions::default()),
+        )
+        .await?;
     let before = versions::by_namespace(&client).await?;
-    stages.run("install the operator with Helm", install_operator(cluster, image)).await?;
+    stages
+        .run(
+            "install the operator with Helm",
+            install_operator(cluster, image),
+        )
+        .await?;
     let followed = stages
         .run(&format!("upgrade the mesh to {ISTIO_TO}"), async {
             let name = apply(cluster).await?;
@@ -141,24 +156,57 @@ async fn upgrade(
 
 /// Installs the chart as a person does, with the image that was built.
 pub async fn install_operator(cluster: &Cluster, image: &OperatorImage) -> Result<()> {
-    cluster.load_image(&image.archive).await.context("loading the operator's image")?;
+    cluster
+        .load_image(&image.archive)
+        .await
+        .context("loading the operator's image")?;
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/meshlift");
     let repository = format!("image.repository={REPOSITORY}");
     let tag = format!("image.tag={}", image.tag);
-    let helm = ["install", "meshlift", chart, "--namespace", OPERATOR_NAMESPACE, "--create-namespace"];
-    let set = ["--set", &repository, "--set-string", &tag, "--set", "image.pullPolicy=Never"];
+    let helm = [
+        "install",
+        "meshlift",
+        chart,
+        "--namespace",
+        OPERATOR_NAMESPACE,
+        "--create-namespace",
+    ];
+    let set = [
+        "--set",
+        &repository,
+        "--set-string",
+        &tag,
+        "--set",
+        "image.pullPolicy=Never",
+    ];
     cluster.helm(&[&helm[..], &set[..]].concat()).await?;
-    shop::wait_ready_in(&cluster.client(), &[OPERATOR_NAMESPACE], Duration::from_secs(120)).await?;
+    shop::wait_ready_in(
+        &cluster.client(),
+        &[OPERATOR_NAMESPACE],
+        Duration::from_secs(120),
+    )
+    .await?;
     name_charts(cluster).await
 }
 
 /// The charts come from this machine and not from the public repository: that is said in the Mesh.
 async fn name_charts(cluster: &Cluster) -> Result<()> {
     let meshes: Api<Mesh> = Api::all(cluster.client());
-    let charts = ChartSource { repository: cluster.charts_url() };
-    let mesh = Mesh::new(DEFAULT_MESH, MeshSpec { charts, ..MeshSpec::default() });
+    let charts = ChartSource {
+        repository: cluster.charts_url(),
+    };
+    let mesh = Mesh::new(
+        DEFAULT_MESH,
+        MeshSpec {
+            charts,
+            ..MeshSpec::default()
+        },
+    );
     let ours = PatchParams::apply("testbed").force();
-    meshes.patch(DEFAULT_MESH, &ours, &Patch::Apply(&mesh)).await.context("applying the Mesh")?;
+    meshes
+        .patch(DEFAULT_MESH, &ours, &Patch::Apply(&mesh))
+        .await
+        .context("applying the Mesh")?;
     Ok(())
 }
 
@@ -169,6 +217,9 @@ async fn apply(cluster: &Cluster) -> Result<String> {
     if upgrade.name_any().is_empty() {
         bail!("deploy/examples/upgrade.yaml names no object");
     }
-    cluster.apply_yaml(UPGRADE).await.context("applying deploy/examples/upgrade.yaml")?;
+    cluster
+        .apply_yaml(UPGRADE)
+        .await
+        .context("applying deploy/examples/upgrade.yaml")?;
     Ok(upgrade.name_any())
 }

@@ -35,14 +35,21 @@ impl Summary {
 
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        if (self.status.phase, self.status.outcome) != (Some(Phase::Done), Some(Outcome::Upgraded)) {
-            faults.push(format!("the upgrade did not succeed: {}", self.status.message));
+        if (self.status.phase, self.status.outcome) != (Some(Phase::Done), Some(Outcome::Upgraded))
+        {
+            faults.push(format!(
+                "the upgrade did not succeed: {}",
+                self.status.message
+            ));
         }
         if !versions::all_at(&self.after, ISTIO_TO) {
             faults.push(format!("not everything is at {ISTIO_TO}"));
         }
         if !self.lost_values.is_empty() {
-            faults.push(format!("custom values were lost: {}", self.lost_values.join(", ")));
+            faults.push(format!(
+                "custom values were lost: {}",
+                self.lost_values.join(", ")
+            ));
         }
         if self.seen.totals.ok == 0 {
             faults.push("no request was answered".to_owned());
@@ -62,10 +69,29 @@ impl Summary {
 
     fn requests(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let totals = &self.seen.totals;
-        let millis = |share| totals.latency.quantile(share).map_or(0.0, |l| l.as_secs_f64() * 1e3);
-        writeln!(f, "\nREQUESTS   sent {}, lost {}", totals.sent, totals.lost())?;
-        writeln!(f, "  latency p50 {:.1} ms, p99 {:.1} ms", millis(0.5), millis(0.99))?;
-        writeln!(f, "  {} clients, each restart is a new one", self.seen.instances)?;
+        let millis = |share| {
+            totals
+                .latency
+                .quantile(share)
+                .map_or(0.0, |l| l.as_secs_f64() * 1e3)
+        };
+        writeln!(
+            f,
+            "\nREQUESTS   sent {}, lost {}",
+            totals.sent,
+            totals.lost()
+        )?;
+        writeln!(
+            f,
+            "  latency p50 {:.1} ms, p99 {:.1} ms",
+            millis(0.5),
+            millis(0.99)
+        )?;
+        writeln!(
+            f,
+            "  {} clients, each restart is a new one",
+            self.seen.instances
+        )?;
         for (kind, count) in &totals.failed {
             writeln!(f, "  {count} lost by {kind}")?;
         }
@@ -123,7 +149,11 @@ mod tests {
             steps: Vec::new(),
             stages: Vec::new(),
             seen: Collected {
-                totals: Totals { sent: 5, ok: 5, ..Totals::default() },
+                totals: Totals {
+                    sent: 5,
+                    ok: 5,
+                    ..Totals::default()
+                },
                 ..Collected::default()
             },
         }

@@ -14,12 +14,22 @@ pub(super) type Versions = BTreeMap<String, usize>;
 /// What runs in each namespace that has an istiod or a sidecar. Pods that are going do not count.
 pub(super) async fn by_namespace(client: &Client) -> Result<BTreeMap<String, Versions>> {
     let pods: Api<Pod> = Api::all(client.clone());
-    let pods = pods.list(&ListParams::default()).await.context("listing the pods")?;
+    let pods = pods
+        .list(&ListParams::default())
+        .await
+        .context("listing the pods")?;
     let mut namespaces: BTreeMap<String, Versions> = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+    for pod in pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+    {
         if let Some(runs) = runs(pod) {
             let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-            *namespaces.entry(namespace).or_default().entry(runs).or_default() += 1;
+            *namespaces
+                .entry(namespace)
+                .or_default()
+                .entry(runs)
+                .or_default() += 1;
         }
     }
     Ok(namespaces)
@@ -33,20 +43,34 @@ pub(super) fn all_at(namespaces: &BTreeMap<String, Versions>, version: &str) -> 
 
 /// `istiod 1.31.0 x1, sidecar 1.31.0 x2`
 pub(super) fn text(versions: Option<&Versions>) -> String {
-    let Some(versions) = versions else { return "-".to_owned() };
-    let parts: Vec<String> = versions.iter().map(|(runs, count)| format!("{runs} x{count}")).collect();
+    let Some(versions) = versions else {
+        return "-".to_owned();
+    };
+    let parts: Vec<String> = versions
+        .iter()
+        .map(|(runs, count)| format!("{runs} x{count}"))
+        .collect();
     parts.join(", ")
 }
 
 fn runs(pod: &Pod) -> Option<String> {
     let (kind, container, revision) = if label(pod, "app") == Some("istiod") {
-        ("istiod", "discovery", label(pod, labels::ISTIO_REV)?.to_owned())
+        (
+            "istiod",
+            "discovery",
+            label(pod, labels::ISTIO_REV)?.to_owned(),
+        )
     } else {
         ("sidecar", "istio-proxy", sidecar_revision(pod)?)
     };
     let spec = pod.spec.as_ref()?;
-    let mut containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let version = containers.find(|c| c.name == container).and_then(image_tag)?;
+    let mut containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    let version = containers
+        .find(|c| c.name == container)
+        .and_then(image_tag)?;
     Some(format!("{kind} {version} ({revision})"))
 }
 
@@ -55,13 +79,21 @@ fn label<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
 }
 
 fn sidecar_revision(pod: &Pod) -> Option<String> {
-    let status = pod.metadata.annotations.as_ref()?.get(labels::SIDECAR_STATUS)?;
+    let status = pod
+        .metadata
+        .annotations
+        .as_ref()?
+        .get(labels::SIDECAR_STATUS)?;
     let status: serde_json::Value = serde_json::from_str(status).ok()?;
     status["revision"].as_str().map(str::to_owned)
 }
 
 fn image_tag(container: &Container) -> Option<&str> {
-    container.image.as_deref()?.rsplit_once(':').map(|(_, tag)| tag)
+    container
+        .image
+        .as_deref()?
+        .rsplit_once(':')
+        .map(|(_, tag)| tag)
 }
 
 #[cfg(test)]
@@ -70,7 +102,11 @@ mod tests {
 
     #[test]
     fn all_at_needs_every_pod_and_at_least_one() {
-        let namespace = |runs: &[&str]| runs.iter().map(|r| ((*r).to_owned(), 1)).collect::<Versions>();
+        let namespace = |runs: &[&str]| {
+            runs.iter()
+                .map(|r| ((*r).to_owned(), 1))
+                .collect::<Versions>()
+        };
         let new = namespace(&["istiod 1.31.0 (1-31-0)"]);
         let mixed = namespace(&["sidecar 1.31.0 (1-31-0)", "sidecar 1.30.2 (default)"]);
         let mut mesh = BTreeMap::from([("istio-system".to_owned(), new)]);

@@ -41,11 +41,15 @@ pub struct Collector {
 impl Collector {
     /// Takes reports on a listener, at any path.
     pub fn serve(listener: std::net::TcpListener) -> Result<Self> {
-        listener.set_nonblocking(true).context("preparing the collector's listener")?;
+        listener
+            .set_nonblocking(true)
+            .context("preparing the collector's listener")?;
         let listener =
             TcpListener::from_std(listener).context("preparing the collector's listener")?;
         let reports = Reports::default();
-        let app = Router::new().fallback(post(take)).with_state(reports.clone());
+        let app = Router::new()
+            .fallback(post(take))
+            .with_state(reports.clone());
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
                 tracing::error!("the collector of the load stopped: {error}");
@@ -57,7 +61,10 @@ impl Collector {
     /// The sum of the last report of each client.
     pub fn collected(&self) -> Collected {
         let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut collected = Collected { instances: reports.len(), ..Collected::default() };
+        let mut collected = Collected {
+            instances: reports.len(),
+            ..Collected::default()
+        };
         for report in reports.values() {
             collected.totals.merge(&report.totals);
             if !report.ended {
@@ -88,8 +95,17 @@ mod tests {
     use super::*;
 
     fn report(instance: &str, sequence: u64, ok: u64, ended: bool) -> Json<Report> {
-        let totals = Totals { sent: ok, ok, ..Totals::default() };
-        Json(Report { instance: instance.into(), sequence, ended, totals })
+        let totals = Totals {
+            sent: ok,
+            ok,
+            ..Totals::default()
+        };
+        Json(Report {
+            instance: instance.into(),
+            sequence,
+            ended,
+            totals,
+        })
     }
 
     #[tokio::test]

@@ -116,7 +116,9 @@ impl Load {
         !self.stopped.load(Ordering::Relaxed)
             && self
                 .left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                })
                 .is_ok()
     }
 
@@ -131,7 +133,12 @@ impl Load {
 
     async fn summary(&self) -> Result<String> {
         let totals = self.totals.lock().await;
-        let millis = |share| totals.latency.quantile(share).map(|l| l.as_secs_f64() * 1e3);
+        let millis = |share| {
+            totals
+                .latency
+                .quantile(share)
+                .map(|l| l.as_secs_f64() * 1e3)
+        };
         serde_json::to_string(&serde_json::json!({
             "sent": totals.sent,
             "ok": totals.ok,
@@ -212,7 +219,9 @@ fn was_reset(error: &reqwest::Error) -> bool {
                 BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
             );
         }
-        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
+        cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_incomplete_message)
     })
 }
 

@@ -131,7 +131,10 @@ mod tests {
         }
         for (share, millis) in [(0.5, 500.0), (0.99, 990.0), (1.0, 1000.0)] {
             let found = histogram.quantile(share).expect("not empty").as_secs_f64() * 1e3;
-            assert!((0.95..1.15).contains(&(found / millis)), "{share}: {found} ms");
+            assert!(
+                (0.95..1.15).contains(&(found / millis)),
+                "{share}: {found} ms"
+            );
         }
         assert_eq!(Histogram::default().quantile(0.5), None);
     }
@@ -148,7 +151,10 @@ mod tests {
         two.begin();
         two.fail("reset".into(), "reset by peer".into());
         one.merge(&two);
-        assert_eq!((one.sent, one.ok, one.lost(), one.in_flight()), (4, 1, 2, 1));
+        assert_eq!(
+            (one.sent, one.ok, one.lost(), one.in_flight()),
+            (4, 1, 2, 1)
+        );
         assert_eq!(one.failed["reset"], 2);
     }
 }

@@ -8,15 +8,14 @@ pub mod serve;
 mod visitors;
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 pub use ready::{Rollout, rollouts, wait_ready_in};
 pub use visitors::{LoadHandle, LoadOptions, load_start};
 
-use crate::{Cluster, images};
+use crate::{Cluster, cargo, images};
 
 /// The image of the shop and of its visitors: this very program on the base image.
 pub const IMAGE: &str = "testbed.local/shop:1";
@@ -29,7 +28,10 @@ pub const VISITORS: &str = "visitors";
 pub async fn deploy(cluster: &Cluster) -> Result<()> {
     load_image(cluster).await?;
     let manifests = include_str!("shop.yaml");
-    cluster.apply_yaml(manifests).await.context("applying the shop's manifests")?;
+    cluster
+        .apply_yaml(manifests)
+        .await
+        .context("applying the shop's manifests")?;
     Ok(())
 }
 
@@ -48,30 +50,18 @@ async fn load_image(cluster: &Cluster) -> Result<()> {
         entrypoint: &["/usr/local/bin/testbed"],
         user: "65532:65532",
     };
-    cluster.load_image(&images::write(&image)?).await.context("loading the shop's image")
+    cluster
+        .load_image(&images::write(&image)?)
+        .await
+        .context("loading the shop's image")
 }
 
-/// The `testbed` program: this process, or, in a test, the one of this profile, built if need be.
+/// The `testbed` program: this process, or, in a test, one that cargo builds.
 fn program() -> Result<PathBuf> {
     let current = std::env::current_exe().context("finding the path of this program")?;
     if current.file_stem().is_some_and(|name| name == "testbed") {
         return Ok(current);
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["build", "--package", "meshlift-testbed", "--bin", "testbed"]);
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    let output = build
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .context("running cargo to build `testbed`, the shop's program")?;
-    if !output.status.success() {
-        let log = String::from_utf8_lossy(&output.stderr);
-        bail!("cargo could not build `testbed`, the shop's program:\n{log}");
-    }
-    // Tests and examples lie one level below the program.
-    let built = current.ancestors().skip(1).take(2).map(|dir| dir.join("testbed")).find(|p| p.is_file());
-    built.with_context(|| format!("cargo built `testbed`, but not near {}", current.display()))
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    cargo::build("meshlift-testbed", "testbed", profile)
 }

@@ -41,7 +41,11 @@ pub async fn wait_ready_in(client: &Client, namespaces: &[&str], limit: Duration
             bail!(
                 "not ready within {} s: {}; see `kubectl get pods -A` and `kubectl get events -A`",
                 limit.as_secs(),
-                if all.is_empty() { "no workload at all".to_owned() } else { open.join(", ") }
+                if all.is_empty() {
+                    "no workload at all".to_owned()
+                } else {
+                    open.join(", ")
+                }
             );
         }
         sleep(Duration::from_millis(300)).await;
@@ -63,7 +67,11 @@ pub async fn rollouts(client: &Client, namespace: &str) -> Result<Vec<Rollout>> 
 
 fn deployment(object: &Deployment) -> Rollout {
     let status = object.status.clone().unwrap_or_default();
-    let wanted = object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let wanted = object
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1);
     let updated = status.updated_replicas.unwrap_or(0);
     let available = status.available_replicas.unwrap_or(0).min(updated);
     let seen = status.observed_generation >= object.metadata.generation;
@@ -77,7 +85,11 @@ fn deployment(object: &Deployment) -> Rollout {
 
 fn stateful_set(object: &StatefulSet) -> Rollout {
     let status = object.status.clone().unwrap_or_default();
-    let wanted = object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let wanted = object
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1);
     let available = status.available_replicas.unwrap_or(0);
     let seen = status.observed_generation >= object.metadata.generation;
     let newest = status.current_revision == status.update_revision;
@@ -103,7 +115,10 @@ fn daemon_set(object: &DaemonSet) -> Rollout {
     }
 }
 
-fn name(kind: &str, metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> String {
+fn name(
+    kind: &str,
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) -> String {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     let name = metadata.name.as_deref().unwrap_or_default();
     format!("{kind} {namespace}/{name}")
@@ -126,7 +141,12 @@ mod tests {
     fn a_deployment_is_complete_only_without_old_pods_and_with_its_newest_template_seen() {
         let done = serde_json::json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
         assert!(rollout(done.clone()).complete);
-        for (field, value) in [("observedGeneration", 1), ("replicas", 3), ("updatedReplicas", 1), ("availableReplicas", 1)] {
+        for (field, value) in [
+            ("observedGeneration", 1),
+            ("replicas", 3),
+            ("updatedReplicas", 1),
+            ("availableReplicas", 1),
+        ] {
             let mut status = done.clone();
             status[field] = value.into();
             assert!(!rollout(status).complete, "{field}: {value}");

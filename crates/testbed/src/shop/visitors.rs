@@ -26,7 +26,11 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { replicas: 2, rate: 30.0, concurrency: 8 }
+        Self {
+            replicas: 2,
+            rate: 30.0,
+            concurrency: 8,
+        }
     }
 }
 
@@ -47,14 +51,22 @@ pub async fn load_start(cluster: &Cluster, options: LoadOptions) -> Result<LoadH
         .replace("RATE", &options.rate.to_string())
         .replace("REPORT_PORT", &reports.port().to_string())
         .replace("REPORT_URL", &format!("http://{reports}/"));
-    cluster.apply_yaml(&manifests).await.context("applying the visitors' manifests")?;
-    let handle = LoadHandle { client: cluster.client(), collector };
+    cluster
+        .apply_yaml(&manifests)
+        .await
+        .context("applying the visitors' manifests")?;
+    let handle = LoadHandle {
+        client: cluster.client(),
+        collector,
+    };
     wait_ready_in(&handle.client, &[VISITORS], Duration::from_secs(120)).await?;
     let wanted = options.replicas as usize;
     handle
-        .until(Duration::from_secs(60), "the visitors' first reports", |seen| {
-            seen.running.len() >= wanted && seen.totals.ok > 0
-        })
+        .until(
+            Duration::from_secs(60),
+            "the visitors' first reports",
+            |seen| seen.running.len() >= wanted && seen.totals.ok > 0,
+        )
         .await?;
     Ok(handle)
 }
@@ -75,7 +87,11 @@ impl LoadHandle {
             .await
             .context("stopping the visitors")?;
         let ended = self
-            .until(Duration::from_secs(60), "the visitors' last reports", |seen| seen.running.is_empty())
+            .until(
+                Duration::from_secs(60),
+                "the visitors' last reports",
+                |seen| seen.running.is_empty(),
+            )
             .await;
         if let Err(error) = ended {
             tracing::warn!("{error:#}");
@@ -83,7 +99,12 @@ impl LoadHandle {
         Ok(self.totals())
     }
 
-    async fn until(&self, limit: Duration, what: &str, wanted: impl Fn(&Collected) -> bool) -> Result<()> {
+    async fn until(
+        &self,
+        limit: Duration,
+        what: &str,
+        wanted: impl Fn(&Collected) -> bool,
+    ) -> Result<()> {
         let deadline = Instant::now() + limit;
         loop {
             let seen = self.totals();
