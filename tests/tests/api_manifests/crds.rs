@@ -1,0 +1,316 @@
+//! What the CRDs accept, default and refuse.
+
+use anyhow::{Result, ensure};
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::Duration;
+use meshlift_api::{Mesh, MeshUpgrade, Strategy};
+use serde_json::{Value, json};
+
+use crate::environment::{RUNNING_UPGRADES, refused_with, upgrade, with_cluster};
+
+#[test]
+fn api_six_lines_are_a_whole_upgrade() -> Result<()> {
+    with_cluster(async |env| {
+        let six_lines = "apiVersion: meshlift.io/v1alpha1\nkind: MeshUpgrade\nmetadata:\n  name: six-lines\nspec:\n  targetVersion: \"1.31\"\n";
+        env.cluster.apply_yaml(six_lines).await?;
+        let spec = Api::<MeshUpgrade>::all(env.admin.clone())
+            .get("six-lines")
+            .await?
+            .spec;
+        let seconds = |duration: Duration| std::time::Duration::from(duration).as_secs();
+        assert_eq!(spec.mesh, "default");
+        assert_eq!(spec.strategy, Strategy::Canary);
+        assert_eq!(spec.data_plane.restart.max_concurrent, 5);
+        assert_eq!(spec.data_plane.restart.max_concurrent_per_namespace, 1);
+        assert_eq!(seconds(spec.data_plane.restart.timeout), 600);
+        assert_eq!(seconds(spec.health_check.soak), 300);
+        assert_eq!(seconds(spec.retire.after), 3600);
+        assert!(!spec.paused);
+        Ok(())
+    })
+}
+
+#[test]
+fn api_defaults_are_stored_not_only_read() -> Result<()> {
+    with_cluster(async |env| {
+        env.create(&env.admin, &upgrade("defaults"), false).await?;
+        let stored = env
+            .cluster
+            .kubectl(&["get", "mup", "defaults", "-o", "json"])
+            .await?;
+        let stored: Value = serde_json::from_str(&stored)?;
+        assert_eq!(stored["spec"]["mesh"], "default");
+        assert_eq!(stored["spec"]["dataPlane"]["restart"]["maxConcurrent"], 5);
+        Ok(())
+    })
+}
+
+#[test]
+fn api_the_same_object_again_changes_nothing() -> Result<()> {
+    with_cluster(async |env| {
+        let api = Api::<MeshUpgrade>::all(env.admin.clone());
+        let apply = Patch::Apply(upgrade("applied-twice"));
+        let params = PatchParams::apply("gitops");
+        let first = api.patch("applied-twice", &params, &apply).await?.metadata;
+        let second = api.patch("applied-twice", &params, &apply).await?.metadata;
+        assert_eq!(first.generation, second.generation);
+        assert_eq!(first.resource_version, second.resource_version);
+        Ok(())
+    })
+}
+
+#[test]
+fn api_bad_fields_are_refused_by_name() -> Result<()> {
+    let cases: &[(&str, Value, &[&str])] = &[
+        ("no version", json!({}), &["spec.targetVersion", "Required"]),
+        (
+            "empty",
+            json!({ "targetVersion": "" }),
+            &["spec.targetVersion"],
+        ),
+        (
+            "a word",
+            json!({ "targetVersion": "latest" }),
+            &["spec.targetVersion"],
+        ),
+        (
+            "a v",
+            json!({ "targetVersion": "v1.31.0" }),
+            &["spec.targetVersion"],
+        ),
+        (
+            "a number",
+            json!({ "targetVersion": 1.31 }),
+            &["spec.targetVersion", "string"],
+        ),
+        (
+            "four parts",
+            json!({ "targetVersion": "1.31.0.1" }),
+            &["spec.targetVersion"],
+        ),
+        (
+            "a space",
+            json!({ "targetVersion": "1.31 " }),
+            &["spec.targetVersion"],
+        ),
+        (
+            "too long",
+            json!({ "targetVersion": format!("1.31.0-{}", "x".repeat(99)) }),
+            &["64"],
+        ),
+        (
+            "unknown strategy",
+            with("strategy", json!("InPlace")),
+            &["spec.strategy", "Canary"],
+        ),
+        ("empty mesh", with("mesh", json!("")), &["spec.mesh"]),
+        (
+            "paused word",
+            with("paused", json!("yes")),
+            &["spec.paused", "boolean"],
+        ),
+        (
+            "soak without unit",
+            with("healthCheck", json!({ "soak": "5" })),
+            &["healthCheck.soak"],
+        ),
+        (
+            "soak in days",
+            with("healthCheck", json!({ "soak": "1d" })),
+            &["healthCheck.soak"],
+        ),
+        (
+            "soak negative",
+            with("healthCheck", json!({ "soak": "-5m" })),
+            &["healthCheck.soak"],
+        ),
+        (
+            "retire empty",
+            with("retire", json!({ "after": "" })),
+            &["retire.after"],
+        ),
+        (
+            "none at once",
+            restart("maxConcurrent", json!(0)),
+            &["restart.maxConcurrent", "1"],
+        ),
+        (
+            "too many",
+            restart("maxConcurrent", json!(1001)),
+            &["restart.maxConcurrent", "1000"],
+        ),
+        (
+            "none per namespace",
+            restart("maxConcurrentPerNamespace", json!(0)),
+            &["PerNamespace"],
+        ),
+        (
+            "timeout number",
+            restart("timeout", json!(600)),
+            &["restart.timeout", "string"],
+        ),
+    ];
+    with_cluster(async |env| {
+        for (number, (what, spec, words)) in cases.iter().enumerate() {
+            let mut object = upgrade(&format!("refused-{number}"));
+            object["spec"] = spec.clone();
+            refused_with(words, what, env.create(&env.admin, &object, true).await)?;
+        }
+        Ok(())
+    })
+}
+
+fn with(field: &str, value: Value) -> Value {
+    json!({ "targetVersion": "1.31", field: value })
+}
+
+fn restart(field: &str, value: Value) -> Value {
+    with("dataPlane", json!({ "restart": { field: value } }))
+}
+
+#[test]
+fn api_good_versions_and_durations_are_accepted() -> Result<()> {
+    with_cluster(async |env| {
+        for version in ["1.31", "1.31.0", "1.30.2-mspider", "1.17.8-fix-20231226"] {
+            let mut object = upgrade("accepted");
+            object["spec"] = json!({
+                "targetVersion": version,
+                "healthCheck": { "soak": "1h30m" },
+                "retire": { "after": "0s" },
+                "dataPlane": {
+                    "restart": { "timeout": "90s" },
+                    "exclude": { "matchLabels": { "meshlift.io/exclude": "true" } },
+                },
+            });
+            env.create(&env.admin, &object, true).await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn api_while_it_runs_only_paused_may_change() -> Result<()> {
+    with_cluster(async |env| {
+        let _alone = RUNNING_UPGRADES.lock().await;
+        let object = upgrade("locked");
+        env.upgrade_in_phase("locked", "Detecting").await?;
+        let target = json!({ "spec": { "targetVersion": "1.31.0" } });
+        env.merge(&env.admin, &object, target).await?;
+        for phase in ["Upgrading", "HealthChecking"] {
+            env.set_phase("locked", phase).await?;
+            for spec in [
+                json!({ "targetVersion": "1.32" }),
+                json!({ "mesh": "other" }),
+                json!({ "dataPlane": { "restart": { "maxConcurrent": 50 } } }),
+                json!({ "dataPlane": { "exclude": { "matchLabels": { "a": "b" } } } }),
+                json!({ "healthCheck": { "soak": "1s" } }),
+                json!({ "retire": { "after": "1s" } }),
+                json!({ "paused": true, "targetVersion": "1.30" }),
+            ] {
+                let what = format!("{phase}: {spec}");
+                let result = env
+                    .merge(&env.admin, &object, json!({ "spec": spec }))
+                    .await;
+                refused_with(&["only spec.paused may change"], &what, result)?;
+            }
+            for paused in [true, false] {
+                let patch = json!({ "spec": { "paused": paused } });
+                env.merge(&env.admin, &object, patch).await?;
+            }
+            let note = json!({ "metadata": { "annotations": { "team": "mesh" } } });
+            env.merge(&env.admin, &object, note).await?;
+        }
+        env.set_phase("locked", "Failed").await?;
+        let target = json!({ "spec": { "targetVersion": "1.31.1" } });
+        env.merge(&env.admin, &object, target).await
+    })
+}
+
+#[test]
+fn api_the_status_is_written_only_as_status() -> Result<()> {
+    with_cluster(async |env| {
+        let object = upgrade("no-status");
+        env.create(&env.admin, &object, false).await?;
+        env.merge(
+            &env.admin,
+            &object,
+            json!({ "status": { "phase": "Done" } }),
+        )
+        .await?;
+        let read = Api::<MeshUpgrade>::all(env.admin.clone())
+            .get("no-status")
+            .await?;
+        ensure!(
+            read.status.and_then(|s| s.phase).is_none(),
+            "a plain write set the phase"
+        );
+        let bad = Patch::Merge(json!({ "status": { "phase": "Flying" } }));
+        let api = Api::<MeshUpgrade>::all(env.admin.clone());
+        let result = api
+            .patch_status("no-status", &PatchParams::default(), &bad)
+            .await;
+        refused_with(
+            &["status.phase", "Pending"],
+            "unknown phase",
+            result.map_err(Into::into),
+        )
+    })
+}
+
+#[test]
+fn api_a_mesh_has_defaults_and_refuses_rubbish() -> Result<()> {
+    let mesh = |spec: Value| {
+        json!({
+            "apiVersion": "meshlift.io/v1alpha1", "kind": "Mesh",
+            "metadata": { "name": "defaults" }, "spec": spec,
+        })
+    };
+    with_cluster(async |env| {
+        env.create(&env.admin, &mesh(json!({})), false).await?;
+        let spec = Api::<Mesh>::all(env.admin.clone())
+            .get("defaults")
+            .await?
+            .spec;
+        assert_eq!(spec, meshlift_api::MeshSpec::default());
+        let cases = [
+            ("type", json!({ "type": "Rented" }), "spec.type"),
+            (
+                "ftp",
+                json!({ "charts": { "repository": "ftp://charts" } }),
+                "charts.repository",
+            ),
+            (
+                "space",
+                json!({ "charts": { "repository": "http://a b" } }),
+                "charts.repository",
+            ),
+            (
+                "namespace",
+                json!({ "controlPlaneNamespace": "" }),
+                "spec.controlPlaneNamespace",
+            ),
+            (
+                "values",
+                json!({ "values": { "istiod": [] } }),
+                "spec.values.istiod",
+            ),
+        ];
+        for (what, spec, field) in cases {
+            refused_with(
+                &[field],
+                what,
+                env.create(&env.admin, &mesh(spec), true).await,
+            )?;
+        }
+        // Helm values keep every key.
+        let values = json!({ "values": { "istiod": { "meshConfig": { "accessLogFile": "/x" } } } });
+        env.merge(&env.admin, &mesh(json!({})), json!({ "spec": values }))
+            .await?;
+        let spec = Api::<Mesh>::all(env.admin.clone())
+            .get("defaults")
+            .await?
+            .spec;
+        assert_eq!(spec.values.istiod["meshConfig"]["accessLogFile"], "/x");
+        Ok(())
+    })
+}

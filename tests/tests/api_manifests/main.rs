@@ -1,0 +1,12 @@
+//! The generated manifests and the chart on a real API server: what the CRDs accept, what the
+//! admission policies let through, what the operator's account may do.
+//!
+//! One cluster serves all tests of this binary; the chart is installed on it with Helm.
+
+mod chart;
+mod crds;
+mod environment;
+mod fence;
+mod helm;
+mod policies;
+mod rights;
