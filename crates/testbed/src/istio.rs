@@ -89,3 +89,23 @@ fn merge(into: &mut Value, from: Value) {
         (into, from) => *into = from,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_values_are_laid_over_the_needed_ones() {
+        let mut values = json!({"a": {"kept": 1, "changed": 1}, "b": 1});
+        merge(
+            &mut values,
+            json!({"a": {"changed": 2, "new": {"deep": true}}}),
+        );
+        assert_eq!(
+            values,
+            json!({"a": {"kept": 1, "changed": 2, "new": {"deep": true}}, "b": 1})
+        );
+        merge(&mut values, Value::Null);
+        assert_eq!(values["b"], 1);
+    }
+}

@@ -3,6 +3,7 @@
 //! [`Cluster::up`] installs and builds what is missing, starts the cluster in namespaces of its own
 //! and ends it with the process that owns it, however that process ends.
 
+mod cargo;
 pub mod charts;
 pub mod cluster;
 pub mod demo;
@@ -12,6 +13,7 @@ pub mod load;
 pub mod owner;
 pub mod progress;
 pub mod shop;
+pub mod skip;
 pub mod tools;
 pub mod versions;
 

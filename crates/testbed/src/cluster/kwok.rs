@@ -10,6 +10,7 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 
 use super::control_plane::ControlPlane;
+use crate::versions;
 
 /// The key of the annotation, label and taint of simulated nodes.
 pub const KEY: &str = "kwok.x-k8s.io/node";
@@ -18,7 +19,11 @@ pub const KEY: &str = "kwok.x-k8s.io/node";
 pub(super) async fn start(plane: &ControlPlane<'_>, client: &Client, count: u32) -> Result<()> {
     let kubeconfig = plane.component_config("kwok", "testbed:kwok", &["system:masters"])?;
     let stages = plane.directory.join("kwok.yaml");
-    fs::write(&stages, include_str!("kwok.yaml"))?;
+    let version = format!("v{}", versions::KUBERNETES);
+    fs::write(
+        &stages,
+        include_str!("kwok.yaml").replace("KUBELET_VERSION", &version),
+    )?;
     plane.spawn(
         "kwok",
         vec![

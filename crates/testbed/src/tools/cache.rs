@@ -75,3 +75,55 @@ pub fn cached(target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<P
     let _ = fs::remove_file(&lock_path);
     Ok(target.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_target_is_filled_once_by_whoever_comes_first() -> Result<()> {
+        let directory = tempfile::tempdir()?;
+        let target = directory.path().join("thing");
+        let fills = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let fill = || {
+                cached(&target, |partial| {
+                    fills.fetch_add(1, Ordering::SeqCst);
+                    Ok(fs::write(partial.join("file"), "whole")?)
+                })
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(fill)).collect();
+            for thread in threads {
+                let path = thread.join().map_err(|_| anyhow!("a thread panicked"))??;
+                assert_eq!(fs::read_to_string(path.join("file"))?, "whole");
+            }
+            anyhow::Ok(())
+        })?;
+        assert_eq!(fills.load(Ordering::SeqCst), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_failed_fill_leaves_no_target_and_can_be_repeated() -> Result<()> {
+        let directory = tempfile::tempdir()?;
+        let target = directory.path().join("thing");
+        let failed = cached(&target, |partial| {
+            fs::write(partial.join("half"), "")?;
+            Err(anyhow!("on purpose"))
+        });
+        assert!(failed.is_err() && !target.exists());
+        cached(&target, |partial| {
+            Ok(fs::write(partial.join("file"), "whole")?)
+        })?;
+        assert!(target.join("file").exists() && !target.join("half").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn paths_tell_inputs_apart_also_when_joined_they_are_alike() -> Result<()> {
+        assert_ne!(path("x", &[b"ab", b"c"])?, path("x", &[b"a", b"bc"])?);
+        assert_eq!(path("x", &[b"ab", b"c"])?, path("x", &[b"ab", b"c"])?);
+        Ok(())
+    }
+}
