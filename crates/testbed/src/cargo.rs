@@ -10,7 +10,12 @@ pub(crate) fn build(package: &str, program: &str, profile: &str) -> Result<PathB
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--locked", "--package", package, "--bin", program])
-        .args(["--profile", profile, "--message-format", "json-render-diagnostics"])
+        .args([
+            "--profile",
+            profile,
+            "--message-format",
+            "json-render-diagnostics",
+        ])
         .current_dir(workspace())
         .output()
         .with_context(|| format!("cannot run cargo to build `{program}`: is Rust installed?"))?;
@@ -33,7 +38,9 @@ fn executable(messages: &[u8], program: &str) -> Option<PathBuf> {
     let message = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find(|message| message["target"]["name"] == program && message["executable"].is_string())?;
+        .find(|message| {
+            message["target"]["name"] == program && message["executable"].is_string()
+        })?;
     message["executable"].as_str().map(PathBuf::from)
 }
 
@@ -50,7 +57,10 @@ mod tests {
             "\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
-        assert_eq!(executable(messages.as_bytes(), "operator"), Some("/t/operator".into()));
+        assert_eq!(
+            executable(messages.as_bytes(), "operator"),
+            Some("/t/operator".into())
+        );
         assert_eq!(executable(messages.as_bytes(), "testbed"), None);
     }
 }

@@ -11,9 +11,8 @@ use std::future::pending;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
-use meshlift_api::{ChartSource, DEFAULT_MESH, Mesh, MeshSpec, MeshUpgrade};
+use kube::ResourceExt;
+use meshlift_api::MeshUpgrade;
 
 pub use image::{OperatorImage, REPOSITORY, build as build_operator_image};
 
@@ -110,7 +109,9 @@ async fn play(kept: &mut Kept, keep: bool) -> Result<()> {
 
 async fn upgrade(cluster: &Cluster, image: &OperatorImage, stages: &mut Stages) -> Result<Summary> {
     let client = cluster.client();
-    let custom = IstioOptions { values: values::custom() };
+    let custom = IstioOptions {
+        values: values::custom(),
+    };
     stages
         .run(
             &format!("install Istio {ISTIO_FROM} with Helm"),
@@ -154,60 +155,34 @@ async fn upgrade(cluster: &Cluster, image: &OperatorImage, stages: &mut Stages) 
     })
 }
 
-/// Installs the chart as a person does, with the image that was built.
+/// Installs the chart as a person does, with the image that was built and the charts of this machine.
 pub async fn install_operator(cluster: &Cluster, image: &OperatorImage) -> Result<()> {
     cluster
         .load_image(&image.archive)
         .await
         .context("loading the operator's image")?;
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/meshlift");
-    let repository = format!("image.repository={REPOSITORY}");
-    let tag = format!("image.tag={}", image.tag);
-    let helm = [
+    let install = [
         "install",
         "meshlift",
         chart,
         "--namespace",
         OPERATOR_NAMESPACE,
-        "--create-namespace",
     ];
     let set = [
-        "--set",
-        &repository,
-        "--set-string",
-        &tag,
-        "--set",
-        "image.pullPolicy=Never",
+        format!("--set=image.repository={REPOSITORY}"),
+        format!("--set-string=image.tag={}", image.tag),
+        "--set=image.pullPolicy=Never".to_owned(),
+        format!("--set=defaultChartsRepository={}", cluster.charts_url()),
+        "--create-namespace".to_owned(),
     ];
-    cluster.helm(&[&helm[..], &set[..]].concat()).await?;
-    shop::wait_ready_in(
-        &cluster.client(),
-        &[OPERATOR_NAMESPACE],
-        Duration::from_secs(120),
-    )
-    .await?;
-    name_charts(cluster).await
-}
-
-/// The charts come from this machine and not from the public repository: that is said in the Mesh.
-async fn name_charts(cluster: &Cluster) -> Result<()> {
-    let meshes: Api<Mesh> = Api::all(cluster.client());
-    let charts = ChartSource {
-        repository: cluster.charts_url(),
-    };
-    let mesh = Mesh::new(
-        DEFAULT_MESH,
-        MeshSpec {
-            charts,
-            ..MeshSpec::default()
-        },
-    );
-    let ours = PatchParams::apply("testbed").force();
-    meshes
-        .patch(DEFAULT_MESH, &ours, &Patch::Apply(&mesh))
-        .await
-        .context("applying the Mesh")?;
-    Ok(())
+    let arguments: Vec<&str> = install
+        .into_iter()
+        .chain(set.iter().map(String::as_str))
+        .collect();
+    cluster.helm(&arguments).await?;
+    let limit = Duration::from_secs(120);
+    shop::wait_ready_in(&cluster.client(), &[OPERATOR_NAMESPACE], limit).await
 }
 
 /// Applies the example and returns its name.

@@ -38,6 +38,9 @@ pub struct LoadArgs {
     /// Seconds a request may take.
     #[arg(long, default_value_t = 10)]
     pub timeout: u64,
+    /// Count an answer without this header as lost: it did not come the way it should.
+    #[arg(long, value_name = "NAME")]
+    pub require_header: Option<String>,
     /// URL the totals are posted to, each second and at the end.
     #[arg(long)]
     pub report: Option<String>,
@@ -72,6 +75,7 @@ pub async fn run(args: LoadArgs) -> Result<()> {
 
 struct Load {
     target: String,
+    required_header: Option<String>,
     instance: String,
     client: reqwest::Client,
     totals: Mutex<Totals>,
@@ -92,6 +96,7 @@ impl Load {
             .as_millis();
         Ok(Self {
             target: args.target.clone(),
+            required_header: args.require_header.clone(),
             instance: format!("{}-{started}", args.instance),
             client: client(args)?,
             totals: Mutex::default(),
@@ -120,6 +125,27 @@ impl Load {
                     left.checked_sub(1)
                 })
                 .is_ok()
+    }
+
+    async fn call(&self) -> Result<(), (String, String)> {
+        let response = self
+            .client
+            .get(&self.target)
+            .send()
+            .await
+            .map_err(transport)?;
+        let status = response.status();
+        let present = |name: &&String| response.headers().contains_key(name.as_str());
+        let missing = self.required_header.as_ref().filter(|name| !present(name));
+        let body = response.text().await.map_err(transport)?;
+        if !status.is_success() {
+            let kind = format!("status {}", status.as_u16());
+            return Err((kind, body.trim().chars().take(300).collect()));
+        }
+        match missing {
+            Some(name) => Err((format!("no header {name}"), body.trim().to_owned())),
+            None => Ok(()),
+        }
     }
 
     async fn report(&self, ended: bool) -> Report {
@@ -169,7 +195,7 @@ async fn work(load: &Load) {
     while load.turn().await {
         load.totals.lock().await.begin();
         let started = Instant::now();
-        let outcome = call(&load.client, &load.target).await;
+        let outcome = load.call().await;
         let mut totals = load.totals.lock().await;
         match outcome {
             Ok(()) => totals.succeed(started.elapsed()),
@@ -180,18 +206,6 @@ async fn work(load: &Load) {
 
 fn now() -> String {
     jiff::Timestamp::now().strftime("%H:%M:%S%.3f").to_string()
-}
-
-async fn call(client: &reqwest::Client, url: &str) -> Result<(), (String, String)> {
-    let response = client.get(url).send().await.map_err(transport)?;
-    let status = response.status();
-    let body = response.text().await.map_err(transport)?;
-    if status.is_success() {
-        Ok(())
-    } else {
-        let kind = format!("status {}", status.as_u16());
-        Err((kind, body.trim().chars().take(300).collect()))
-    }
 }
 
 /// Names the kind of a failure that is not an answer.

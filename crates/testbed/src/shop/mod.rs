@@ -62,6 +62,10 @@ fn program() -> Result<PathBuf> {
     if current.file_stem().is_some_and(|name| name == "testbed") {
         return Ok(current);
     }
-    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let profile = if cfg!(debug_assertions) {
+        "dev"
+    } else {
+        "release"
+    };
     cargo::build("meshlift-testbed", "testbed", profile)
 }
