@@ -1,1 +1,25 @@
-//! Placeholder for the crate root.
+//! Every effect on the cluster: observing it, executing decisions, Helm, writing status. Looks and
+//! acts, and chooses nothing.
+
+mod error;
+pub mod execute;
+pub mod helm;
+pub mod observe;
+pub mod status;
+pub mod watch;
+
+pub use error::{Error, Result};
+pub use execute::Executor;
+pub use observe::Observer;
+pub use watch::Watches;
+
+/// Where this operator runs, and with what.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Namespace of the operator: records and the lease are there.
+    pub namespace: String,
+    /// Chart repository for a Mesh that is made by discovery.
+    pub default_charts_repository: String,
+    /// The Helm program.
+    pub helm: helm::Helm,
+}

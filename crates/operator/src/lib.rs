@@ -1,1 +1,11 @@
-//! Placeholder for the crate root.
+//! The operator: watches, reconcile, leader election, health and metrics.
+
+mod controller;
+mod events;
+mod http;
+mod leader;
+mod metrics;
+mod run;
+pub mod telemetry;
+
+pub use run::{Options, run};

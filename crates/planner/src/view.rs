@@ -41,8 +41,14 @@ impl<T> Seen<T> {
     }
 }
 
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Seen::Absent
+    }
+}
+
 /// Everything one look brings back.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeshView {
     /// The Mesh object that the upgrade names.
     pub mesh: Seen<MeshSpec>,

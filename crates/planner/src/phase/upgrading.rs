@@ -152,6 +152,10 @@ pub(super) fn base_target(
     }
 }
 
+/// A Helm operation of ours that is still pending when nothing of ours runs was cut off; the label
+/// that tells ours outlives us, though, so a person's operation gets this long to end.
+const CUT_OFF_AFTER: SignedDuration = SignedDuration::from_secs(20);
+
 /// Brings a release to its target, or waits for whoever works on it; `None` when it is there.
 pub(super) fn helm_step(
     now: Timestamp,
@@ -178,7 +182,7 @@ pub(super) fn helm_step(
     };
     match found {
         Some(release) => match &release.state {
-            ReleaseState::Pending { ours: true, .. } => {
+            ReleaseState::Pending { ours: true, since } if now >= later(*since, CUT_OFF_AFTER) => {
                 let clear = Effect::ClearPendingRelease {
                     release: release.name.clone(),
                     namespace: release.namespace.clone(),
@@ -190,6 +194,16 @@ pub(super) fn helm_step(
                 );
                 Some(Decision::new(
                     Next::Act(vec![clear]),
+                    Report { message, ..report },
+                ))
+            }
+            ReleaseState::Pending { ours: true, since } => {
+                let message = format!(
+                    "waits whether the Helm operation on {}/{} that began at {since} still ends",
+                    release.namespace, release.name
+                );
+                Some(Decision::new(
+                    wait(now, WaitingOn::ForeignHelm, POLL),
                     Report { message, ..report },
                 ))
             }

@@ -1,0 +1,199 @@
+//! Executes decisions: one function per effect, each idempotent, none of which waits or chooses.
+
+mod objects;
+mod patches;
+
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt, stream};
+use kube::Client;
+use meshlift_api::MeshUpgrade;
+use meshlift_planner::view::MeshView;
+use meshlift_planner::{Batch, Decision, Effect, Executed, Next, Upgrade, lint};
+
+use crate::watch::Watches;
+use crate::{Error, Result, Settings};
+
+/// Key of the record in its Secret.
+pub(crate) const RECORD_KEY: &str = "record.json";
+/// Limit of one effect on the API server; Helm has its own.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Effects of one batch under way at once.
+const AT_ONCE: usize = 16;
+
+/// Executes decisions.
+pub struct Executor {
+    client: Client,
+    settings: Settings,
+    watches: Watches,
+}
+
+/// What is told of each effect, for logs and metrics.
+pub type Told<'a> = &'a (dyn Fn(&Effect, &Result<()>) + Sync);
+
+impl Executor {
+    /// An executor that shows its writes to these watches at once.
+    pub fn new(client: Client, settings: Settings, watches: Watches) -> Self {
+        Self {
+            client,
+            settings,
+            watches,
+        }
+    }
+
+    /// Executes a decision, after the lint.
+    pub async fn execute(
+        &self,
+        object: &MeshUpgrade,
+        upgrade: &Upgrade,
+        view: &MeshView,
+        decision: &Decision,
+        told: Told<'_>,
+    ) -> Executed {
+        if let Err(violation) = lint(upgrade, view, decision) {
+            let error = Error::Lint(violation);
+            return Executed::Failed {
+                class: error.class(),
+                message: error.to_string(),
+            };
+        }
+        match &decision.next {
+            Next::Record(record) => {
+                let write =
+                    objects::write_record(&self.client, &self.settings, object, upgrade, record);
+                outcome([within(LIMIT, "writing the record", write).await])
+            }
+            Next::Act(batch) => outcome(self.act(object, upgrade, batch, told).await),
+            Next::Wait(_) | Next::Enter(_) => Executed::Nothing,
+        }
+    }
+
+    async fn act(
+        &self,
+        object: &MeshUpgrade,
+        upgrade: &Upgrade,
+        batch: &Batch,
+        told: Told<'_>,
+    ) -> Vec<Result<()>> {
+        let effects: Vec<_> = batch
+            .iter()
+            .map(|effect| self.told(object, upgrade, effect, told).boxed())
+            .collect();
+        stream::iter(effects)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await
+    }
+
+    async fn told(
+        &self,
+        object: &MeshUpgrade,
+        upgrade: &Upgrade,
+        effect: &Effect,
+        told: Told<'_>,
+    ) -> Result<()> {
+        let result = self.one(object, upgrade, effect).await;
+        told(effect, &result);
+        result
+    }
+
+    async fn one(&self, object: &MeshUpgrade, upgrade: &Upgrade, effect: &Effect) -> Result<()> {
+        let what = effect.describe();
+        let (client, watches) = (&self.client, &self.watches);
+        match effect {
+            Effect::UpgradeBase(target)
+            | Effect::InstallRevision(target)
+            | Effect::PointDefaultRevision(target) => {
+                self.settings.helm.apply(target, &upgrade.uid).await
+            }
+            Effect::RetireRevision {
+                release, namespace, ..
+            } => self.settings.helm.uninstall(release, namespace).await,
+            Effect::RegisterMesh {
+                name,
+                control_plane_namespace,
+            } => {
+                let repository = &self.settings.default_charts_repository;
+                let make = objects::register_mesh(
+                    client,
+                    watches,
+                    name,
+                    control_plane_namespace,
+                    repository,
+                );
+                within(LIMIT, &what, make).await
+            }
+            Effect::HoldDeletion => {
+                within(
+                    LIMIT,
+                    &what,
+                    patches::set_finalizer(client, watches, object, true),
+                )
+                .await
+            }
+            Effect::LetGo => {
+                within(
+                    LIMIT,
+                    &what,
+                    patches::set_finalizer(client, watches, object, false),
+                )
+                .await
+            }
+            Effect::ClearPendingRelease {
+                namespace, storage, ..
+            } => {
+                within(
+                    LIMIT,
+                    &what,
+                    objects::delete_storage(client, namespace, storage),
+                )
+                .await
+            }
+            Effect::MoveNamespace {
+                name,
+                uid,
+                resource_version,
+                revision,
+            } => {
+                let patch =
+                    patches::move_namespace(client, watches, name, uid, resource_version, revision);
+                within(LIMIT, &what, patch).await
+            }
+            Effect::RestartWorkload { key, uid, mark, at } => {
+                within(
+                    LIMIT,
+                    &what,
+                    patches::restart(client, watches, key, uid, mark, *at),
+                )
+                .await
+            }
+        }
+    }
+}
+
+async fn within(
+    limit: Duration,
+    what: &str,
+    effect: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    match tokio::time::timeout(limit, effect).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Timeout {
+            what: what.to_owned(),
+            after: limit,
+        }),
+    }
+}
+
+/// The worst that happened, where a person's attention is worst.
+fn outcome(results: impl IntoIterator<Item = Result<()>>) -> Executed {
+    let errors = results.into_iter().filter_map(Result::err);
+    let worst = errors.max_by_key(|error| error.class() as u8);
+    match worst {
+        None => Executed::Done,
+        Some(error) => Executed::Failed {
+            class: error.class(),
+            message: error.to_string(),
+        },
+    }
+}

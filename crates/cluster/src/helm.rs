@@ -1,0 +1,186 @@
+//! Helm 4, called as a program. Its releases stay what `helm ls` and the user's `helm upgrade`
+//! expect; nothing here waits for what a release brings up.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use meshlift_planner::ChartTarget;
+use tokio::process::Command;
+
+use crate::error::{Error, Result};
+
+/// Label on Helm's storage that names the upgrade which began the operation.
+pub const UPGRADE_LABEL: &str = "meshlift.io/upgrade";
+
+/// Longer than Helm's own timeout, so that Helm has the first word.
+const LIMIT: Duration = Duration::from_secs(330);
+const HELM_TIMEOUT: &str = "300s";
+/// Releases kept in the history, Helm's own default.
+const HISTORY: &str = "10";
+
+/// The Helm program.
+#[derive(Clone, Debug)]
+pub struct Helm {
+    program: PathBuf,
+    kubeconfig: Option<PathBuf>,
+}
+
+impl Helm {
+    /// Helm at this path; with no kubeconfig it uses the service account of the pod.
+    pub fn new(program: impl Into<PathBuf>, kubeconfig: Option<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            kubeconfig,
+        }
+    }
+
+    /// Installs or upgrades a release to exactly this chart and these values.
+    pub async fn apply(&self, target: &ChartTarget, upgrade_uid: &str) -> Result<()> {
+        let what = format!(
+            "Helm release {}/{} to {} {}",
+            target.namespace,
+            target.release,
+            target.chart.name(),
+            target.version
+        );
+        let scratch = scratch()?;
+        let values = scratch.path().join("values.json");
+        // JSON is YAML. The folder is readable by this process only.
+        let text = serde_json::to_vec(&target.values)
+            .map_err(|error| Error::Unreadable(format!("{what}: values: {error}")))?;
+        std::fs::write(&values, text)
+            .map_err(|error| Error::Unreadable(format!("{what}: writing values: {error}")))?;
+        let version = target.version.to_string();
+        let label = format!("{UPGRADE_LABEL}={upgrade_uid}");
+        let arguments = [
+            "upgrade",
+            "--install",
+            &target.release,
+            target.chart.name(),
+            "--repo",
+            &target.repository,
+            "--version",
+            &version,
+            "--namespace",
+            &target.namespace,
+            "--reset-values",
+            "--values",
+            &values.to_string_lossy(),
+            "--labels",
+            &label,
+            "--history-max",
+            HISTORY,
+            "--timeout",
+            HELM_TIMEOUT,
+        ];
+        self.run(what, scratch.path(), &arguments).await
+    }
+
+    /// Uninstalls a release; one that is not there is no error.
+    pub async fn uninstall(&self, release: &str, namespace: &str) -> Result<()> {
+        let what = format!("uninstalling Helm release {namespace}/{release}");
+        let arguments = [
+            "uninstall",
+            release,
+            "--namespace",
+            namespace,
+            "--ignore-not-found",
+            "--timeout",
+            HELM_TIMEOUT,
+        ];
+        self.run(what, scratch()?.path(), &arguments).await
+    }
+
+    async fn run(&self, what: String, scratch: &Path, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        for (name, folder) in [
+            ("HELM_CACHE_HOME", "cache"),
+            ("HELM_CONFIG_HOME", "config"),
+            ("HELM_DATA_HOME", "data"),
+        ] {
+            command.env(name, scratch.join(folder));
+        }
+        if let Some(kubeconfig) = &self.kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        let output = tokio::time::timeout(LIMIT, command.output())
+            .await
+            .map_err(|_| Error::Timeout {
+                what: what.clone(),
+                after: LIMIT,
+            })?
+            .map_err(|source| Error::NoHelm {
+                program: self.program.display().to_string(),
+                source,
+            })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::Helm {
+            what,
+            output: shorten(&output.stderr),
+        })
+    }
+}
+
+fn scratch() -> Result<tempfile::TempDir> {
+    tempfile::tempdir()
+        .map_err(|error| Error::Unreadable(format!("no scratch folder for Helm: {error}")))
+}
+
+/// The end of what Helm said, where its error is, on one line and short enough for a status.
+fn shorten(stderr: &[u8]) -> String {
+    const MOST: usize = 600;
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| {
+            !line.is_empty() && !line.starts_with("level=") && !line.starts_with("WARNING")
+        })
+        .collect();
+    let joined = lines.join("; ");
+    let joined = joined.strip_prefix("Error: ").unwrap_or(&joined);
+    let count = joined.chars().count();
+    if count <= MOST {
+        return joined.to_owned();
+    }
+    let tail: String = joined.chars().skip(count - MOST).collect();
+    format!("... {tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_keeps_its_end() {
+        let long = format!("Error: {}the end", "x".repeat(2000));
+        let short = shorten(long.as_bytes());
+        assert!(
+            short.starts_with("... x") && short.ends_with("the end"),
+            "{short}"
+        );
+        assert_eq!(
+            shorten(b"level=WARN msg=x\nError: no such chart\n"),
+            "no such chart"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_told_as_such() {
+        let helm = Helm::new("/nonexistent/helm", None);
+        let error = helm.uninstall("r", "n").await.expect_err("no helm");
+        assert!(
+            error
+                .to_string()
+                .contains("/nonexistent/helm cannot be run"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! Every istiod of the cluster, its webhooks, and revision tags.
+
+use meshlift_api::labels::{DEFAULT_REVISION, DEFAULT_VALIDATOR, MANAGED_BY};
+use meshlift_planner::version::Version;
+use meshlift_planner::view::{
+    ControlPlane, InjectorWebhook, Installer, Seen, Tag, Validator, WorkloadKey,
+};
+
+use crate::watch::{IstiodFact, Watches};
+
+pub(super) fn look(watches: &Watches) -> Seen<Vec<ControlPlane>> {
+    match watches.workloads[0].all() {
+        Seen::Present(deployments) => {
+            let planes = deployments.iter().filter_map(|deployment| {
+                let istiod = deployment.istiod.as_ref()?;
+                Some(control_plane(watches, &deployment.key, istiod))
+            });
+            let mut planes: Vec<ControlPlane> = planes.collect();
+            planes.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+            Seen::Present(planes)
+        }
+        Seen::Absent => Seen::Absent,
+        Seen::Unreadable(why) => Seen::Unreadable(why),
+    }
+}
+
+fn control_plane(watches: &Watches, key: &WorkloadKey, istiod: &IstiodFact) -> ControlPlane {
+    ControlPlane {
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        revision: istiod.revision.clone(),
+        version: version(istiod),
+        image: istiod.image.clone(),
+        installer: installer(istiod),
+        desired: istiod.desired,
+        ready: istiod.ready,
+        trouble: trouble(watches, &key.namespace, &istiod.revision),
+        injector: injector(watches, &key.namespace, &istiod.revision),
+        live: Seen::Absent,
+    }
+}
+
+fn version(istiod: &IstiodFact) -> Option<Version> {
+    // An image by digest has no tag; then the label of the chart tells.
+    let image = istiod.image.split('@').next().unwrap_or_default();
+    let tag = image
+        .rsplit_once(':')
+        .map(|(_, tag)| tag)
+        .filter(|tag| !tag.contains('/'));
+    let label = || istiod.labels.get("app.kubernetes.io/version")?.parse().ok();
+    tag.and_then(Version::from_image_tag).or_else(label)
+}
+
+fn installer(istiod: &IstiodFact) -> Installer {
+    let manager = istiod.labels.get(MANAGED_BY).map(String::as_str);
+    match (manager, &istiod.release) {
+        (Some("sail-operator"), _) => Installer::Sail,
+        (Some("Helm"), Some(release)) => Installer::Helm {
+            release: release.clone(),
+        },
+        _ if istiod.labels.contains_key("operator.istio.io/managed") => Installer::Istioctl,
+        _ if istiod.labels.contains_key("operator.istio.io/version") => Installer::Istioctl,
+        _ => Installer::Unknown,
+    }
+}
+
+fn trouble(watches: &Watches, namespace: &str, revision: &str) -> Option<String> {
+    let pods = watches.pods.all();
+    let mut troubles: Vec<String> = pods
+        .present()?
+        .iter()
+        .filter(|fact| fact.istiod.as_deref() == Some(revision) && fact.pod.namespace == namespace)
+        .filter_map(|fact| fact.pod.trouble.clone())
+        .collect();
+    troubles.sort();
+    troubles.into_iter().next()
+}
+
+fn injector(watches: &Watches, namespace: &str, revision: &str) -> Seen<InjectorWebhook> {
+    match watches.injectors.all() {
+        Seen::Present(webhooks) => {
+            let ours = webhooks.iter().find(|webhook| {
+                webhook.tag.is_none()
+                    && webhook.revision.as_deref().unwrap_or(DEFAULT_REVISION) == revision
+                    && webhook
+                        .service
+                        .as_ref()
+                        .is_none_or(|(_, ns)| ns == namespace)
+            });
+            ours.map_or(Seen::Absent, |webhook| {
+                Seen::Present(InjectorWebhook {
+                    name: webhook.name.clone(),
+                    has_ca_bundle: webhook.has_ca_bundle,
+                })
+            })
+        }
+        Seen::Absent => Seen::Absent,
+        Seen::Unreadable(why) => Seen::Unreadable(why),
+    }
+}
+
+pub(super) fn tags(watches: &Watches) -> Vec<Tag> {
+    let webhooks = watches.injectors.all();
+    let mut tags: Vec<Tag> = webhooks
+        .present()
+        .into_iter()
+        .flatten()
+        .filter_map(|webhook| {
+            Some(Tag {
+                name: webhook.tag.clone()?,
+                revision: webhook.revision.clone()?,
+            })
+        })
+        .collect();
+    tags.sort_by(|a, b| a.name.cmp(&b.name));
+    tags
+}
+
+pub(super) fn validator(watches: &Watches) -> Seen<Validator> {
+    match watches.validators.get(None, DEFAULT_VALIDATOR) {
+        Seen::Present(webhook) => match &webhook.service {
+            Some((service, _)) => Seen::Present(Validator {
+                service: service.clone(),
+                has_ca_bundle: webhook.has_ca_bundle,
+            }),
+            None => Seen::Absent,
+        },
+        Seen::Absent => Seen::Absent,
+        Seen::Unreadable(why) => Seen::Unreadable(why),
+    }
+}

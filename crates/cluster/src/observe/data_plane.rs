@@ -1,0 +1,90 @@
+//! Workloads with their sidecars: the watched pods joined to their controllers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use meshlift_api::labels::GATEWAY_MANAGED;
+use meshlift_planner::view::{Pod, Seen, Workload, WorkloadKey, WorkloadKind};
+
+use crate::watch::{Watches, WorkloadFact};
+
+type Pods = Vec<Arc<Pod>>;
+
+/// Workloads that have a sidecar or a restart mark, and the pods that belong to none.
+pub(super) fn look(watches: &Watches) -> (Seen<Vec<Workload>>, Pods) {
+    match join(watches) {
+        Ok((workloads, loose)) => (Seen::Present(workloads), loose),
+        Err(why) => (Seen::Unreadable(why), Vec::new()),
+    }
+}
+
+fn join(watches: &Watches) -> Result<(Vec<Workload>, Pods), String> {
+    let (mut owned, mut loose) = by_owner(listed(watches.pods.all())?);
+    let mut workloads = Vec::with_capacity(owned.len());
+    for table in &watches.workloads {
+        for fact in listed(table.all())? {
+            let pods = owned.remove(&fact.key).unwrap_or_default();
+            if !pods.is_empty() || fact.mark.is_some() {
+                workloads.push(workload(&fact, pods));
+            }
+        }
+    }
+    // Pods of a controller that is gone, or of another kind.
+    loose.extend(owned.into_values().flatten());
+    workloads.sort_by(|a, b| a.key.cmp(&b.key));
+    loose.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    Ok((workloads, loose))
+}
+
+fn listed<T>(seen: Seen<Vec<T>>) -> Result<Vec<T>, String> {
+    match seen {
+        Seen::Present(all) => Ok(all),
+        Seen::Absent => Ok(Vec::new()),
+        Seen::Unreadable(why) => Err(why),
+    }
+}
+
+fn by_owner(pods: Vec<Arc<crate::watch::PodFact>>) -> (HashMap<WorkloadKey, Pods>, Pods) {
+    let mut owned = HashMap::<WorkloadKey, Pods>::new();
+    let mut loose = Pods::new();
+    for fact in pods.into_iter().filter(|fact| fact.sidecar) {
+        match owner(&fact.pod) {
+            Some(key) => owned.entry(key).or_default().push(Arc::clone(&fact.pod)),
+            None => loose.push(Arc::clone(&fact.pod)),
+        }
+    }
+    for pods in owned.values_mut() {
+        pods.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    (owned, loose)
+}
+
+fn owner(pod: &Pod) -> Option<WorkloadKey> {
+    let kind = match pod.owner_kind.as_deref()? {
+        "Deployment" => WorkloadKind::Deployment,
+        "StatefulSet" => WorkloadKind::StatefulSet,
+        "DaemonSet" => WorkloadKind::DaemonSet,
+        _ => return None,
+    };
+    Some(WorkloadKey {
+        namespace: pod.namespace.clone(),
+        kind,
+        name: pod.owner_name.clone()?,
+    })
+}
+
+fn workload(fact: &WorkloadFact, pods: Pods) -> Workload {
+    Workload {
+        key: fact.key.clone(),
+        uid: fact.uid.clone(),
+        labels: fact.labels.clone(),
+        template_labels: fact.template_labels.clone(),
+        mark: fact.mark.clone(),
+        restarted_at: fact.restarted_at,
+        strategy: fact.strategy,
+        paused: fact.paused,
+        managed_gateway: fact.labels.contains_key(GATEWAY_MANAGED),
+        settled: fact.settled,
+        pods,
+    }
+}

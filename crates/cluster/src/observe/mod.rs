@@ -1,0 +1,266 @@
+//! One look at the cluster: from the watched tables without a request, and the costlier parts
+//! only when the planner wants them.
+
+mod cached;
+mod catalog;
+mod control_planes;
+mod data_plane;
+mod live;
+mod permissions;
+mod probes;
+mod releases;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, ResourceExt};
+use meshlift_api::{MeshSpec, MeshUpgrade, Phase, labels};
+use meshlift_planner::version::KubernetesVersion;
+use meshlift_planner::view::{MeshView, Rival, Seen};
+use meshlift_planner::{Record, Upgrade, Wanted, wanted};
+
+use self::cached::Cached;
+pub use self::catalog::CatalogClient;
+use self::probes::Probes;
+use self::releases::Releases;
+use crate::watch::Watches;
+use crate::{Error, Settings};
+
+/// Looks at the cluster.
+pub struct Observer {
+    client: Client,
+    settings: Settings,
+    watches: Watches,
+    catalog: CatalogClient,
+    releases: Releases,
+    probes: Probes,
+    kubernetes: Cached<String, KubernetesVersion>,
+    permissions: Cached<String, Vec<String>>,
+    records: Cached<String, Seen<Record>>,
+    live: live::LiveClient,
+}
+
+impl Observer {
+    /// An observer over these watches.
+    pub fn new(client: Client, settings: Settings, watches: Watches) -> Result<Self, Error> {
+        Ok(Self {
+            catalog: CatalogClient::new()?,
+            releases: Releases::new(client.clone()),
+            probes: Probes::new(client.clone()),
+            kubernetes: Cached::new(Duration::from_secs(60)),
+            permissions: Cached::new(Duration::from_secs(60)),
+            records: Cached::new(Duration::from_secs(60)),
+            live: live::LiveClient::new(client.clone()),
+            client,
+            settings,
+            watches,
+        })
+    }
+
+    /// The upgrade as the planner sees it.
+    pub fn upgrade(&self, object: &MeshUpgrade) -> Upgrade {
+        let meta = &object.metadata;
+        Upgrade {
+            name: object.name_any(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            generation: meta.generation.unwrap_or_default(),
+            created_at: meta
+                .creation_timestamp
+                .as_ref()
+                .map_or(Timestamp::MIN, |time| time.0),
+            deleting: meta.deletion_timestamp.is_some(),
+            held: object.finalizers().iter().any(|f| f == labels::FINALIZER),
+            retry: object.annotations().get(labels::RETRY).cloned(),
+            spec: object.spec.clone(),
+            status: object.status.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Everything the next decision may ask for.
+    pub async fn look(&self, now: Timestamp, upgrade: &Upgrade) -> MeshView {
+        match upgrade.phase() {
+            Phase::Done | Phase::Failed => return MeshView::default(),
+            Phase::Pending => {
+                return MeshView {
+                    rivals: self.rivals(upgrade),
+                    ..MeshView::default()
+                };
+            }
+            Phase::Detecting | Phase::Upgrading | Phase::HealthChecking => {}
+        }
+        let mut view = self.watched(upgrade);
+        view.record = self.record(upgrade).await;
+        view.kubernetes = self.kubernetes().await;
+        let wanted = wanted(now, upgrade, &view);
+        self.wanted(upgrade, &wanted, &mut view).await;
+        view
+    }
+
+    /// Forgets what a mutation may have changed.
+    pub fn forget(&self, upgrade: &Upgrade) {
+        self.releases.forget();
+        self.records.forget(&upgrade.record_name());
+        self.live.forget();
+    }
+
+    fn watched(&self, upgrade: &Upgrade) -> MeshView {
+        let mesh = self.mesh(upgrade);
+        let control_planes = control_planes::look(&self.watches);
+        let (workloads, loose_pods) = data_plane::look(&self.watches);
+        MeshView {
+            control_planes,
+            validator: control_planes::validator(&self.watches),
+            tags: control_planes::tags(&self.watches),
+            namespaces: match self.watches.namespaces.all() {
+                Seen::Present(all) => {
+                    let mut all: Vec<_> = all.iter().map(|ns| (**ns).clone()).collect();
+                    all.sort_by(|a, b| a.name.cmp(&b.name));
+                    Seen::Present(all)
+                }
+                Seen::Absent => Seen::Absent,
+                Seen::Unreadable(why) => Seen::Unreadable(why),
+            },
+            workloads,
+            loose_pods,
+            rivals: self.rivals(upgrade),
+            mesh,
+            ..MeshView::default()
+        }
+    }
+
+    fn mesh(&self, upgrade: &Upgrade) -> Seen<MeshSpec> {
+        match self.watches.meshes.get(None, &upgrade.spec.mesh) {
+            Seen::Present(mesh) => Seen::Present(mesh.spec.clone()),
+            Seen::Absent => Seen::Absent,
+            Seen::Unreadable(why) => Seen::Unreadable(why),
+        }
+    }
+
+    fn rivals(&self, upgrade: &Upgrade) -> Vec<Rival> {
+        let all = self.watches.upgrades.all();
+        let others = all.present().into_iter().flatten().filter(|other| {
+            other.spec.mesh == upgrade.spec.mesh && other.uid().as_deref() != Some(&upgrade.uid)
+        });
+        let mut rivals: Vec<Rival> = others
+            .filter(|other| other.metadata.deletion_timestamp.is_none() || phase(other).is_locked())
+            .map(|other| Rival {
+                name: other.name_any(),
+                uid: other.uid().unwrap_or_default(),
+                created_at: other
+                    .creation_timestamp()
+                    .map_or(Timestamp::MIN, |time| time.0),
+                phase: phase(other),
+            })
+            .collect();
+        rivals.sort_by(|a, b| a.uid.cmp(&b.uid));
+        rivals
+    }
+
+    async fn wanted(&self, upgrade: &Upgrade, wanted: &Wanted, view: &mut MeshView) {
+        let namespace = control_plane_namespace(view);
+        if wanted.catalog {
+            if let Some(mesh) = view.mesh.present() {
+                view.catalog = self.catalog.versions(&mesh.charts.repository).await;
+            }
+        }
+        if let Some(namespace) = &namespace {
+            view.releases = self
+                .releases
+                .look(namespace, wanted.fresh_releases, &upgrade.uid)
+                .await;
+            if wanted.permissions {
+                view.missing_permissions = self.missing_permissions(namespace).await;
+            }
+        }
+        if wanted.live_counters {
+            if let Seen::Present(planes) = &mut view.control_planes {
+                self.live.fill(&self.watches, planes).await;
+            }
+        }
+        if let Some((revision, namespaces)) = &wanted.probes {
+            view.probes = self.probes.look(revision, namespaces, view).await;
+        }
+    }
+
+    async fn kubernetes(&self) -> Seen<KubernetesVersion> {
+        let look = async {
+            let info = self
+                .client
+                .apiserver_version()
+                .await
+                .map_err(Error::kube("reading the Kubernetes version"))?;
+            // Some clouds write `32+`.
+            let number = |text: &str| text.trim_end_matches('+').parse::<u32>().ok();
+            match (number(&info.major), number(&info.minor)) {
+                (Some(major), Some(minor)) => Ok(KubernetesVersion { major, minor }),
+                _ => Err(Error::Unreadable(format!(
+                    "the API server says it is version {}.{}",
+                    info.major, info.minor
+                ))),
+            }
+        };
+        seen(self.kubernetes.get(&String::new(), look).await)
+    }
+
+    async fn missing_permissions(&self, namespace: &str) -> Seen<Vec<String>> {
+        let own = &self.settings.namespace;
+        let look = permissions::missing(&self.client, namespace, own);
+        seen(self.permissions.get(&namespace.to_owned(), look).await)
+    }
+
+    async fn record(&self, upgrade: &Upgrade) -> Seen<Record> {
+        let name = upgrade.record_name();
+        let look = async {
+            let api = Api::<Secret>::namespaced(self.client.clone(), &self.settings.namespace);
+            let found = api
+                .get_opt(&name)
+                .await
+                .map_err(Error::kube("reading the record"))?;
+            let Some(secret) = found else {
+                return Ok(Seen::Absent);
+            };
+            let data = secret.data.unwrap_or_default();
+            let bytes = data.get(crate::execute::RECORD_KEY).ok_or_else(|| {
+                Error::Unreadable(format!(
+                    "Secret {name} has no key {}",
+                    crate::execute::RECORD_KEY
+                ))
+            })?;
+            let record = serde_json::from_slice(&bytes.0)
+                .map_err(|error| Error::Unreadable(format!("Secret {name}: {error}")))?;
+            Ok(Seen::Present(record))
+        };
+        match self.records.get(&name, look).await {
+            Ok(record) => record,
+            Err(why) => Seen::Unreadable(why),
+        }
+    }
+}
+
+/// Namespace of the control plane: the Mesh's, or where the only istiod runs.
+fn control_plane_namespace(view: &MeshView) -> Option<String> {
+    match view.mesh.present() {
+        Some(mesh) => Some(mesh.control_plane_namespace.clone()),
+        None => view
+            .control_planes
+            .present()?
+            .first()
+            .map(|plane| plane.namespace.clone()),
+    }
+}
+
+fn phase(upgrade: &MeshUpgrade) -> Phase {
+    upgrade
+        .status
+        .as_ref()
+        .and_then(|status| status.phase)
+        .unwrap_or(Phase::Pending)
+}
+
+fn seen<T>(result: Result<T, String>) -> Seen<T> {
+    match result {
+        Ok(value) => Seen::Present(value),
+        Err(why) => Seen::Unreadable(why),
+    }
+}

@@ -1,0 +1,223 @@
+//! Helm releases, from Helm's own storage: Secrets of type `helm.sh/release.v1`, whose labels
+//! name release, state and revision, and whose data is base64 of gzip of JSON.
+//! Source: helm `pkg/storage/driver/{secrets,util}.go`.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ListParams, PartialObjectMeta};
+use kube::{Api, Client, ResourceExt};
+use meshlift_planner::view::{Release, ReleaseState, Seen, StorageRef};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::cached::Cached;
+use super::seen;
+use crate::Error;
+use crate::helm::UPGRADE_LABEL;
+
+/// No release of an Istio chart is near this size unpacked.
+const LARGEST: u64 = 64 << 20;
+
+pub(super) struct Releases {
+    client: Client,
+    listed: Cached<String, Vec<Stored>>,
+    /// Secrets are never changed in their payload once an operation ended; the resource version
+    /// tells when they were.
+    decoded: Cached<(String, String), Payload>,
+}
+
+#[derive(Clone)]
+struct Stored {
+    release: String,
+    namespace: String,
+    status: String,
+    since: Timestamp,
+    upgrade: Option<String>,
+    storage: StorageRef,
+    payload: Payload,
+}
+
+#[derive(Clone, Deserialize)]
+struct Payload {
+    #[serde(default)]
+    config: Option<Map<String, Value>>,
+    chart: ChartOf,
+}
+
+#[derive(Clone, Deserialize)]
+struct ChartOf {
+    metadata: ChartMetadata,
+}
+
+#[derive(Clone, Deserialize)]
+struct ChartMetadata {
+    name: String,
+    version: String,
+}
+
+impl Releases {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            listed: Cached::new(Duration::from_secs(20)),
+            decoded: Cached::new(Duration::from_secs(3600)),
+        }
+    }
+
+    pub(super) fn forget(&self) {
+        self.listed.forget_all();
+    }
+
+    /// Releases of the charts `base` and `istiod` in a namespace, each at its newest revision.
+    pub(super) async fn look(
+        &self,
+        namespace: &str,
+        fresh: bool,
+        upgrade: &str,
+    ) -> Seen<Vec<Release>> {
+        let key = namespace.to_owned();
+        if fresh {
+            self.listed.forget(&key);
+        }
+        let stored = self.listed.get(&key, self.list(namespace)).await;
+        seen(stored.map(|stored| {
+            stored
+                .into_iter()
+                .filter(|s| ["base", "istiod"].contains(&s.payload.chart.metadata.name.as_str()))
+                .map(|s| release(s, upgrade))
+                .collect()
+        }))
+    }
+
+    async fn list(&self, namespace: &str) -> Result<Vec<Stored>, Error> {
+        let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        let what = format!("listing the Helm releases in namespace {namespace}");
+        let all = api
+            .list_metadata(&ListParams::default().labels("owner=helm"))
+            .await
+            .map_err(Error::kube(what))?;
+        let mut newest = BTreeMap::<String, (u64, PartialObjectMeta<Secret>)>::new();
+        for secret in all {
+            let labels = secret.labels();
+            let (Some(name), Some(version)) = (labels.get("name"), labels.get("version")) else {
+                continue;
+            };
+            let version = version.parse::<u64>().unwrap_or_default();
+            let known = newest.get(name).map(|(version, _)| *version);
+            if known.is_none_or(|known| known < version) {
+                newest.insert(name.clone(), (version, secret));
+            }
+        }
+        let mut stored = Vec::new();
+        for (release, (_, secret)) in newest {
+            stored.extend(self.decode(release, namespace, &secret).await?);
+        }
+        Ok(stored)
+    }
+
+    async fn decode(
+        &self,
+        release: String,
+        namespace: &str,
+        secret: &PartialObjectMeta<Secret>,
+    ) -> Result<Option<Stored>, Error> {
+        let storage = StorageRef {
+            name: secret.name_any(),
+            uid: secret.uid().unwrap_or_default(),
+            resource_version: secret.resource_version().unwrap_or_default(),
+        };
+        let key = (storage.uid.clone(), storage.resource_version.clone());
+        let payload = self
+            .decoded
+            .get(&key, self.payload(namespace, &storage.name))
+            .await;
+        let labels = secret.labels();
+        let seconds = |label: &str| labels.get(label)?.parse::<i64>().ok();
+        let since = seconds("modifiedAt")
+            .or(seconds("createdAt"))
+            .unwrap_or_default();
+        Ok(Some(Stored {
+            release,
+            namespace: namespace.to_owned(),
+            status: labels.get("status").cloned().unwrap_or_default(),
+            since: Timestamp::from_second(since).unwrap_or(Timestamp::UNIX_EPOCH),
+            upgrade: labels.get(UPGRADE_LABEL).cloned(),
+            storage,
+            payload: payload.map_err(Error::Unreadable)?,
+        }))
+    }
+
+    async fn payload(&self, namespace: &str, name: &str) -> Result<Payload, Error> {
+        let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        let what = format!("reading the Helm release in Secret {namespace}/{name}");
+        let secret = api.get(name).await.map_err(Error::kube(what.clone()))?;
+        let data = secret.data.unwrap_or_default();
+        let packed = data
+            .get("release")
+            .ok_or(Error::Unreadable(format!("{what}: it has no key release")))?;
+        unpack(&packed.0).map_err(|why| Error::Unreadable(format!("{what}: {why}")))
+    }
+}
+
+fn unpack(packed: &[u8]) -> Result<Payload, String> {
+    let zipped = STANDARD
+        .decode(packed)
+        .map_err(|_| "it is not base64".to_owned())?;
+    let mut json = Vec::new();
+    GzDecoder::new(zipped.as_slice())
+        .take(LARGEST)
+        .read_to_end(&mut json)
+        .map_err(|_| "it is not gzip".to_owned())?;
+    // The parser's own words could quote values.
+    serde_json::from_slice(&json)
+        .map_err(|error| format!("it is no release (line {})", error.line()))
+}
+
+fn release(stored: Stored, upgrade: &str) -> Release {
+    let metadata = stored.payload.chart.metadata;
+    let state = match stored.status.as_str() {
+        "deployed" => ReleaseState::Deployed,
+        "failed" => ReleaseState::Failed,
+        status if status.starts_with("pending-") => ReleaseState::Pending {
+            since: stored.since,
+            ours: stored.upgrade.as_deref() == Some(upgrade),
+        },
+        other => ReleaseState::Other(other.to_owned()),
+    };
+    Release {
+        name: stored.release,
+        namespace: stored.namespace,
+        chart: metadata.name,
+        version: metadata.version.parse().ok(),
+        state,
+        values: stored.payload.config.unwrap_or_default(),
+        storage: stored.storage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_release_is_unpacked_and_rubbish_is_told_as_such() {
+        let json = r#"{"name":"istiod","config":{"global":{"hub":"h"}},"chart":{"metadata":{"name":"istiod","version":"1.30.2"}}}"#;
+        let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        zip.write_all(json.as_bytes()).expect("zip");
+        let packed = STANDARD.encode(zip.finish().expect("zip"));
+        let payload = unpack(packed.as_bytes()).expect("a release");
+        assert_eq!(payload.chart.metadata.version, "1.30.2");
+        assert_eq!(payload.config.expect("values")["global"]["hub"], "h");
+        assert_eq!(unpack(b"%%%").err(), Some("it is not base64".into()));
+        assert_eq!(unpack(b"aGFsbG8=").err(), Some("it is not gzip".into()));
+    }
+}

@@ -1,0 +1,204 @@
+//! Reconcile: look, decide, act, record. One direction, no callbacks.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Client, ResourceExt};
+use meshlift_api::{MeshUpgrade, MeshUpgradeStatus};
+use meshlift_cluster::{Error, Executor, Observer, Watches, status};
+use meshlift_planner::view::Seen;
+use meshlift_planner::{Decision, Effect, ErrorClass, Executed, Next, Upgrade, decide, fold};
+
+use crate::events::Events;
+use crate::metrics::Metrics;
+
+/// Counts alone are written at most this often: status writes per batch, not per workload.
+const COUNTS_EVERY: Duration = Duration::from_secs(2);
+
+/// Everything a reconcile needs.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) watches: Watches,
+    pub(crate) observer: Observer,
+    pub(crate) executor: Executor,
+    pub(crate) events: Events,
+    pub(crate) metrics: Arc<Metrics>,
+    /// One mutation of a mesh at a time, whatever MeshUpgrade asks for it.
+    pub(crate) meshes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    pub(crate) written: Mutex<HashMap<String, Instant>>,
+}
+
+/// Reconciles one MeshUpgrade.
+pub(crate) async fn reconcile(
+    object: Arc<MeshUpgrade>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let mesh = context.mesh(&object.spec.mesh);
+    let _alone = mesh.lock().await;
+    let began = Instant::now();
+    let Some(object) = context.newest(&object) else {
+        return Ok(Action::await_change());
+    };
+    let now = Timestamp::now();
+    let upgrade = context.observer.upgrade(&object);
+    let view = context.observer.look(now, &upgrade).await;
+    let decision = decide(now, &upgrade, &view);
+    let executed = context.act(&object, &upgrade, &view, &decision).await;
+    // Acting on the object itself changes it; the status goes to the newest.
+    let Some(object) = context.newest(&object) else {
+        return Ok(Action::await_change());
+    };
+    let after = fold(now, &upgrade, &decision, &executed);
+    let written = context.record(&object, &after).await?;
+    context.metrics.reconciled(upgrade.phase(), began.elapsed());
+    Ok(next(&decision, &executed, &after, written))
+}
+
+/// What follows an error of reconcile itself: the status could not be written.
+pub(crate) fn error_policy(
+    object: Arc<MeshUpgrade>,
+    error: &Error,
+    context: Arc<Context>,
+) -> Action {
+    context.metrics.error(error.class());
+    tracing::warn!(upgrade = object.name_any(), %error, "reconcile");
+    Action::requeue(Duration::from_secs(2))
+}
+
+impl Context {
+    fn mesh(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut meshes = self.meshes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(meshes.entry(name.to_owned()).or_default())
+    }
+
+    /// The object as last seen or written, if it is still the same one.
+    fn newest(&self, object: &MeshUpgrade) -> Option<Arc<MeshUpgrade>> {
+        let name = object.name_any();
+        match self.watches.upgrades.get(None, &name) {
+            Seen::Present(newest) if newest.uid() == object.uid() => Some(newest),
+            Seen::Present(_) | Seen::Unreadable(_) => None,
+            Seen::Absent => {
+                self.metrics.forget(&name);
+                None
+            }
+        }
+    }
+
+    async fn act(
+        &self,
+        object: &MeshUpgrade,
+        upgrade: &Upgrade,
+        view: &meshlift_planner::view::MeshView,
+        decision: &Decision,
+    ) -> Executed {
+        let told = |effect: &Effect, result: &Result<(), Error>| {
+            let (name, effect_name) = (&upgrade.name, effect.describe());
+            match result {
+                Ok(()) => tracing::info!(upgrade = name, effect = effect_name, "done"),
+                Err(error) => {
+                    tracing::warn!(upgrade = name, effect = effect_name, %error, "failed");
+                }
+            }
+            self.metrics.effect(effect, result.is_ok());
+        };
+        let executed = self
+            .executor
+            .execute(object, upgrade, view, decision, &told)
+            .await;
+        if decision.mutates() {
+            self.observer.forget(upgrade);
+        }
+        if let Executed::Failed { class, message } = &executed {
+            self.metrics.error(*class);
+            tracing::warn!(upgrade = upgrade.name, ?class, message, "step failed");
+        }
+        executed
+    }
+
+    /// Writes status, events and metrics; whether the status is as it should be.
+    async fn record(&self, object: &MeshUpgrade, after: &MeshUpgradeStatus) -> Result<bool, Error> {
+        let before = object.status.clone().unwrap_or_default();
+        self.metrics.status(&object.name_any(), after);
+        if !is_weighty(&before, after) && !self.may_write_counts(object) {
+            return Ok(before == *after);
+        }
+        if status::write(&self.client, &self.watches, object, after).await? {
+            self.written()
+                .insert(object.uid().unwrap_or_default(), Instant::now());
+            if before.phase != after.phase || before.step != after.step {
+                tracing::info!(
+                    upgrade = object.name_any(),
+                    phase = ?after.phase,
+                    step = ?after.step,
+                    message = after.message,
+                    "status"
+                );
+            }
+            self.events.tell(object, after).await;
+        }
+        Ok(true)
+    }
+
+    fn may_write_counts(&self, object: &MeshUpgrade) -> bool {
+        let uid = object.uid().unwrap_or_default();
+        self.written()
+            .get(&uid)
+            .is_none_or(|at| at.elapsed() >= COUNTS_EVERY)
+    }
+
+    fn written(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether more changed than counts and words.
+fn is_weighty(before: &MeshUpgradeStatus, after: &MeshUpgradeStatus) -> bool {
+    let plain = |status: &MeshUpgradeStatus| {
+        let mut status = status.clone();
+        status.message.clear();
+        status.progress.clear();
+        status.workloads = None;
+        status.proxies = None;
+        for condition in &mut status.conditions {
+            condition.message.clear();
+        }
+        status
+    };
+    plain(before) != plain(after)
+}
+
+/// When to look again.
+fn next(
+    decision: &Decision,
+    executed: &Executed,
+    after: &MeshUpgradeStatus,
+    written: bool,
+) -> Action {
+    let soon = match (&decision.next, executed) {
+        (
+            _,
+            Executed::Failed {
+                class: ErrorClass::Conflict,
+                ..
+            },
+        ) => Duration::from_millis(200),
+        (_, Executed::Failed { .. }) => {
+            let next_at = after.attempts.as_ref().and_then(|a| a.next_at.as_ref());
+            next_at.map_or(Duration::from_secs(2), |at| until(at.0))
+        }
+        (Next::Wait(waiting), _) => until(waiting.until),
+        (Next::Record(_) | Next::Act(_) | Next::Enter(_), _) => Duration::ZERO,
+    };
+    Action::requeue(if written {
+        soon
+    } else {
+        soon.min(COUNTS_EVERY)
+    })
+}
+
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::from_millis(10))
+}

@@ -1,0 +1,134 @@
+//! Kubernetes Events with fixed reasons: what changed in an upgrade, for `kubectl describe`.
+
+use kube::Resource;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Outcome, Phase, Step};
+
+/// Longest note that the API takes.
+const NOTE: usize = 1024;
+
+/// Publishes events.
+pub(crate) struct Events(Recorder);
+
+impl Events {
+    pub(crate) fn new(client: kube::Client, instance: Option<String>) -> Self {
+        let reporter = Reporter {
+            controller: "meshlift".to_owned(),
+            instance,
+        };
+        Self(Recorder::new(client, reporter))
+    }
+
+    /// Tells what changed. An event that cannot be written is logged and holds nothing up.
+    pub(crate) async fn tell(&self, object: &MeshUpgrade, after: &MeshUpgradeStatus) {
+        let before = object.status.clone().unwrap_or_default();
+        for (type_, reason, note) in changes(&before, after) {
+            let note: String = note.chars().take(NOTE).collect();
+            let event = Event {
+                type_,
+                reason: reason.to_owned(),
+                note: Some(note),
+                action: "Reconcile".to_owned(),
+                secondary: None,
+            };
+            if let Err(error) = self.0.publish(&event, &object.object_ref(&())).await {
+                tracing::warn!(%error, reason, "event was not written");
+            }
+        }
+    }
+}
+
+type Change = (EventType, &'static str, String);
+
+fn changes(before: &MeshUpgradeStatus, after: &MeshUpgradeStatus) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let message = || after.message.clone();
+    if before.phase != after.phase {
+        changes.push(match after.phase {
+            Some(Phase::Detecting) => (EventType::Normal, "DetectionStarted", message()),
+            Some(Phase::Upgrading) => (EventType::Normal, "UpgradeStarted", message()),
+            Some(Phase::HealthChecking) => (EventType::Normal, "HealthCheckStarted", message()),
+            Some(Phase::Done) => (EventType::Normal, "Upgraded", message()),
+            Some(Phase::Failed) => (EventType::Warning, "UpgradeStopped", message()),
+            Some(Phase::Pending) | None => (EventType::Normal, "Accepted", message()),
+        });
+    } else if before.step != after.step && after.outcome != Some(Outcome::Stopped) {
+        changes.extend(
+            after
+                .step
+                .map(|step| (EventType::Normal, step_reason(step), message())),
+        );
+    }
+    let failures = |status: &MeshUpgradeStatus| status.attempts.as_ref().map_or(0, |a| a.count);
+    if failures(after) > failures(before) {
+        let error = after
+            .attempts
+            .as_ref()
+            .map(|a| a.last_error.clone())
+            .unwrap_or_default();
+        changes.push((EventType::Warning, "EffectFailed", error));
+    }
+    if blocked(after) && after.message != before.message {
+        changes.push((EventType::Warning, "DetectionBlocked", message()));
+    }
+    let retired = condition(after, meshlift_api::conditions::OLD_REVISION_RETIRED);
+    if let Some((_, "InUse", note)) = retired.filter(|_| before.phase != after.phase) {
+        changes.push((EventType::Warning, "OldControlPlaneStays", note.to_owned()));
+    }
+    changes
+}
+
+fn blocked(status: &MeshUpgradeStatus) -> bool {
+    status.phase == Some(Phase::Detecting)
+        && condition(status, meshlift_api::conditions::DETECTED).is_some_and(|(holds, ..)| !holds)
+}
+
+fn condition<'a>(status: &'a MeshUpgradeStatus, kind: &str) -> Option<(bool, &'a str, &'a str)> {
+    let found = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)?;
+    Some((found.status == "True", &found.reason, &found.message))
+}
+
+fn step_reason(step: Step) -> &'static str {
+    match step {
+        Step::CheckingEnvironment => "CheckingEnvironment",
+        Step::Recording => "Recording",
+        Step::UpgradingBase => "UpgradingBase",
+        Step::InstallingControlPlane => "InstallingControlPlane",
+        Step::ProvingControlPlane => "ProvingControlPlane",
+        Step::MovingNamespaces => "MovingNamespaces",
+        Step::RestartingWorkloads => "RestartingWorkloads",
+        Step::Soaking => "Soaking",
+        Step::KeepingOldControlPlane => "KeepingOldControlPlane",
+        Step::MovingDefaultRevision => "MovingDefaultRevision",
+        Step::RetiringControlPlane => "RetiringControlPlane",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_change_and_a_failure_are_told_and_nothing_else() {
+        let before = MeshUpgradeStatus {
+            phase: Some(Phase::Upgrading),
+            ..Default::default()
+        };
+        assert!(changes(&before, &before).is_empty());
+        let after = MeshUpgradeStatus {
+            phase: Some(Phase::Failed),
+            outcome: Some(Outcome::Stopped),
+            message: "stopped: x".into(),
+            ..Default::default()
+        };
+        let told = changes(&before, &after);
+        assert_eq!(told.len(), 1);
+        assert_eq!(
+            (told[0].1, told[0].2.as_str()),
+            ("UpgradeStopped", "stopped: x")
+        );
+    }
+}

@@ -1,0 +1,160 @@
+//! Metrics: names after `<operator>_<entity>_<what>_<unit>`, of low cardinality.
+
+use std::time::Duration;
+
+use meshlift_api::{MeshUpgradeStatus, Phase};
+use meshlift_planner::{Effect, ErrorClass};
+use prometheus::{
+    Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    histogram_opts,
+};
+
+const PHASES: [Phase; 6] = [
+    Phase::Pending,
+    Phase::Detecting,
+    Phase::Upgrading,
+    Phase::HealthChecking,
+    Phase::Done,
+    Phase::Failed,
+];
+
+/// Everything that is measured.
+pub(crate) struct Metrics {
+    registry: Registry,
+    phase: IntGaugeVec,
+    workloads: IntGaugeVec,
+    effects: IntCounterVec,
+    errors: IntCounterVec,
+    reconciles: HistogramVec,
+    /// Whether this replica leads.
+    pub(crate) leader: IntGauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let gauge = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntGaugeVec> {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let counter =
+            |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntCounterVec> {
+                let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(counter.clone()))?;
+                Ok(counter)
+            };
+        let reconciles = HistogramVec::new(
+            histogram_opts!(
+                "meshlift_reconcile_duration_seconds",
+                "Time of one reconcile, effects included.",
+                vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0]
+            ),
+            &["phase"],
+        )?;
+        registry.register(Box::new(reconciles.clone()))?;
+        let leader = IntGauge::new("meshlift_leader", "1 on the replica that leads.")?;
+        registry.register(Box::new(leader.clone()))?;
+        let build = gauge(
+            "meshlift_build_info",
+            "1, with the version as a label.",
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            phase: gauge(
+                "meshlift_upgrade_phase",
+                "1 for the phase an upgrade is in, 0 for the others.",
+                &["upgrade", "phase"],
+            )?,
+            workloads: gauge(
+                "meshlift_upgrade_workloads",
+                "Workloads of an upgrade by state.",
+                &["upgrade", "state"],
+            )?,
+            effects: counter(
+                "meshlift_effects_total",
+                "Mutations by kind and result.",
+                &["kind", "result"],
+            )?,
+            errors: counter(
+                "meshlift_errors_total",
+                "Failed looks and effects by class.",
+                &["class"],
+            )?,
+            reconciles,
+            leader,
+            registry,
+        })
+    }
+
+    pub(crate) fn status(&self, upgrade: &str, status: &MeshUpgradeStatus) {
+        for phase in PHASES {
+            let here = status.phase == Some(phase);
+            self.phase
+                .with_label_values(&[upgrade, &phase.to_string()])
+                .set(here.into());
+        }
+        let counts = status.workloads.unwrap_or_default();
+        for (state, count) in [
+            ("moved", counts.moved),
+            ("restarting", counts.restarting),
+            ("pending", counts.pending),
+            ("blocked", counts.blocked),
+            ("failed", counts.failed),
+        ] {
+            self.workloads
+                .with_label_values(&[upgrade, state])
+                .set(count.into());
+        }
+    }
+
+    /// Forgets an upgrade that is gone.
+    pub(crate) fn forget(&self, upgrade: &str) {
+        // Series that were never set are no error.
+        for phase in PHASES {
+            let _ = self
+                .phase
+                .remove_label_values(&[upgrade, &phase.to_string()]);
+        }
+        for state in ["moved", "restarting", "pending", "blocked", "failed"] {
+            let _ = self.workloads.remove_label_values(&[upgrade, state]);
+        }
+    }
+
+    pub(crate) fn effect(&self, effect: &Effect, ok: bool) {
+        let result = if ok { "ok" } else { "error" };
+        self.effects
+            .with_label_values(&[effect.kind(), result])
+            .inc();
+    }
+
+    pub(crate) fn error(&self, class: ErrorClass) {
+        self.errors.with_label_values(&[class_name(class)]).inc();
+    }
+
+    pub(crate) fn reconciled(&self, phase: Phase, took: Duration) {
+        self.reconciles
+            .with_label_values(&[&phase.to_string()])
+            .observe(took.as_secs_f64());
+    }
+
+    /// The Prometheus text format.
+    pub(crate) fn text(&self) -> String {
+        let mut buffer = Vec::new();
+        match TextEncoder::new().encode(&self.registry.gather(), &mut buffer) {
+            Ok(()) => String::from_utf8_lossy(&buffer).into_owned(),
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+}
+
+fn class_name(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::Conflict => "conflict",
+        ErrorClass::Transient => "transient",
+        ErrorClass::Blocked => "blocked",
+        ErrorClass::Invalid => "invalid",
+        ErrorClass::Bug => "bug",
+    }
+}

@@ -1,0 +1,209 @@
+//! Wiring: clients, watches, leader election, the controller.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures::{Stream, StreamExt, stream};
+use kube::runtime::controller::Config as ControllerConfig;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{Controller, watcher};
+use kube::{Api, Client, Config};
+use meshlift_api::{MeshUpgrade, Phase};
+use meshlift_cluster::helm::Helm;
+use meshlift_cluster::watch::Table;
+use meshlift_cluster::{Executor, Observer, Settings, Watches};
+use tokio::sync::watch;
+
+use crate::controller::{Context, error_policy, reconcile};
+use crate::events::Events;
+use crate::http;
+use crate::leader::Candidate;
+use crate::metrics::Metrics;
+
+/// How the operator runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Namespace of the operator.
+    pub namespace: String,
+    /// Identity in the leader election; made up if none is given.
+    pub identity: Option<String>,
+    /// Chart repository for a Mesh that is made by discovery.
+    pub default_charts_repository: String,
+    /// Where to serve health and metrics; nowhere if none is given.
+    pub http_address: Option<SocketAddr>,
+    /// Whether to act only while holding the lease.
+    pub leader_election: bool,
+    /// The Helm 4 program.
+    pub helm: PathBuf,
+    /// Kubeconfig for Helm; none for the service account of the pod.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// However often things change, an upgrade is looked at no more often than this.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Effects and the lease: an answer must come within this.
+const REQUEST: Duration = Duration::from_secs(25);
+/// How long the present step may take to end after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// Runs the operator until `stop` is ready or the lease is lost.
+pub async fn run(
+    config: Config,
+    options: Options,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new().context("metrics")?);
+    let watching = Client::try_from(config.clone()).context("the client for watches")?;
+    let acting = acting_client(config)?;
+    let (watches, follow) = Watches::start(&watching);
+    let follow = tokio::spawn(follow);
+    let serve = options
+        .http_address
+        .map(|address| tokio::spawn(http::serve(address, Arc::clone(&metrics), watches.clone())));
+    let mut stop = pin!(stop);
+    let mut candidate = None;
+    if options.leader_election {
+        let mut standing =
+            Candidate::stand(acting.clone(), &options.namespace, options.identity.clone()).await?;
+        tracing::info!("waits for the lease");
+        tokio::select! {
+            elected = standing.elected() => elected?,
+            () = &mut stop => return Ok(()),
+        }
+        candidate = Some(standing);
+    }
+    metrics.leader.set(1);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "leads");
+    let (stop_controller, stopping) = watch::channel(false);
+    let mut controller = tokio::spawn(control(
+        watching, acting, options, watches, metrics, stopping,
+    ));
+    let ended = tokio::select! {
+        () = &mut stop => Ok(()),
+        () = deposed(&mut candidate) => Err("the lease was lost: another replica may lead, so this one stops at once"),
+        _ = &mut controller => Err("the controller ended"),
+        () = served(serve) => Err("the HTTP server ended"),
+    };
+    follow.abort();
+    if let Err(why) = ended {
+        controller.abort();
+        bail!(why);
+    }
+    // A stop ends the present step first: a Helm operation cut off would have to be mended.
+    let _ = stop_controller.send(true);
+    if tokio::time::timeout(GRACE, &mut controller).await.is_err() {
+        tracing::warn!("the present step did not end in time; the next look mends what it left");
+        controller.abort();
+    }
+    if let Some(candidate) = candidate {
+        candidate.step_down().await;
+    }
+    Ok(())
+}
+
+/// A client for effects and the lease: no hidden retries, and an end to every request.
+fn acting_client(mut config: Config) -> anyhow::Result<Client> {
+    config.connect_timeout = Some(Duration::from_secs(5));
+    config.read_timeout = Some(REQUEST);
+    config.write_timeout = Some(REQUEST);
+    config.default_retry = false;
+    Client::try_from(config).context("the client for effects")
+}
+
+async fn deposed(candidate: &mut Option<Candidate>) {
+    match candidate {
+        Some(candidate) => candidate.deposed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn served(serve: Option<tokio::task::JoinHandle<anyhow::Result<()>>>) {
+    match serve {
+        Some(serve) => {
+            if let Ok(Err(error)) = serve.await {
+                tracing::error!(error = format!("{error:#}"), "HTTP");
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn control(
+    watching: Client,
+    acting: Client,
+    options: Options,
+    watches: Watches,
+    metrics: Arc<Metrics>,
+    mut stopping: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let settings = Settings {
+        namespace: options.namespace,
+        default_charts_repository: options.default_charts_repository,
+        helm: Helm::new(options.helm, options.kubeconfig),
+    };
+    let context = Arc::new(Context {
+        observer: Observer::new(acting.clone(), settings.clone(), watches.clone())?,
+        executor: Executor::new(acting.clone(), settings, watches.clone()),
+        events: Events::new(acting.clone(), options.identity),
+        client: acting,
+        metrics,
+        meshes: std::sync::Mutex::default(),
+        written: std::sync::Mutex::default(),
+        watches: watches.clone(),
+    });
+    let upgrades = Api::<MeshUpgrade>::all(watching);
+    Controller::new(upgrades, watcher::Config::default())
+        .with_config(ControllerConfig::default().concurrency(8))
+        .reconcile_on(paced(&watches))
+        .graceful_shutdown_on(async move {
+            let _ = stopping.wait_for(|stop| *stop).await;
+        })
+        .run(reconcile, error_policy, context)
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                tracing::debug!(%error, "controller");
+            }
+        })
+        .await;
+    Ok(())
+}
+
+/// The upgrades under way, each time something changed: at once, and then no more often than every
+/// [`LOOK_EVERY`]. Ended ones have nothing to look at.
+fn paced(watches: &Watches) -> impl Stream<Item = ObjectRef<MeshUpgrade>> + use<> {
+    let upgrades = Arc::clone(&watches.upgrades);
+    stream::unfold(
+        (watches.changes(), false),
+        |(mut changes, again)| async move {
+            if again {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            changes.changed().await.ok()?;
+            Some(((), (changes, true)))
+        },
+    )
+    .flat_map(move |()| stream::iter(under_way(&upgrades)))
+}
+
+fn under_way(upgrades: &Table<MeshUpgrade>) -> Vec<ObjectRef<MeshUpgrade>> {
+    let ended = |upgrade: &MeshUpgrade| {
+        upgrade
+            .status
+            .as_ref()
+            .and_then(|status| status.phase)
+            .is_some_and(Phase::is_terminal)
+    };
+    let all = upgrades.all();
+    let running = all
+        .present()
+        .into_iter()
+        .flatten()
+        .filter(|upgrade| !ended(upgrade));
+    running
+        .map(|upgrade| ObjectRef::from_obj(&**upgrade))
+        .collect()
+}
