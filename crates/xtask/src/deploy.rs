@@ -38,12 +38,7 @@ fn render(root: &Path, helm: &Path) -> Result<String> {
         .arg(root.join("charts/meshlift"))
         .args(["--namespace", NAMESPACE])
         .output()
-        .with_context(|| {
-            format!(
-                "cannot run `{}` to render deploy/meshlift.yaml: put Helm 4 on PATH, or name it by --helm or HELM",
-                helm.display()
-            )
-        })?;
+        .with_context(|| format!("cannot run `{}`", helm.display()))?;
     if !run.status.success() {
         bail!(
             "helm template failed: {}",

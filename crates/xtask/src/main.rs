@@ -2,6 +2,7 @@
 
 mod crds;
 mod deploy;
+mod helm;
 mod output;
 mod rbac;
 
@@ -25,15 +26,19 @@ enum Command {
         /// Write nothing; name the files that are not current and exit with 1.
         #[arg(long)]
         check: bool,
-        /// The Helm 4 program that renders deploy/meshlift.yaml.
-        #[arg(long, env = "HELM", default_value = "helm")]
-        helm: PathBuf,
+        /// The Helm 4 program that renders deploy/meshlift.yaml. Looked for on PATH, and among
+        /// the programs that the testbed built.
+        #[arg(long, env = "HELM")]
+        helm: Option<PathBuf>,
     },
 }
 
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
-        Command::Gen { check, helm } => generate(&repository()?, &helm, check),
+        Command::Gen { check, helm } => {
+            let helm = helm.or_else(helm::find).context(helm::MISSING)?;
+            generate(&repository()?, &helm, check)
+        }
     }
 }
 

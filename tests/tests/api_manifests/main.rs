@@ -7,6 +7,7 @@ mod chart;
 mod crds;
 mod environment;
 mod fence;
+mod fence_releases;
 mod helm;
 mod policies;
 mod rights;
