@@ -270,14 +270,14 @@ pub const PERMISSIONS: &[Permission] = &[
     own(
         "coordination.k8s.io",
         "leases",
-        &["get", "create", "update", "patch"],
+        &["get", "create", "patch"],
         "leader election",
     ),
     own(
         "",
         "secrets",
-        &["get", "create"],
-        "the record of an upgrade: what was found before the first change",
+        &["get", "create", "update"],
+        "the record of an upgrade: what was found before the first change; written again when the first write was not seen to end",
     ),
 ];
 

@@ -1,6 +1,7 @@
 //! The fence, where Helm writes for a control plane: roles, bindings, webhooks, CRDs, Secrets.
 
 use anyhow::Result;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use crate::environment::{ISTIO, NAMESPACE, refused_by, with_cluster};
@@ -230,12 +231,12 @@ fn api_fence_secrets_only_of_helm_and_records() -> Result<()> {
         let release = secret(ISTIO, "sh.helm.release.v1.fence.v1", helm);
         env.create(&env.operator, &release, false).await?;
         env.delete_as_operator(&release).await?;
-        env.create(
-            &env.operator,
-            &secret(NAMESPACE, "upgrade-fence", "Opaque"),
-            false,
-        )
-        .await?;
+        let record = secret(NAMESPACE, "upgrade-fence", "Opaque");
+        env.create(&env.operator, &record, false).await?;
+        let again = serde_json::from_value(record.clone())?;
+        let api = env.api_of(&env.operator, &record).await?;
+        api.replace("upgrade-fence", &PostParams::default(), &again)
+            .await?;
         let mut token = secret(ISTIO, "token", "kubernetes.io/service-account-token");
         token["metadata"]["annotations"] =
             json!({ "kubernetes.io/service-account.name": "istiod" });

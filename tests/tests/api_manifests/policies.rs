@@ -41,7 +41,13 @@ fn api_an_upgrade_is_deleted_only_while_nothing_moves() -> Result<()> {
             env.upgrade_in_phase("busy", phase).await?;
             let result = delete(&env.admin, "busy").await;
             let said = refused_by("meshlift-running-upgrades", phase, result)?;
-            for word in [phase, "spec.paused", "kubectl get mup busy -w", FORCE] {
+            for word in [
+                phase,
+                "spec.paused",
+                "kubectl get mup busy -w",
+                FORCE,
+                labels::FINALIZER,
+            ] {
                 ensure!(said.contains(word), "{word:?} is missing in: {said}");
             }
             let one = Api::<MeshUpgrade>::all(env.admin.clone());
