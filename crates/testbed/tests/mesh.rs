@@ -29,7 +29,7 @@ async fn mesh_pods_run_log_and_answer() -> Result<()> {
         entrypoint: &[
             "/usr/local/bin/busybox",
             "nc",
-            "-lk",
+            "-ll",
             "-p",
             "8080",
             "-e",
@@ -55,16 +55,9 @@ async fn mesh_pods_run_log_and_answer() -> Result<()> {
     let whoami = cluster.kubectl(&["exec", "echo", "--", "id", "-u"]).await?;
     assert_eq!(whoami.trim(), "65532");
     // By name, through the service, from another pod.
+    let call = "cat < /dev/tcp/echo.default.svc/80";
     let said = cluster
-        .kubectl(&[
-            "exec",
-            "talker",
-            "--",
-            "curl",
-            "-s",
-            "--http0.9",
-            "telnet://echo.default.svc:80",
-        ])
+        .kubectl(&["exec", "talker", "--", "bash", "-c", call])
         .await?;
     assert_eq!(said.trim(), "hello");
     // What this process serves, pods can read.

@@ -55,6 +55,7 @@ impl Scratch {
             fs::create_dir_all(&group)
                 .with_context(|| format!("cannot create the control group {}", group.display()))?;
             inherit_cpuset(&hierarchy, &group)?;
+            delegate_controllers(&hierarchy);
         }
         Ok(())
     }
@@ -154,4 +155,16 @@ fn inherit_cpuset(hierarchy: &Path, group: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+// In v2 a group has only the controllers that its parent passes on, and the kubelet insists on most.
+fn delegate_controllers(hierarchy: &Path) {
+    let controllers = fs::read_to_string(hierarchy.join("cgroup.controllers")).unwrap_or_default();
+    for controller in controllers.split_whitespace() {
+        // One that cannot be passed on is one that the kubelet may not need: it says so if it does.
+        let _ = fs::write(
+            hierarchy.join("cgroup.subtree_control"),
+            format!("+{controller}"),
+        );
+    }
 }
