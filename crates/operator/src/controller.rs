@@ -46,6 +46,7 @@ pub(crate) async fn reconcile(
     let upgrade = context.observer.upgrade(&object);
     let view = context.observer.look(now, &upgrade).await;
     let decision = decide(now, &upgrade, &view);
+    let upgrade = context.announce(now, &object, upgrade, &decision).await?;
     let executed = context.act(&object, &upgrade, &view, &decision).await;
     // Acting on the object itself changes it; the status goes to the newest.
     let Some(object) = context.newest(&object) else {
@@ -85,6 +86,29 @@ impl Context {
                 None
             }
         }
+    }
+
+    /// Says what is about to be done when that is a new step of Helm's: it may take minutes.
+    async fn announce(
+        &self,
+        now: Timestamp,
+        object: &MeshUpgrade,
+        upgrade: Upgrade,
+        decision: &Decision,
+    ) -> Result<Upgrade, Error> {
+        let new_step = decision
+            .report
+            .step
+            .is_some_and(|step| upgrade.status.step != Some(step));
+        let Next::Act(batch) = &decision.next else {
+            return Ok(upgrade);
+        };
+        if !new_step || !batch.iter().any(Effect::runs_helm) {
+            return Ok(upgrade);
+        }
+        let status = fold(now, &upgrade, decision, &Executed::Begun);
+        self.record(object, &status).await?;
+        Ok(Upgrade { status, ..upgrade })
     }
 
     async fn act(

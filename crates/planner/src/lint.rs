@@ -41,16 +41,7 @@ pub fn lint(upgrade: &Upgrade, view: &MeshView, decision: &Decision) -> Result<(
     let Next::Act(batch) = &decision.next else {
         return Ok(());
     };
-    let helm = |effect: &&Effect| {
-        matches!(
-            effect,
-            Effect::UpgradeBase(_)
-                | Effect::InstallRevision(_)
-                | Effect::PointDefaultRevision(_)
-                | Effect::RetireRevision { .. }
-        )
-    };
-    if batch.iter().filter(helm).count() > 1 {
+    if batch.iter().filter(|effect| effect.runs_helm()).count() > 1 {
         return Err(Violation::TwoReleases);
     }
     batch
@@ -154,6 +145,17 @@ fn unused(view: &MeshView, record: &Record, revision: &str) -> Result<(), Violat
 }
 
 impl Effect {
+    /// Whether it runs Helm, which may take minutes, and of which only one may run at a time.
+    pub fn runs_helm(&self) -> bool {
+        matches!(
+            self,
+            Effect::UpgradeBase(_)
+                | Effect::InstallRevision(_)
+                | Effect::PointDefaultRevision(_)
+                | Effect::RetireRevision { .. }
+        )
+    }
+
     /// A name for logs, metrics and messages: what it does, to what.
     pub fn describe(&self) -> String {
         match self {

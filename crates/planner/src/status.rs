@@ -3,9 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use meshlift_api::conditions as c;
-use meshlift_api::{Attempts, MeshUpgradeStatus, Outcome, Phase, RunSummary};
+use meshlift_api::{
+    Attempts, BlockedWorkload, MeshUpgradeStatus, Outcome, Phase, RunSummary,
+};
 
 use crate::decision::{Decision, Next, Report, Verdict, WaitingOn};
+use crate::message;
 use crate::upgrade::Upgrade;
 
 /// How an effect that failed is treated.
@@ -28,6 +31,8 @@ pub enum ErrorClass {
 pub enum Executed {
     /// There was nothing to execute.
     Nothing,
+    /// It is about to be executed: said before, because it may take a while.
+    Begun,
     /// All effects were executed.
     Done,
     /// An effect failed.
@@ -95,7 +100,7 @@ fn new_run(before: &MeshUpgradeStatus) -> MeshUpgradeStatus {
             from: before.from.clone(),
             target: before.target.clone(),
             outcome: before.outcome,
-            message: before.message.clone(),
+            message: message::capped(&before.message),
             started_at: before.started_at.clone(),
             finished_at: before.finished_at.clone(),
         },
@@ -110,7 +115,7 @@ fn new_run(before: &MeshUpgradeStatus) -> MeshUpgradeStatus {
 fn say(status: &mut MeshUpgradeStatus, upgrade: &Upgrade, report: &Report) {
     let terminal = status.phase.is_some_and(Phase::is_terminal);
     let entered = terminal && !upgrade.phase().is_terminal();
-    status.message.clone_from(&report.message);
+    status.message = message::capped(&report.message);
     if !terminal {
         status.step = report.step;
     } else if entered {
@@ -129,13 +134,21 @@ fn say(status: &mut MeshUpgradeStatus, upgrade: &Upgrade, report: &Report) {
     }
     status.proxies = report.proxies.or(status.proxies);
     if let Some(blocked) = &report.blocked {
-        status.blocked = blocked.iter().take(BLOCKED_SHOWN).cloned().collect();
+        let shown = blocked.iter().take(BLOCKED_SHOWN);
+        status.blocked = shown.map(readable).collect();
     }
     if let Some(soak) = &report.soak {
         status.soak.clone_from(soak);
     }
     if report.outcome.is_some() {
         status.outcome = report.outcome;
+    }
+}
+
+fn readable(blocked: &BlockedWorkload) -> BlockedWorkload {
+    BlockedWorkload {
+        message: message::capped(&blocked.message),
+        ..blocked.clone()
     }
 }
 
@@ -156,13 +169,16 @@ fn count_attempts(
                 .checked_add(backoff(*class, count))
                 .unwrap_or(Timestamp::MAX);
             let next_at = whole_second(next_at);
-            status.message = format!("{}; tried again at {next_at} (failure {count})", message);
+            let error = message::capped(message);
+            let again = message::moment(next_at);
+            status.message = format!("{error}; tried again at {again} (failure {count})");
             status.attempts = Some(Attempts {
                 count,
                 next_at: Some(Time(next_at)),
-                last_error: message.clone(),
+                last_error: error,
             });
         }
+        Executed::Begun => {}
         Executed::Done => status.attempts = None,
         Executed::Nothing => {
             let backing_off = matches!(&decision.next, Next::Wait(w) if w.on == WaitingOn::Backoff);
@@ -328,7 +344,7 @@ fn set_condition(
         type_: kind.to_owned(),
         status: value.to_owned(),
         reason: verdict.reason.to_owned(),
-        message: verdict.message.clone(),
+        message: message::capped(&verdict.message),
         last_transition_time: since,
         observed_generation: Some(generation),
     };
