@@ -5,7 +5,7 @@ use meshlift_api::{MeshSpec, MeshType};
 
 use crate::message;
 use crate::values;
-use crate::version::{Version, check_path, kubernetes_range};
+use crate::version::{KubernetesVersion, Version, check_path, first_supporting, kubernetes_range};
 use crate::view::{ControlPlane, Installer, MeshView, Release, ReleaseState, Seen};
 
 /// Something that must be mended before the upgrade may start.
@@ -78,8 +78,11 @@ pub(crate) fn helm_release(plane: &ControlPlane) -> Result<&str, Obstacle> {
 
 /// Every check of a settled course. All of them run, so that a person sees all at once.
 pub(crate) fn all(course: &Course<'_>, view: &MeshView) -> Vec<Obstacle> {
+    // With a target that is refused, what else does not fit that target is of no use.
+    if let Some(refused) = path(course) {
+        return vec![refused];
+    }
     [
-        path(course),
         kubernetes(course, view),
         control_plane_ready(course),
         injector(course),
@@ -128,20 +131,28 @@ fn kubernetes(course: &Course<'_>, view: &MeshView) -> Option<Obstacle> {
     (running > high).then(|| {
         Obstacle::new(
             "KubernetesTooNew",
-            format!("Kubernetes {running} is too new for Istio {to}, which supports {low} to {high}: choose a newer Istio"),
+            format!("Kubernetes {running} is too new for Istio {to}, which supports {low} to {high}: {}", newer_istio(running)),
         )
     })
+}
+
+fn newer_istio(running: KubernetesVersion) -> String {
+    match first_supporting(running) {
+        Some(minor) => format!("set targetVersion to {minor} or newer"),
+        None => "no Istio that this operator knows supports it: upgrade the operator".to_owned(),
+    }
 }
 
 fn control_plane_ready(course: &Course<'_>) -> Option<Obstacle> {
     let plane = course.source;
     (!plane.is_ready()).then(|| {
-        let why = plane.trouble.as_deref().map(|t| format!(" ({t})")).unwrap_or_default();
         Obstacle::new(
             "ControlPlaneNotReady",
             format!(
-                "istiod {}/{} has {} of {} replicas ready{why}: mend it before upgrading (kubectl -n {} describe deployment {})",
-                plane.namespace, plane.name, plane.ready, plane.desired, plane.namespace, plane.name
+                "{}: mend it before upgrading (kubectl -n {} describe deployment {})",
+                message::not_ready(plane),
+                plane.namespace,
+                plane.name
             ),
         )
     })

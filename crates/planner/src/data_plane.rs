@@ -15,7 +15,11 @@ use crate::view::{ControlPlane, Namespace, Pod, Tag, UpdateStrategy, Workload};
 pub(crate) struct Question<'a> {
     pub(crate) now: Timestamp,
     pub(crate) target: &'a str,
+    /// Namespace of the mesh's control planes; other namespaces hold those of other meshes.
+    pub(crate) home: Option<&'a str>,
     pub(crate) timeout: SignedDuration,
+    /// When this run began: what an earlier run restarted gets its time anew.
+    pub(crate) began: Option<Timestamp>,
     pub(crate) exclude: Option<&'a LabelSelector>,
     pub(crate) control_planes: &'a [ControlPlane],
     pub(crate) tags: &'a [Tag],
@@ -60,6 +64,10 @@ pub struct DataPlaneView<'a> {
 /// Restarting one workload more often than this for one revision means that something undoes it.
 const RESTARTS_PER_REVISION: u32 = 3;
 
+/// So long after a restart old pods may still be shown by a watch that lags behind the one that
+/// says the rollout is over. Only then is a workload restarted again.
+const LAG: SignedDuration = SignedDuration::from_secs(30);
+
 /// Judges the data plane.
 pub(crate) fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
     let namespaces: BTreeMap<&str, &Namespace> = q
@@ -67,25 +75,34 @@ pub(crate) fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
         .iter()
         .map(|ns| (ns.name.as_str(), ns))
         .collect();
+    let foreign = |pod: &Pod| of_another_mesh(q.control_planes, q.home, pod);
     let mut view = DataPlaneView::default();
     for workload in q.workloads {
-        let placement = place(
-            q,
-            workload,
-            namespaces.get(workload.key.namespace.as_str()).copied(),
-        );
+        if !workload.pods.is_empty() && workload.pods.iter().all(|pod| foreign(pod)) {
+            continue;
+        }
+        let namespace = namespaces.get(workload.key.namespace.as_str()).copied();
+        for pod in &workload.pods {
+            count(&mut view, pod, q.target);
+        }
+        // What goes with its namespace is not restarted any more.
+        let Some(namespace) = namespace.filter(|ns| !ns.terminating) else {
+            continue;
+        };
+        let placement = place(q, workload, namespace);
         if let Placement::Blocked(predicate) = placement {
             view.blocked
                 .push(blocked_workload(workload, predicate, q.target));
         }
-        for pod in &workload.pods {
-            count(&mut view, pod, q.target);
-        }
         view.placements.push((workload, placement));
     }
     for pod in q.loose_pods {
+        if foreign(pod) {
+            continue;
+        }
         count(&mut view, pod, q.target);
-        if is_outdated(pod, q.target) {
+        let namespace = namespaces.get(pod.namespace.as_str());
+        if is_outdated(pod, q.target) && namespace.is_some_and(|ns| !ns.terminating) {
             view.blocked.push(loose_pod(pod));
         }
     }
@@ -103,6 +120,8 @@ pub fn assess<'a>(
         now,
         target,
         timeout: crate::phase::signed(upgrade.spec.data_plane.restart.timeout),
+        home: view.home(),
+        began: upgrade.status.started_at.as_ref().map(|at| at.0),
         exclude: upgrade.spec.data_plane.exclude.as_ref(),
         control_planes: view.control_planes.present()?,
         tags: &view.tags,
@@ -111,6 +130,15 @@ pub fn assess<'a>(
         loose_pods: &view.loose_pods,
     };
     Some(judge(&question))
+}
+
+/// Whether a pod's sidecar belongs to a control plane in another namespace than the mesh's.
+pub(crate) fn of_another_mesh(planes: &[ControlPlane], home: Option<&str>, pod: &Pod) -> bool {
+    let (Some(home), Some(revision)) = (home, pod.revision.as_deref()) else {
+        return false;
+    };
+    let mut owners = planes.iter().filter(|p| p.revision == revision).peekable();
+    owners.peek().is_some() && owners.all(|p| p.namespace != home)
 }
 
 fn is_outdated(pod: &Pod, target: &str) -> bool {
@@ -127,11 +155,11 @@ fn count(view: &mut DataPlaneView<'_>, pod: &Pod, target: &str) {
     }
 }
 
-fn place(q: &Question<'_>, workload: &Workload, namespace: Option<&Namespace>) -> Placement {
+fn place(q: &Question<'_>, workload: &Workload, namespace: &Namespace) -> Placement {
     let outdated = workload.pods.iter().any(|pod| is_outdated(pod, q.target));
     let marked = mark_attempt(workload.mark.as_deref(), q.target);
-    if let Some(attempt) = marked.filter(|_| !workload.settled) {
-        return in_rollout(q, workload, attempt);
+    if marked.is_some() && !workload.settled {
+        return in_rollout(q, workload);
     }
     if !outdated {
         return Placement::Moved;
@@ -142,7 +170,9 @@ fn place(q: &Question<'_>, workload: &Workload, namespace: Option<&Namespace>) -
     if !workload.settled {
         return Placement::Busy;
     }
+    let lagging = |at: Timestamp| q.now.duration_since(at) < LAG;
     match marked {
+        Some(_) if workload.restarted_at.is_some_and(lagging) => Placement::Restarting,
         None => Placement::Stale {
             mark: q.target.to_owned(),
         },
@@ -153,10 +183,13 @@ fn place(q: &Question<'_>, workload: &Workload, namespace: Option<&Namespace>) -
     }
 }
 
-fn in_rollout(q: &Question<'_>, workload: &Workload, _attempt: u32) -> Placement {
-    let since = workload.restarted_at.unwrap_or(q.now);
+fn in_rollout(q: &Question<'_>, workload: &Workload) -> Placement {
+    let since = workload.restarted_at.max(q.began).unwrap_or(q.now);
     if q.now.duration_since(since) <= q.timeout {
         return Placement::Restarting;
+    }
+    if workload.paused {
+        return Placement::Failed(message::paused_rollout(&workload.key));
     }
     let trouble = workload.pods.iter().find_map(|pod| {
         pod.trouble
@@ -176,12 +209,7 @@ fn mark_attempt(mark: Option<&str>, target: &str) -> Option<u32> {
 }
 
 /// Why a restart would not move a workload, if so.
-fn obstacle(
-    q: &Question<'_>,
-    workload: &Workload,
-    namespace: Option<&Namespace>,
-) -> Option<Predicate> {
-    let namespace = namespace?;
+fn obstacle(q: &Question<'_>, workload: &Workload, namespace: &Namespace) -> Option<Predicate> {
     if excluded(q.exclude, &namespace.labels) || excluded(q.exclude, &workload.labels) {
         return Some(Predicate::Excluded);
     }
@@ -193,8 +221,10 @@ fn obstacle(
     }
     match workload.strategy {
         UpdateStrategy::OnDelete => Some(Predicate::OnDelete),
-        UpdateStrategy::Partition(_) => Some(Predicate::Partition),
-        UpdateStrategy::Rolling => workload.paused.then_some(Predicate::Paused),
+        UpdateStrategy::Partition(1..) => Some(Predicate::Partition),
+        UpdateStrategy::Partition(0) | UpdateStrategy::Rolling => {
+            workload.paused.then_some(Predicate::Paused)
+        }
     }
 }
 
@@ -290,6 +320,19 @@ impl<'a> DataPlaneView<'a> {
         let loose = self.blocked.len() - counts.blocked as usize;
         counts.blocked += u32::try_from(loose).unwrap_or(u32::MAX);
         counts
+    }
+
+    /// The same with every workload in a rollout of its own named as not moved.
+    pub(crate) fn naming_busy(mut self, target: &str) -> Self {
+        let predicate = Predicate::RolloutIncomplete;
+        for (workload, placement) in &mut self.placements {
+            if *placement == Placement::Busy {
+                *placement = Placement::Blocked(predicate);
+                self.blocked
+                    .push(blocked_workload(workload, predicate, target));
+            }
+        }
+        self
     }
 
     /// Restarted workloads that did not come up, with the reason.

@@ -3,8 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{BlockedWorkload, Predicate, ProxyCounts, WorkloadCounts};
 
+use crate::record::Record;
 use crate::version::Version;
-use crate::view::{Pod, WorkloadKey, WorkloadKind};
+use crate::view::{ControlPlane, Pod, Release, WorkloadKey, WorkloadKind};
 
 /// `1h 30m`, without what is smaller than a second.
 pub(crate) fn span(duration: SignedDuration) -> String {
@@ -26,15 +27,28 @@ pub(crate) fn span(duration: SignedDuration) -> String {
     }
 }
 
-pub(crate) fn remaining(now: Timestamp, until: Timestamp) -> String {
-    // Whole tens of seconds: a message that changed every second would be a write every second.
-    let left = until.duration_since(now).as_secs().max(0);
-    let rounded = if left > 60 {
-        (left + 59) / 60 * 60
-    } else {
-        (left + 9) / 10 * 10
-    };
-    span(SignedDuration::from_secs(rounded))
+/// A time for people, in whole seconds, rounded up. Times and not what is left of them: a
+/// countdown would be a status write at each tick.
+pub(crate) fn moment(at: Timestamp) -> String {
+    let seconds = at.as_second() + i64::from(at.subsec_nanosecond() > 0);
+    let whole = Timestamp::from_second(seconds).unwrap_or(at);
+    whole.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// The API server refuses conditions with longer messages than 32 KiB, and nobody reads them.
+const LONGEST: usize = 2000;
+
+/// A text at the length that status may have: what is too long loses its middle, because errors
+/// of tools begin with what failed and end with why.
+pub(crate) fn capped(text: &str) -> String {
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
+    }
+    let half = LONGEST / 2 - 3;
+    let head: String = text.chars().take(half).collect();
+    let tail: Vec<char> = text.chars().rev().take(half).collect();
+    let tail: String = tail.into_iter().rev().collect();
+    format!("{head} ... {tail}")
 }
 
 /// The first few of a list, and how many more.
@@ -52,14 +66,16 @@ pub(crate) fn paused(next: &str) -> String {
 }
 
 pub(crate) fn waits_for_rival(name: &str) -> String {
-    format!("waits for MeshUpgrade {name}, which upgrades the same mesh, to end")
+    format!(
+        "waits for MeshUpgrade {name}, which upgrades the same mesh, to end (kubectl describe mup {name})"
+    )
 }
 
 pub(crate) fn already_there(version: &Version, outdated: u32) -> String {
     match outdated {
         0 => format!("the mesh runs {version}; nothing was to do"),
         n => format!(
-            "the control plane runs {version}; {n} running sidecars are of another revision: restart their pods to renew them"
+            "the control plane runs {version}; sidecars of another revision still run (pods: {n}): restart them to renew their sidecars"
         ),
     }
 }
@@ -75,33 +91,77 @@ pub(crate) fn done(version: &Version, blocked: &[BlockedWorkload]) -> String {
     }
 }
 
-pub(crate) fn done_old_stays(version: &Version, users: &[String]) -> String {
+pub(crate) fn done_old_stays(record: &Record, counts: WorkloadCounts, users: &[String]) -> String {
     format!(
-        "the mesh is at {version}; the old control plane stays because it is used by {}: see status.blocked, move them, then annotate meshlift.io/retry with a new value to retire it",
+        "the control plane is at {} with {} of {} workloads; the old one ({}) stays, because it is used by {}: move them (status.blocked says how), then annotate this object with a new value of meshlift.io/retry to retire it",
+        record.target_version,
+        counts.moved,
+        counts.total,
+        record.source.version,
         first_few(users)
+    )
+}
+
+/// `istiod has 1 of 2 replicas ready`, with what keeps a pod from it.
+pub(crate) fn not_ready(plane: &ControlPlane) -> String {
+    let trouble = plane.trouble.as_deref();
+    let why = trouble.map(|t| format!(" ({t})")).unwrap_or_default();
+    format!(
+        "{} has {} of {} replicas ready{why}",
+        plane.name, plane.ready, plane.desired
+    )
+}
+
+pub(crate) fn foreign_helm(release: &Release, since: Timestamp) -> String {
+    let Release {
+        name, namespace, ..
+    } = release;
+    format!(
+        "waits for the Helm operation on {namespace}/{name} that someone else began at {}; if it died: helm -n {namespace} rollback {name}",
+        moment(since)
     )
 }
 
 pub(crate) fn stopped(what: &str, state: &str) -> String {
     format!(
-        "stopped: {what}. {state} Mend it, then annotate meshlift.io/retry with a new value to go on from here"
+        "stopped: {what}. {state} Mend it, then annotate this object with a new value of meshlift.io/retry to go on from here"
     )
 }
 
-pub(crate) fn both_planes_run(from: &Version, to: &str, moved: u32, total: u32) -> String {
-    format!("Both control planes run ({from} and {to}), {moved} of {total} workloads moved.")
+/// How the mesh is left when an upgrade stops.
+pub(crate) fn mesh_left(record: &Record, counts: WorkloadCounts) -> String {
+    format!(
+        "Nothing is undone: {} of {} workloads are on {}, and the old control plane ({}) stays.",
+        counts.moved, counts.total, record.target_version, record.source.version
+    )
 }
 
-pub(crate) fn restarting(counts: WorkloadCounts, revision: &str, waits: &[String]) -> String {
+/// What goes on in the data plane, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Restarted now.
+    pub(crate) restarts: Vec<String>,
+    /// Restarting since before.
+    pub(crate) waits: Vec<String>,
+    /// Not come up.
+    pub(crate) failed: Vec<String>,
+    /// What holds others back, a sentence each.
+    pub(crate) held: Vec<String>,
+}
+
+pub(crate) fn restarting(counts: WorkloadCounts, revision: &str, progress: &Progress) -> String {
     let mut text = format!("{}/{} workloads on {revision}", counts.moved, counts.total);
-    if counts.restarting > 0 {
-        text.push_str(&format!(", {} restarting", counts.restarting));
-    }
     if counts.blocked > 0 {
         text.push_str(&format!(", {} not movable", counts.blocked));
     }
-    if !waits.is_empty() {
-        text.push_str(&format!("; waits for {}", first_few(waits)));
+    let parts = [
+        ("restarts", &progress.restarts),
+        ("waits for", &progress.waits),
+        ("did not come up:", &progress.failed),
+        ("held back:", &progress.held),
+    ];
+    for (verb, names) in parts.iter().filter(|(_, names)| !names.is_empty()) {
+        text.push_str(&format!("; {verb} {}", first_few(names)));
     }
     text
 }
@@ -115,6 +175,13 @@ pub(crate) fn moved(proxies: ProxyCounts, revision: &str) -> String {
 
 pub(crate) fn not_ready_in_time(timeout: SignedDuration) -> String {
     format!("not all pods were ready within {}", span(timeout))
+}
+
+pub(crate) fn paused_rollout(key: &WorkloadKey) -> String {
+    format!(
+        "it was paused in the middle of its restart: kubectl -n {} rollout resume deployment/{}",
+        key.namespace, key.name
+    )
 }
 
 pub(crate) fn restarts_do_not_move(times: u32, target: &str) -> String {

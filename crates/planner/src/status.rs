@@ -3,9 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use meshlift_api::conditions as c;
-use meshlift_api::{
-    Attempts, BlockedWorkload, MeshUpgradeStatus, Outcome, Phase, RunSummary,
-};
+use meshlift_api::{Attempts, BlockedWorkload, MeshUpgradeStatus, Outcome, Phase, RunSummary};
 
 use crate::decision::{Decision, Next, Report, Verdict, WaitingOn};
 use crate::message;

@@ -41,7 +41,7 @@ impl Upgrade {
 
     /// Name of the Secret that keeps this upgrade's record.
     pub fn record_name(&self) -> String {
-        let room = 253 - "upgrade--".len() - self.uid.len();
+        let room = 253_usize.saturating_sub("upgrade--".len() + self.uid.len());
         let name: String = self.name.chars().take(room).collect();
         format!("upgrade-{}-{}", name.trim_end_matches(['.', '-']), self.uid)
     }

@@ -80,6 +80,15 @@ pub struct MeshView {
     pub record: Seen<Record>,
 }
 
+impl MeshView {
+    /// Namespace of the mesh's control planes, as far as it is known.
+    pub fn home(&self) -> Option<&str> {
+        let recorded = self.record.present().map(|r| r.source.namespace.as_str());
+        let mesh = self.mesh.present();
+        recorded.or(mesh.map(|mesh| mesh.control_plane_namespace.as_str()))
+    }
+}
+
 /// One istiod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControlPlane {
@@ -264,6 +273,13 @@ pub struct WorkloadKey {
 impl fmt::Display for WorkloadKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "apps/v1 {} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+impl WorkloadKey {
+    /// `Deployment shop/cart`: for sentences.
+    pub(crate) fn short(&self) -> String {
+        format!("{} {}/{}", self.kind, self.namespace, self.name)
     }
 }
 

@@ -7,6 +7,7 @@ use meshlift_api::{ControlPlaneRef, DEFAULT_MESH, Outcome, Phase, Step};
 use super::pending::in_the_way;
 use super::{BACKSTOP, wait};
 use crate::checks::{self, Course, Obstacle, must_see};
+use crate::data_plane::of_another_mesh;
 use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
 use crate::injection::{Injector, injector_of};
 use crate::record::{Record, RecordedNamespace, RecordedRelease};
@@ -71,7 +72,8 @@ fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Finding<'a>, Vec<
     if let Some(obstacle) = checks::mesh_type(mesh) {
         return Err(vec![obstacle]);
     }
-    let catalog = must_see(&view.catalog, "the chart repository").map_err(one)?;
+    let repository = format!("the chart repository {}", mesh.charts.repository);
+    let catalog = must_see(&view.catalog, &repository).map_err(one)?;
     let to = resolve(&upgrade.spec.target_version, catalog)
         .map_err(|error| vec![Obstacle::new("TargetRefused", error.to_string())])?;
     let here: Vec<&ControlPlane> = planes
@@ -80,7 +82,7 @@ fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Finding<'a>, Vec<
         .collect();
     if let [plane] = here[..] {
         if plane.version.as_ref() == Some(&to) && plane.is_ready() {
-            let outdated = outdated_proxies(view, &plane.revision);
+            let outdated = outdated_proxies(view, plane, planes);
             return Ok(Finding::AtTarget {
                 plane,
                 version: to,
@@ -111,7 +113,8 @@ fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Finding<'a>, Vec<
     })
 }
 
-fn outdated_proxies(view: &MeshView, revision: &str) -> u32 {
+fn outdated_proxies(view: &MeshView, plane: &ControlPlane, planes: &[ControlPlane]) -> u32 {
+    let home = Some(plane.namespace.as_str());
     let in_workloads = view
         .workloads
         .present()
@@ -120,7 +123,8 @@ fn outdated_proxies(view: &MeshView, revision: &str) -> u32 {
         .flat_map(|w| &w.pods);
     let outdated = in_workloads
         .chain(&view.loose_pods)
-        .filter(|p| p.revision.as_deref() != Some(revision));
+        .filter(|p| p.revision.as_ref() != Some(&plane.revision))
+        .filter(|p| !of_another_mesh(planes, home, p));
     u32::try_from(outdated.count()).unwrap_or(u32::MAX)
 }
 
@@ -182,7 +186,7 @@ fn source_plane<'a>(
             Err(Obstacle::new(
                 "ManyControlPlanes",
                 format!(
-                    "namespace {} has several control planes besides the target ({}): bring the mesh to one of them and remove the others first",
+                    "namespace {} has several control planes besides istiod-{revision} ({}): finish the upgrade to one of them (targetVersion with its exact version), or remove those that are not used",
                     mesh.control_plane_namespace,
                     names.join(", ")
                 ),
@@ -312,12 +316,20 @@ fn settle(
     match &view.record {
         Seen::Unreadable(why) => super::blind(now, report, "the record", why),
         Seen::Present(record) if same_course(record, &wanted) => {
+            let report = Report {
+                step: None,
+                ..report
+            };
             Decision::new(Next::Enter(Phase::Upgrading), report)
         }
         Seen::Present(_) | Seen::Absent => Decision::new(
             Next::Record(Box::new(wanted)),
             Report {
                 step: Some(Step::Recording),
+                message: format!(
+                    "{}; records what there is before the first change",
+                    report.message
+                ),
                 ..report
             },
         ),

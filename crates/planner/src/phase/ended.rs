@@ -15,9 +15,7 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade) -> Decision {
         message: upgrade.status.message.clone(),
         ..Report::default()
     };
-    if upgrade.held {
-        return Decision::new(Next::Act(vec![Effect::LetGo]), unchanged);
-    }
+    // Before anything else: folding another decision would mark what is asked as seen.
     if !upgrade.deleting && upgrade.asked_again() {
         let message = "asked again: starts anew".to_owned();
         let report = Report {
@@ -26,6 +24,9 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade) -> Decision {
             ..Report::default()
         };
         return Decision::new(Next::Enter(Phase::Pending), report);
+    }
+    if upgrade.held {
+        return Decision::new(Next::Act(vec![Effect::LetGo]), unchanged);
     }
     Decision::new(wait(now, WaitingOn::Nothing, REST), unchanged)
 }

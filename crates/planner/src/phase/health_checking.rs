@@ -6,8 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meshlift_api::{Outcome, Phase, Soak, Step};
 
 use super::upgrading::{
-    base_target, data_plane, helm_step, judged, name_busy, recorded, step_began, stop,
-    with_data_plane,
+    base_target, data_plane, helm_step, judged, recorded, step_began, stop, with_data_plane,
 };
 use super::{BACKSTOP, POLL, blind, later, signed, wait};
 use crate::data_plane::DataPlaneView;
@@ -15,7 +14,7 @@ use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, Waiting
 use crate::injection::{Injector, injector_of};
 use crate::record::Record;
 use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView, Seen};
+use crate::view::{ControlPlane, MeshView, Release, ReleaseState, Seen};
 use crate::{message, values};
 
 /// One look of this phase.
@@ -34,14 +33,12 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
         Err(decision) => return *decision,
     };
     // Something that appeared meanwhile moves like everything before it.
-    if let Some(decision) = data_plane(now, upgrade, view, record) {
-        return Decision {
-            report: Report {
-                soak: Some(None),
-                ..decision.report
-            },
-            ..decision
-        };
+    if let Some(mut decision) = data_plane(now, upgrade, view, record) {
+        let blind = matches!(&decision.next, Next::Wait(w) if w.on == WaitingOn::Unreadable);
+        if !blind {
+            decision.report.soak = Some(None);
+        }
+        return decision;
     }
     let (Some(judged), Some(planes)) = (
         judged(now, upgrade, view, record),
@@ -59,7 +56,7 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
         upgrade,
         view,
         record,
-        judged,
+        judged: judged.naming_busy(&record.target_revision),
         planes,
     };
     look.soak()
@@ -71,7 +68,6 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
 impl Look<'_> {
     fn report(&self, step: Step, message: String) -> Report {
         let report = with_data_plane(Report::default(), &self.judged, self.record);
-        let report = name_busy(report, &self.judged, self.record);
         Report {
             step: Some(step),
             message,
@@ -101,6 +97,11 @@ impl Look<'_> {
             return self.still_ready();
         }
         let soak_time = signed(self.upgrade.spec.health_check.soak);
+        // A control plane that is down has no metrics either: that is the problem to name.
+        let down = self.planes_not_ready();
+        if !down.is_empty() {
+            return Some(self.unhealthy(&down));
+        }
         let failures = match self.injection_failures() {
             Ok(failures) => failures,
             Err(why) => {
@@ -124,9 +125,9 @@ impl Look<'_> {
         let message = match passed {
             true => format!("healthy through the soak of {}", message::span(soak_time)),
             false => format!(
-                "{}; healthy, watched for another {}",
+                "{}; healthy, watched until {}",
                 message::moved(self.judged.proxies, &self.record.target_revision),
-                message::remaining(self.now, end)
+                message::moment(end)
             ),
         };
         let healthy = match passed {
@@ -152,7 +153,7 @@ impl Look<'_> {
     }
 
     fn problems(&self, soak: Option<&Soak>, failures: u64) -> Vec<String> {
-        let mut problems = self.planes_not_ready();
+        let mut problems = Vec::new();
         if let Some(soak) = soak {
             if self.judged.restarts > soak.restarts {
                 let grown = self.judged.restarts - soak.restarts;
@@ -172,7 +173,7 @@ impl Look<'_> {
             .into_iter()
             .flatten()
             .filter(|plane| !plane.is_ready())
-            .map(|p| format!("{} has {} of {} replicas ready", p.name, p.ready, p.desired))
+            .map(message::not_ready)
             .collect();
         if self.target().is_none() {
             problems.push(format!("istiod {} is gone", self.record.target_revision));
@@ -191,19 +192,18 @@ impl Look<'_> {
     fn unhealthy(&self, problems: &[String]) -> Decision {
         let what = message::first_few(problems);
         let restart_timeout = signed(self.upgrade.spec.data_plane.restart.timeout);
-        let patience = restart_timeout + signed(self.upgrade.spec.health_check.soak);
-        let mut report = self.report(
-            Step::Soaking,
-            format!("not healthy, the soak starts over: {what}"),
+        let patience = restart_timeout.saturating_add(signed(self.upgrade.spec.health_check.soak));
+        let deadline = later(step_began(self.upgrade, Step::Soaking, self.now), patience);
+        let message = format!(
+            "not healthy, the soak starts over (until {}): {what}",
+            message::moment(deadline)
         );
+        let mut report = self.report(Step::Soaking, message);
         report.soak = Some(None);
         report.findings.healthy = Verdict::no("Unhealthy", what.clone());
-        let deadline = later(step_began(self.upgrade, Step::Soaking, self.now), patience);
         if self.now >= deadline {
-            let counts = self.judged.counts();
-            let (from, to) = (&self.record.source.version, &self.record.target_revision);
-            let state = message::both_planes_run(from, to, counts.moved, counts.total);
-            let what = format!("not healthy for {}: {what}", message::span(patience));
+            let state = message::mesh_left(self.record, self.judged.counts());
+            let what = format!("not healthy within {}: {what}", message::span(patience));
             return stop(&what, &state, report);
         }
         Decision::new(wait(self.now, WaitingOn::Soak, POLL), report)
@@ -237,10 +237,10 @@ impl Look<'_> {
             return None;
         }
         let message = format!(
-            "healthy on {}; the old control plane {} stays another {}",
+            "healthy on {}; the old control plane {} stays until {}",
             self.record.target_revision,
             self.record.source.version,
-            message::remaining(self.now, end)
+            message::moment(end)
         );
         let report = self.report(Step::KeepingOldControlPlane, message);
         let until = end.min(later(self.now, BACKSTOP));
@@ -293,7 +293,7 @@ impl Look<'_> {
         let values =
             values::base_with_default(&self.record.base_values, &self.record.target_revision);
         let base = base_target(self.record, values);
-        let always = |_: &crate::view::Release| true;
+        let always = |_: &Release| true;
         let decision = helm_step(
             self.now,
             releases,
@@ -302,7 +302,14 @@ impl Look<'_> {
             always,
             Effect::PointDefaultRevision,
         )?;
-        let report = self.report(step, decision.report.message);
+        let message = match &decision.next {
+            Next::Act(batch) if matches!(batch[..], [Effect::PointDefaultRevision(_)]) => format!(
+                "points the default revision and its validating webhook at {} (Helm release {}/{})",
+                target.name, self.record.base.namespace, self.record.base.name
+            ),
+            _ => decision.report.message,
+        };
+        let report = self.report(step, message);
         Some(Decision {
             next: decision.next,
             report,
@@ -321,9 +328,12 @@ impl Look<'_> {
                     &why,
                 );
             }
-            (None, Ok(false)) => return self.done(),
+            (None, Ok(None)) => return self.done(),
             (plane, Ok(release)) => (plane, release),
         };
+        if let Some(waiting) = release.and_then(|release| self.foreign_helm(release)) {
+            return waiting;
+        }
         let Some(plane) = plane else {
             // The Deployment is gone and the release is not: the uninstall was cut off.
             return self.uninstall();
@@ -347,8 +357,8 @@ impl Look<'_> {
             Seen::Unreadable(_) | Seen::Absent => {}
         }
         match release {
-            true => self.uninstall(),
-            false => {
+            Some(_) => self.uninstall(),
+            None => {
                 let message = format!("waits for {} to be gone", plane.name);
                 Decision::new(
                     wait(self.now, WaitingOn::Retirement, POLL),
@@ -358,35 +368,33 @@ impl Look<'_> {
         }
     }
 
-    /// Whether the old release is still in Helm's storage.
-    fn source_release(&self) -> Result<bool, String> {
+    /// The old release, if it is still in Helm's storage.
+    fn source_release(&self) -> Result<Option<&Release>, String> {
         let source = &self.record.source;
+        let same = |r: &&Release| r.name == source.name && r.namespace == source.namespace;
         match &self.view.releases {
-            Seen::Present(releases) => Ok(releases
-                .iter()
-                .any(|r| r.name == source.name && r.namespace == source.namespace)),
-            Seen::Absent => Ok(false),
+            Seen::Present(releases) => Ok(releases.iter().find(same)),
+            Seen::Absent => Ok(None),
             Seen::Unreadable(why) => Err(why.clone()),
         }
+    }
+
+    /// Waits for someone else who works on the old release.
+    fn foreign_helm(&self, release: &Release) -> Option<Decision> {
+        let ReleaseState::Pending { ours: false, since } = release.state else {
+            return None;
+        };
+        let message = message::foreign_helm(release, since);
+        Some(Decision::new(
+            wait(self.now, WaitingOn::ForeignHelm, POLL),
+            self.report(Step::RetiringControlPlane, message),
+        ))
     }
 
     /// Who still uses the old control plane, besides open connections.
     fn users(&self) -> Vec<String> {
         let old = &self.record.source_revision;
         let mut users = Vec::new();
-        let in_workloads = self
-            .view
-            .workloads
-            .present()
-            .into_iter()
-            .flatten()
-            .flat_map(|w| &w.pods);
-        for pod in in_workloads.chain(&self.view.loose_pods) {
-            // A sidecar without a readable revision may belong to any control plane.
-            if pod.revision.as_ref().is_none_or(|revision| revision == old) {
-                users.push(format!("pod {}/{}", pod.namespace, pod.name));
-            }
-        }
         let none = std::collections::BTreeMap::new();
         for namespace in self.view.namespaces.present().into_iter().flatten() {
             match injector_of(&namespace.labels, &none, self.planes, &self.view.tags) {
@@ -401,6 +409,19 @@ impl Look<'_> {
         if let (Some(plane), Some(validator)) = (self.source(), self.view.validator.present()) {
             if validator.service == plane.name {
                 users.push("webhook istiod-default-validator".to_owned());
+            }
+        }
+        let in_workloads = self
+            .view
+            .workloads
+            .present()
+            .into_iter()
+            .flatten()
+            .flat_map(|w| &w.pods);
+        for pod in in_workloads.chain(&self.view.loose_pods) {
+            // A sidecar without a readable revision may belong to any control plane.
+            if pod.revision.as_ref().is_none_or(|revision| revision == old) {
+                users.push(format!("pod {}/{}", pod.namespace, pod.name));
             }
         }
         users
@@ -440,7 +461,7 @@ impl Look<'_> {
     }
 
     fn old_stays(&self, users: &[String]) -> Decision {
-        let message = message::done_old_stays(&self.record.target_version, users);
+        let message = message::done_old_stays(self.record, self.judged.counts(), users);
         let retired = Verdict::no("InUse", format!("used by {}", message::first_few(users)));
         self.end(message, retired)
     }

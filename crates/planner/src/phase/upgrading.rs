@@ -2,15 +2,15 @@
 //! namespaces and workloads. Every look starts at the top: nothing is believed done that is not seen.
 
 use jiff::{SignedDuration, Timestamp};
-use meshlift_api::{BlockedWorkload, Outcome, Phase, Predicate, Step};
+use meshlift_api::{Outcome, Phase, Step};
 
 use super::{BACKSTOP, POLL, blind, later, signed, wait};
-use crate::data_plane::{self, DataPlaneView, Placement, Question};
+use crate::data_plane::{self, DataPlaneView, Placement};
 use crate::decision::{
     Chart, ChartTarget, Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn,
 };
 use crate::injection::{Injector, injector_of};
-use crate::message;
+use crate::message::{self, Progress};
 use crate::record::Record;
 use crate::upgrade::Upgrade;
 use crate::version::Version;
@@ -199,8 +199,10 @@ pub(super) fn helm_step(
             }
             ReleaseState::Pending { ours: true, since } => {
                 let message = format!(
-                    "waits whether the Helm operation on {}/{} that began at {since} still ends",
-                    release.namespace, release.name
+                    "waits whether the Helm operation on {}/{} that began at {} still ends",
+                    release.namespace,
+                    release.name,
+                    message::moment(*since)
                 );
                 Some(Decision::new(
                     wait(now, WaitingOn::ForeignHelm, POLL),
@@ -208,10 +210,7 @@ pub(super) fn helm_step(
                 ))
             }
             ReleaseState::Pending { ours: false, since } => {
-                let message = format!(
-                    "waits for a Helm operation on {}/{} that someone else began at {since}; if it died: helm -n {} rollback {}",
-                    release.namespace, release.name, release.namespace, release.name
-                );
+                let message = message::foreign_helm(release, *since);
                 Some(Decision::new(
                     wait(now, WaitingOn::ForeignHelm, POLL),
                     Report { message, ..report },
@@ -227,8 +226,8 @@ pub(super) fn helm_step(
 /// Waits until the new control plane is available, has its CA bundle and injects.
 fn prove(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) -> Option<Decision> {
     let planes = match &view.control_planes {
-        Seen::Present(planes) => planes,
-        Seen::Absent => return None,
+        Seen::Present(planes) => planes.as_slice(),
+        Seen::Absent => &[],
         Seen::Unreadable(why) => {
             return Some(blind(now, same_step(upgrade), "the control planes", why));
         }
@@ -260,12 +259,7 @@ fn prove(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
         let counts = judged(now, upgrade, view, record)
             .unwrap_or_default()
             .counts();
-        let state = message::both_planes_run(
-            &record.source.version,
-            &record.target_revision,
-            counts.moved,
-            counts.total,
-        );
+        let state = message::mesh_left(record, counts);
         return Some(stop(&what, &state, report));
     }
     let until = later(now, missing.recheck).min(deadline);
@@ -305,16 +299,7 @@ fn unproved(plane: Option<&ControlPlane>, view: &MeshView, record: &Record) -> O
         return Missing::plane("NotFound", what);
     };
     if !plane.is_ready() {
-        let why = plane
-            .trouble
-            .as_deref()
-            .map(|t| format!(" ({t})"))
-            .unwrap_or_default();
-        let what = format!(
-            "{} has {} of {} replicas ready{why}",
-            plane.name, plane.ready, plane.desired
-        );
-        return Missing::plane("NotReady", what);
+        return Missing::plane("NotReady", message::not_ready(plane));
     }
     match &plane.injector {
         Seen::Present(webhook) if webhook.has_ca_bundle => {}
@@ -386,17 +371,7 @@ pub(super) fn judged<'a>(
     view: &'a MeshView,
     record: &'a Record,
 ) -> Option<DataPlaneView<'a>> {
-    Some(data_plane::judge(&Question {
-        now,
-        target: &record.target_revision,
-        timeout: timeout(upgrade),
-        exclude: upgrade.spec.data_plane.exclude.as_ref(),
-        control_planes: view.control_planes.present()?,
-        tags: &view.tags,
-        namespaces: view.namespaces.present()?,
-        workloads: view.workloads.present()?,
-        loose_pods: &view.loose_pods,
-    }))
+    data_plane::assess(now, &record.target_revision, upgrade, view)
 }
 
 /// Moves namespaces, then workloads; `None` when all that can be moved has moved.
@@ -406,15 +381,10 @@ pub(super) fn data_plane(
     view: &MeshView,
     record: &Record,
 ) -> Option<Decision> {
-    let unreadable = [
-        view.namespaces.unreadable(),
-        view.workloads.unreadable(),
-        view.control_planes.unreadable(),
-    ];
-    if let Some(why) = unreadable.into_iter().flatten().next() {
-        return Some(blind(now, same_step(upgrade), "the workloads", why));
-    }
-    let judged = judged(now, upgrade, view, record)?;
+    let Some(judged) = judged(now, upgrade, view, record) else {
+        let (what, why) = unseen(view);
+        return Some(blind(now, same_step(upgrade), what, why));
+    };
     let ready = Findings {
         control_plane_ready: Verdict::yes(
             "Proved",
@@ -432,6 +402,17 @@ pub(super) fn data_plane(
     );
     move_namespaces(upgrade, view, record, &report)
         .or_else(|| restart_workloads(now, upgrade, view, record, &judged, report))
+}
+
+/// What of the data plane could not be seen, and why.
+fn unseen(view: &MeshView) -> (&'static str, &str) {
+    let parts = [
+        ("the namespaces", view.namespaces.unreadable()),
+        ("the workloads", view.workloads.unreadable()),
+        ("the control planes", view.control_planes.unreadable()),
+    ];
+    let unreadable = parts.into_iter().find_map(|(what, why)| Some((what, why?)));
+    unreadable.unwrap_or(("the mesh", "it was not looked at yet"))
 }
 
 /// Counts, blocked list and the condition of the data plane.
@@ -466,6 +447,12 @@ fn move_namespaces(
     record: &Record,
     report: &Report,
 ) -> Option<Decision> {
+    let target = |plane: &&ControlPlane| plane.revision == record.target_revision;
+    let plane = view.control_planes.present()?.iter().find(target);
+    // It may have fallen ill since it was proved.
+    if !plane.is_some_and(ControlPlane::is_ready) {
+        return None;
+    }
     let batch: Vec<Effect> = view
         .namespaces
         .present()?
@@ -529,7 +516,7 @@ fn restart_workloads(
     let restarting = judged.in_order(|p| *p == Placement::Restarting);
     let failed: Vec<String> = judged
         .failed()
-        .map(|(w, why)| format!("{} ({why})", w.key))
+        .map(|(w, why)| format!("{} ({why})", w.key.short()))
         .collect();
     if !failed.is_empty() && restarting.is_empty() {
         return Some(stop_for_failed(&failed, judged, record, report));
@@ -538,13 +525,15 @@ fn restart_workloads(
         true => next_restarts(now, upgrade, view, record, judged, restarting.len()),
         false => (Vec::new(), Vec::new()),
     };
-    let mut waits: Vec<String> = restarting
-        .iter()
-        .map(|(workload, _)| progress_of(workload, record))
-        .collect();
-    waits.extend(failed.iter().map(|f| format!("{f}, which failed")));
-    waits.extend(held.iter().cloned());
-    let message = message::restarting(judged.counts(), &record.target_revision, &waits);
+    let progress = Progress {
+        restarts: batch.iter().filter_map(restarted).collect(),
+        waits: restarting.iter().map(|(w, _)| progress_of(w)).collect(),
+        failed,
+        held,
+    };
+    let counts = judged.counts();
+    let message = message::restarting(counts, &record.target_revision, &progress);
+    let held = progress.held;
     if !batch.is_empty() {
         return Some(Decision::new(
             Next::Act(batch),
@@ -553,16 +542,29 @@ fn restart_workloads(
     }
     let busy = judged.in_order(|p| *p == Placement::Busy);
     if restarting.is_empty() && held.is_empty() {
-        return wait_for_busy(now, upgrade, &busy, record, Report { message, ..report });
+        return wait_for_busy(now, upgrade, &busy, record, report);
     }
-    let began = step_began(upgrade, Step::RestartingWorkloads, now);
+    // Nothing but injection is waited for: a step of its own, so that its deadline counts from here.
+    let report = match restarting.is_empty() {
+        true => Report {
+            step: Some(Step::ProvingControlPlane),
+            ..report
+        },
+        false => report,
+    };
+    let began = step_began(upgrade, Step::ProvingControlPlane, now);
     if restarting.is_empty() && now >= later(began, timeout(upgrade)) {
         return Some(stop_for_failed(&held, judged, record, report));
     }
     let until = restarting
         .iter()
         .filter_map(|(workload, _)| workload.restarted_at)
-        .map(|at| later(at, timeout(upgrade) + SignedDuration::from_secs(1)))
+        .map(|at| {
+            later(
+                at,
+                timeout(upgrade).saturating_add(SignedDuration::from_secs(1)),
+            )
+        })
         .fold(
             later(now, if held.is_empty() { BACKSTOP } else { POLL }),
             Timestamp::min,
@@ -577,24 +579,25 @@ fn restart_workloads(
     ))
 }
 
+fn restarted(effect: &Effect) -> Option<String> {
+    match effect {
+        Effect::RestartWorkload { key, .. } => Some(key.short()),
+        _ => None,
+    }
+}
+
 fn stop_for_failed(
     failed: &[String],
     judged: &DataPlaneView<'_>,
     record: &Record,
     report: Report,
 ) -> Decision {
-    let counts = judged.counts();
     let what = format!(
         "not ready on {}: {}",
         record.target_revision,
         message::first_few(failed)
     );
-    let state = message::both_planes_run(
-        &record.source.version,
-        &record.target_revision,
-        counts.moved,
-        counts.total,
-    );
+    let state = message::mesh_left(record, judged.counts());
     stop(&what, &state, report)
 }
 
@@ -640,18 +643,12 @@ fn next_restarts(
     (batch, held.into_values().collect())
 }
 
-/// `apps/v1 Deployment shop/cart (1/2 pods ready)`, with what keeps a pod from it.
-fn progress_of(workload: &Workload, record: &Record) -> String {
-    let current = workload.pods.iter().filter(|pod| {
-        pod.ready && pod.revision.as_deref() == Some(record.target_revision.as_str())
-    });
+/// `Deployment shop/cart`, with what keeps a pod from being ready. Without numbers of pods: they
+/// would be a status write for each pod.
+fn progress_of(workload: &Workload) -> String {
     let trouble = workload.pods.iter().find_map(|pod| pod.trouble.as_deref());
-    let why = trouble.map(|t| format!(": {t}")).unwrap_or_default();
-    format!(
-        "{} ({} pods ready on it{why})",
-        workload.key,
-        current.count()
-    )
+    let why = trouble.map(|t| format!(" ({t})")).unwrap_or_default();
+    format!("{}{why}", workload.key.short())
 }
 
 /// Workloads in a rollout of their own get the restart timeout to end it, then they are named.
@@ -662,7 +659,8 @@ fn wait_for_busy(
     record: &Record,
     report: Report,
 ) -> Option<Decision> {
-    if busy.is_empty() {
+    // In the health check they are named, and moved if they settle meanwhile.
+    if busy.is_empty() || upgrade.phase() == Phase::HealthChecking {
         return None;
     }
     let deadline = later(
@@ -672,15 +670,13 @@ fn wait_for_busy(
     if now >= deadline {
         return None;
     }
-    let names: Vec<String> = busy
-        .iter()
-        .map(|(w, _)| format!("{}, whose own rollout goes on", w.key))
-        .collect();
-    let message = message::restarting(
-        report.workloads.unwrap_or_default(),
-        &record.target_revision,
-        &names,
-    );
+    let own = |w: &Workload| format!("{}, whose own rollout goes on", progress_of(w));
+    let progress = Progress {
+        waits: busy.iter().map(|(w, _)| own(w)).collect(),
+        ..Progress::default()
+    };
+    let counts = report.workloads.unwrap_or_default();
+    let message = message::restarting(counts, &record.target_revision, &progress);
     let until = later(now, BACKSTOP).min(deadline);
     Some(Decision::new(
         Next::Wait(Waiting {
@@ -689,23 +685,4 @@ fn wait_for_busy(
         }),
         Report { message, ..report },
     ))
-}
-
-/// What stays in a rollout of its own, named as not moved.
-pub(super) fn name_busy(report: Report, judged: &DataPlaneView<'_>, record: &Record) -> Report {
-    let busy = judged.in_order(|p| *p == Placement::Busy);
-    let mut blocked = report.blocked.unwrap_or_default();
-    blocked.extend(busy.into_iter().map(|(workload, _)| BlockedWorkload {
-        reference: workload.key.to_string(),
-        predicate: Predicate::RolloutIncomplete,
-        message: message::blocked_workload(
-            &workload.key,
-            Predicate::RolloutIncomplete,
-            &record.target_revision,
-        ),
-    }));
-    Report {
-        blocked: Some(blocked),
-        ..report
-    }
 }

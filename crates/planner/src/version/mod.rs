@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use support::{KubernetesRange, kubernetes_range};
+pub use support::{KubernetesRange, first_supporting, kubernetes_range};
 
 /// An Istio version: numeric core and flavour. A vendor suffix (`1.30.2-mspider`) is a flavour,
 /// not a pre-release as semver would have it.
@@ -148,7 +148,7 @@ pub enum TargetError {
     #[error(transparent)]
     Malformed(#[from] VersionError),
     /// Not in the chart repository.
-    #[error("{target} is not in the chart repository; it has {known}")]
+    #[error("{target} is not in the chart repository: ask for one that is ({known})")]
     Unknown {
         /// What was asked for.
         target: String,
@@ -323,7 +323,7 @@ mod tests {
         let error = resolve("1.99", &catalog).expect_err("unknown");
         assert_eq!(
             error.to_string(),
-            "1.99 is not in the chart repository; it has 1.31.11-mspider, 1.31.10, 1.30.2"
+            "1.99 is not in the chart repository: ask for one that is (1.31.11-mspider, 1.31.10, 1.30.2)"
         );
     }
 

@@ -42,6 +42,16 @@ pub fn kubernetes_range(istio: &Version) -> Option<KubernetesRange> {
     })
 }
 
+/// The oldest Istio minor that supports a Kubernetes version, as `1.31`.
+pub fn first_supporting(kubernetes: KubernetesVersion) -> Option<String> {
+    let minor = kubernetes.minor;
+    let mut fitting = TABLE
+        .iter()
+        .rev()
+        .filter(|(_, low, high)| kubernetes.major == 1 && *low <= minor && minor <= *high);
+    fitting.next().map(|(istio, ..)| format!("1.{istio}"))
+}
+
 impl KubernetesRange {
     /// Whether a cluster is inside.
     pub fn contains(&self, version: KubernetesVersion) -> bool {

@@ -1,0 +1,296 @@
+//! Effects on the simulated cluster, with what the API server checks (UID, resource version) and
+//! with what must never be done: a wrong write panics.
+
+use jiff::Timestamp;
+use meshlift_planner::view::{ReleaseState, StorageRef, Validator, WorkloadKey};
+use meshlift_planner::{ChartTarget, Effect, ErrorClass};
+
+use crate::helm::{Revision, Stored};
+use crate::world::{Injection, Istiod, World, seconds};
+
+/// An effect that failed: class and sentence.
+pub type Failure = (ErrorClass, String);
+
+const ISTIOD_STARTUP: i64 = 8;
+
+impl World {
+    /// Executes an effect.
+    pub fn execute(&mut self, effect: &Effect) -> Result<(), Failure> {
+        match effect {
+            Effect::RegisterMesh { name, .. } => {
+                if self.mesh.is_none() {
+                    self.mesh = Some(meshlift_api::MeshSpec::default());
+                    self.wrote(format!("Mesh {name}"));
+                }
+                Ok(())
+            }
+            Effect::HoldDeletion => self.set_held(true),
+            Effect::LetGo => self.set_held(false),
+            Effect::ClearPendingRelease {
+                release, storage, ..
+            } => self.clear_pending(release, storage),
+            Effect::UpgradeBase(target) => self.helm_upgrade(target),
+            Effect::PointDefaultRevision(target) => {
+                self.must_be_ready(&target.version.revision(), "the default revision");
+                self.helm_upgrade(target)
+            }
+            Effect::InstallRevision(target) => self.install(target),
+            Effect::MoveNamespace {
+                name,
+                uid,
+                resource_version,
+                revision,
+            } => self.move_namespace(name, uid, resource_version, revision),
+            Effect::RestartWorkload { key, uid, mark, at } => self.restart(key, uid, mark, *at),
+            Effect::RetireRevision {
+                release, revision, ..
+            } => self.retire(release, revision),
+        }
+    }
+
+    fn set_held(&mut self, held: bool) -> Result<(), Failure> {
+        if let Some(object) = &mut self.object {
+            object.held = held;
+            self.wrote("MeshUpgrade");
+        }
+        if self
+            .object
+            .as_ref()
+            .is_some_and(|object| object.deleting && !object.held)
+        {
+            self.object = None;
+        }
+        Ok(())
+    }
+
+    fn clear_pending(&mut self, release: &str, storage: &StorageRef) -> Result<(), Failure> {
+        let found = self.helm.find(release).and_then(|r| r.storage());
+        if found.as_ref() != Some(storage) {
+            return Err(conflict(format!(
+                "release {release} changed since it was seen"
+            )));
+        }
+        let stored = self.helm.find(release).expect("found above");
+        let pending = stored.revisions.pop().expect("found above");
+        assert!(
+            matches!(pending.state, ReleaseState::Pending { ours: true, .. }),
+            "cleared release {release}, which was {:?}",
+            pending.state
+        );
+        self.helm.releases.retain(|r| !r.revisions.is_empty());
+        self.wrote(format!("release {release}"));
+        Ok(())
+    }
+
+    /// Starts a Helm operation: `Ok(true)` when it may run to its end.
+    fn begin(&mut self, target: &ChartTarget) -> Result<bool, Failure> {
+        if let Err(why) = &self.repository {
+            return Err((
+                ErrorClass::Transient,
+                format!(
+                    "helm could not fetch chart {} {}: {why}",
+                    target.chart.name(),
+                    target.version
+                ),
+            ));
+        }
+        let now = self.now;
+        let serial = self.next_serial();
+        let dies = std::mem::take(&mut self.helm.dies);
+        let stored = match self.helm.find(&target.release) {
+            Some(stored) => stored,
+            None => {
+                self.helm.releases.push(Stored {
+                    name: target.release.clone(),
+                    namespace: target.namespace.clone(),
+                    chart: target.chart.name().into(),
+                    revisions: Vec::new(),
+                });
+                self.helm.releases.last_mut().expect("just pushed")
+            }
+        };
+        let newest = stored.revisions.last();
+        if newest.is_some_and(|r| matches!(r.state, ReleaseState::Pending { .. })) {
+            let why = "another operation (install/upgrade/rollback) is in progress";
+            return Err((ErrorClass::Transient, format!("helm: {why}")));
+        }
+        let down = newest.is_some_and(|r| r.version > target.version);
+        assert!(!down, "downgrade of release {}", target.release);
+        let state = match dies {
+            true => ReleaseState::Pending {
+                since: now,
+                ours: true,
+            },
+            false => ReleaseState::Deployed,
+        };
+        stored.revisions.push(Revision {
+            version: target.version.clone(),
+            values: target.values.clone(),
+            state,
+            serial,
+        });
+        self.wrote(format!("release {}", target.release));
+        Ok(!dies)
+    }
+
+    fn helm_upgrade(&mut self, target: &ChartTarget) -> Result<(), Failure> {
+        if !self.begin(target)? {
+            return Err(died(target));
+        }
+        let default = target.values.get("defaultRevision");
+        let service = match default.and_then(|value| value.as_str()) {
+            Some("") => {
+                self.validator = None;
+                return Ok(());
+            }
+            None | Some("default") => "istiod".to_owned(),
+            Some(revision) => format!("istiod-{revision}"),
+        };
+        let same = |v: &&Validator| v.service == service;
+        let has_ca_bundle = self
+            .validator
+            .as_ref()
+            .filter(same)
+            .is_some_and(|v| v.has_ca_bundle);
+        self.validator = Some(Validator {
+            service,
+            has_ca_bundle,
+        });
+        Ok(())
+    }
+
+    fn install(&mut self, target: &ChartTarget) -> Result<(), Failure> {
+        let lives = self.begin(target)?;
+        let revision = target.version.revision();
+        assert_eq!(target.values["revision"], revision.as_str());
+        if !self.istiods.iter().any(|i| i.plane.revision == revision) {
+            let mut istiod = Istiod::helm(&revision, &target.release, &target.version, 2);
+            istiod.plane.trouble.clone_from(&self.istiod_trouble);
+            let healthy = self.istiod_trouble.is_none();
+            istiod.ready_at = healthy.then(|| self.now + seconds(ISTIOD_STARTUP));
+            self.istiods.push(istiod);
+        }
+        if lives { Ok(()) } else { Err(died(target)) }
+    }
+
+    fn move_namespace(
+        &mut self,
+        name: &str,
+        uid: &str,
+        resource_version: &str,
+        revision: &str,
+    ) -> Result<(), Failure> {
+        let found = self.namespaces.iter().find(|ns| ns.name == name);
+        let Some(found) = found.filter(|ns| ns.uid == uid) else {
+            return Err(conflict(format!("namespace {name} is gone")));
+        };
+        if found.resource_version != resource_version {
+            return Err(conflict(format!("namespace {name} changed")));
+        }
+        assert_ne!(
+            found.moved_to.as_deref(),
+            Some(revision),
+            "namespace {name} taken from whoever put it back"
+        );
+        self.must_be_ready(revision, name);
+        let namespace = self.namespace(name);
+        namespace.labels.remove("istio-injection");
+        namespace
+            .labels
+            .insert("istio.io/rev".into(), revision.into());
+        namespace.moved_to = Some(revision.into());
+        self.wrote(format!("namespace {name}"));
+        Ok(())
+    }
+
+    fn restart(
+        &mut self,
+        key: &WorkloadKey,
+        uid: &str,
+        mark: &str,
+        at: Timestamp,
+    ) -> Result<(), Failure> {
+        let Some(app) = self
+            .apps
+            .iter()
+            .find(|app| app.key == *key && app.uid == uid)
+        else {
+            return Err(conflict(format!("{key} is gone")));
+        };
+        let changes = app.mark.as_deref() != Some(mark);
+        if changes {
+            let target = mark.split('.').next().unwrap_or_default();
+            let moved = |m: &crate::world::Member| m.pod.revision.as_deref() == Some(target);
+            assert!(
+                !app.pods.iter().all(moved),
+                "needless restart of {key} for {mark}: every pod runs {target}"
+            );
+            match self.injecting(&key.namespace, &app.template_labels) {
+                Injection::By(revision) if revision == target => {}
+                Injection::By(other) => panic!("restart of {key} for {target} lands on {other}"),
+                Injection::None => panic!("restart takes {key} out of the mesh"),
+                Injection::Refused(why) => panic!("restart of {key} cannot start pods: {why}"),
+            }
+        }
+        let app = self.apps.iter_mut().find(|app| app.key == *key);
+        let app = app.expect("found above");
+        app.restarted_at = Some(at);
+        if changes {
+            app.mark = Some(mark.into());
+            app.change_template();
+        }
+        self.wrote(key.to_string());
+        Ok(())
+    }
+
+    fn retire(&mut self, release: &str, revision: &str) -> Result<(), Failure> {
+        let members = self.apps.iter().flat_map(|app| &app.pods);
+        let mut pods = members.map(|member| &member.pod).chain(&self.loose);
+        let stranded = pods.find(|pod| pod.revision.as_deref() == Some(revision));
+        if let Some(pod) = stranded {
+            panic!(
+                "uninstall of {release} strands {}/{}",
+                pod.namespace, pod.name
+            );
+        }
+        let gone = self.istiods.iter().find(|i| i.plane.revision == revision);
+        if let (Some(gone), Some(validator)) = (gone, &self.validator) {
+            assert_ne!(
+                validator.service, gone.plane.name,
+                "validator calls what goes"
+            );
+        }
+        let newest = self.helm.find(release).and_then(|r| r.revisions.last());
+        let pending = newest.is_some_and(|r| matches!(r.state, ReleaseState::Pending { .. }));
+        assert!(
+            !pending,
+            "uninstall of {release} in the middle of another operation"
+        );
+        self.istiods.retain(|i| i.plane.revision != revision);
+        self.helm.releases.retain(|r| r.name != release);
+        self.wrote(format!("release {release}"));
+        Ok(())
+    }
+
+    fn must_be_ready(&self, revision: &str, what: &str) {
+        let ready = |i: &Istiod| i.plane.revision == revision && i.plane.is_ready();
+        assert!(
+            self.istiods.iter().any(ready),
+            "{what} moved to {revision}, which is not ready"
+        );
+    }
+}
+
+fn conflict(message: String) -> Failure {
+    (ErrorClass::Conflict, message)
+}
+
+fn died(target: &ChartTarget) -> Failure {
+    (
+        ErrorClass::Transient,
+        format!(
+            "helm on release {}/{} was cut off",
+            target.namespace, target.release
+        ),
+    )
+}

@@ -1,0 +1,161 @@
+//! A look at the simulated cluster, as the observer of the operator takes it: first what is
+//! watched, then the costlier looks that the planner asks for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meshlift_planner::view::{LiveCounters, MeshView, Probe, Seen, Workload};
+use meshlift_planner::{Upgrade, wanted};
+
+use crate::world::{App, Injection, World, labels};
+
+/// How old the watched parts of a view are.
+pub struct Age<'a> {
+    /// The world as the watches of namespaces, workloads and control planes show it.
+    pub watched: &'a World,
+    /// The world as the watch of pods shows it.
+    pub pods: &'a World,
+}
+
+/// Looks at the world, everything fresh.
+pub fn look(world: &World, upgrade: &Upgrade) -> MeshView {
+    look_stale(
+        world,
+        upgrade,
+        &Age {
+            watched: world,
+            pods: world,
+        },
+    )
+}
+
+/// Looks at the world through watches that lag behind; what is read and not watched is fresh.
+pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
+    let mut view = watched(age);
+    view.record = match world.unreadable.get("record") {
+        Some(why) => Seen::Unreadable(why.clone()),
+        None => match world.records.get(&upgrade.record_name()) {
+            Some(record) => Seen::Present(record.clone()),
+            None => Seen::Absent,
+        },
+    };
+    view.releases = seen(world, "releases", world.helm.list());
+    let wanted = wanted(world.now, upgrade, &view);
+    if wanted.catalog {
+        view.catalog = match &world.repository {
+            Ok(versions) => Seen::Present(versions.clone()),
+            Err(why) => Seen::Unreadable(why.clone()),
+        };
+    }
+    if wanted.permissions {
+        view.missing_permissions = Seen::Present(world.missing_permissions.clone());
+    }
+    if wanted.live_counters {
+        if let Seen::Present(planes) = &mut view.control_planes {
+            for plane in planes {
+                plane.live = live(world, &plane.revision);
+            }
+        }
+    }
+    if let Some((revision, namespaces)) = wanted.probes {
+        for name in namespaces {
+            let probe = probe(world, &name, &revision);
+            view.probes.insert(name, probe);
+        }
+    }
+    view
+}
+
+fn seen<T>(world: &World, part: &str, value: T) -> Seen<T> {
+    match world.unreadable.get(part) {
+        Some(why) => Seen::Unreadable(why.clone()),
+        None => Seen::Present(value),
+    }
+}
+
+fn watched(age: &Age<'_>) -> MeshView {
+    let world = age.watched;
+    let apps = world.apps.iter().map(|app| workload(app, age.pods));
+    let with_sidecar = apps.filter(|w| !w.pods.is_empty() || w.mark.is_some());
+    MeshView {
+        mesh: match &world.mesh {
+            Some(mesh) => Seen::Present(mesh.clone()),
+            None => Seen::Absent,
+        },
+        kubernetes: Seen::Present(world.kubernetes),
+        control_planes: seen(world, "control planes", world.planes()),
+        releases: Seen::Absent,
+        catalog: Seen::Absent,
+        validator: match &world.validator {
+            Some(validator) => Seen::Present(validator.clone()),
+            None => Seen::Absent,
+        },
+        tags: world.tags.clone(),
+        namespaces: seen(world, "namespaces", world.namespaces.clone()),
+        workloads: seen(world, "workloads", with_sidecar.collect()),
+        loose_pods: age.pods.loose.iter().cloned().map(Arc::new).collect(),
+        missing_permissions: Seen::Absent,
+        probes: BTreeMap::new(),
+        rivals: world.rivals.clone(),
+        record: Seen::Absent,
+    }
+}
+
+fn workload(app: &App, pods: &World) -> Workload {
+    let same = pods.apps.iter().find(|other| other.uid == app.uid);
+    let members = same.into_iter().flat_map(|app| &app.pods);
+    Workload {
+        key: app.key.clone(),
+        uid: app.uid.clone(),
+        labels: app.labels.clone(),
+        template_labels: app.template_labels.clone(),
+        mark: app.mark.clone(),
+        restarted_at: app.restarted_at,
+        strategy: app.strategy,
+        paused: app.paused,
+        managed_gateway: app.managed_gateway,
+        settled: app.settled(),
+        pods: members
+            .filter(|member| member.sidecar)
+            .map(|member| Arc::new(member.pod.clone()))
+            .collect(),
+    }
+}
+
+/// The metrics of an istiod: who is connected is the truth about who uses it.
+fn live(world: &World, revision: &str) -> Seen<LiveCounters> {
+    let Some(istiod) = world
+        .istiods
+        .iter()
+        .find(|istiod| istiod.plane.revision == revision)
+    else {
+        return Seen::Absent;
+    };
+    if !istiod.plane.is_ready() {
+        return Seen::Unreadable(format!("{} has no ready pod", istiod.plane.name));
+    }
+    let members = world.apps.iter().flat_map(|app| &app.pods);
+    let pods = members.map(|member| &member.pod).chain(&world.loose);
+    let inside = pods.filter(|pod| pod.revision.as_deref() == Some(revision));
+    let outside = world.outsiders.get(revision).copied().unwrap_or_default();
+    Seen::Present(LiveCounters {
+        connected: inside.count() as u64 + outside,
+        injection_failures: world.injection_failures,
+    })
+}
+
+fn probe(world: &World, namespace: &str, revision: &str) -> Probe {
+    match world.injecting(namespace, &labels(&[("istio.io/rev", revision)])) {
+        Injection::By(by) => {
+            let istiod = world.istiods.iter().find(|i| i.plane.revision == by);
+            let version = istiod.and_then(|i| i.plane.version.as_ref());
+            let version = version.map(ToString::to_string).unwrap_or_default();
+            Probe::Injected {
+                revision: by,
+                image: format!("example.org/istio/proxyv2:{version}"),
+            }
+        }
+        Injection::None => Probe::NotInjected,
+        Injection::Refused(why) => Probe::Refused(why),
+    }
+}

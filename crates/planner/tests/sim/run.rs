@@ -1,0 +1,275 @@
+//! The loop of the operator on the simulated cluster: observe, decide, lint, execute, fold, write
+//! status. It can be crashed after any effect and before any status write, and shown stale views.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use jiff::Timestamp;
+use meshlift_api::{Phase, Step};
+use meshlift_planner::view::MeshView;
+use meshlift_planner::{Decision, Executed, Next, Upgrade, decide, fold, lint};
+
+use crate::observe::{Age, look, look_stale};
+use crate::transcript::Transcript;
+use crate::world::{World, seconds};
+
+/// When something that nobody planned happens.
+#[derive(Clone, Copy)]
+pub enum When {
+    /// So many seconds after the start.
+    After(i64),
+    /// So many seconds after the status shows this phase and step, or a later one.
+    Reached(Phase, Option<Step>, i64),
+}
+
+/// Something that somebody else does.
+#[derive(Clone)]
+pub struct Event {
+    pub when: When,
+    pub what: &'static str,
+    pub act: fn(&mut World),
+    due: Option<Timestamp>,
+    fired: bool,
+}
+
+impl Event {
+    pub fn new(when: When, what: &'static str, act: fn(&mut World)) -> Self {
+        Self {
+            when,
+            what,
+            act,
+            due: None,
+            fired: false,
+        }
+    }
+}
+
+/// A story: a world, what happens to it, and how long it is watched.
+#[derive(Clone)]
+pub struct Story {
+    pub name: &'static str,
+    pub world: World,
+    pub events: Vec<Event>,
+    pub limit: i64,
+}
+
+/// How far the views lag behind, in looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lag {
+    /// Number of the first look that lags.
+    pub from: u32,
+    /// How many looks lag.
+    pub looks: u32,
+    /// By how many looks namespaces, workloads and control planes lag.
+    pub watched: usize,
+    /// By how many looks pods lag.
+    pub pods: usize,
+}
+
+/// One telling of a story.
+pub struct Run {
+    pub world: World,
+    pub transcript: Transcript,
+    /// Points at which it could have crashed so far.
+    pub points: u32,
+    /// Looks taken so far.
+    pub looks: u32,
+    events: Vec<Event>,
+    start: Timestamp,
+    limit: Timestamp,
+    crashes: BTreeSet<u32>,
+    lag: Lag,
+    past: VecDeque<World>,
+}
+
+/// How long a new leader takes to go on after a crash.
+const RESTART: i64 = 3;
+/// How many earlier worlds are kept to be shown again.
+const MEMORY: usize = 50;
+
+struct Crashed;
+
+impl Run {
+    pub fn new(story: &Story) -> Self {
+        Self {
+            world: story.world.clone(),
+            transcript: Transcript::new(story.world.now),
+            points: 0,
+            looks: 0,
+            events: story.events.clone(),
+            start: story.world.now,
+            limit: story.world.now + seconds(story.limit),
+            crashes: BTreeSet::new(),
+            lag: Lag::default(),
+            past: VecDeque::new(),
+        }
+    }
+
+    pub fn crashing_at(mut self, points: impl IntoIterator<Item = u32>) -> Self {
+        self.crashes = points.into_iter().collect();
+        self
+    }
+
+    pub fn lagging(mut self, lag: Lag) -> Self {
+        self.lag = lag;
+        self
+    }
+
+    /// Tells the story to its end.
+    pub fn tell(mut self) -> Self {
+        loop {
+            self.world.settle();
+            self.fire_events();
+            let Some(upgrade) = self.world.object.clone() else {
+                self.transcript.say(self.world.now, "the object is gone");
+                return self;
+            };
+            if self.ended(&upgrade) {
+                self.stays_quiet();
+                return self;
+            }
+            if self.world.now >= self.limit {
+                self.transcript.say(self.world.now, "and so it stays");
+                return self;
+            }
+            match self.reconcile(&upgrade) {
+                Ok(again) => self.sleep(again),
+                Err(Crashed) => self.world.now += seconds(RESTART),
+            }
+        }
+    }
+
+    fn ended(&self, upgrade: &Upgrade) -> bool {
+        upgrade.phase().is_terminal()
+            && !upgrade.held
+            && !upgrade.asked_again()
+            && self.events.iter().all(|event| event.fired)
+    }
+
+    fn reconcile(&mut self, upgrade: &Upgrade) -> Result<Timestamp, Crashed> {
+        let now = self.world.now;
+        let view = self.observe(upgrade);
+        let decision = decide(now, upgrade, &view);
+        if let Err(violation) = lint(upgrade, &view, &decision) {
+            panic!("{violation} after:\n{}", self.transcript);
+        }
+        let executed = self.execute(upgrade, &decision)?;
+        let status = fold(now, upgrade, &decision, &executed);
+        self.transcript.decided(now, &decision, &executed, &status);
+        if status != upgrade.status {
+            self.crash_point()?;
+            if let Some(object) = &mut self.world.object {
+                object.status = status;
+                self.world.status_writes += 1;
+            }
+        }
+        Ok(match &decision.next {
+            Next::Wait(waiting) => waiting.until,
+            _ => now,
+        })
+    }
+
+    fn observe(&mut self, upgrade: &Upgrade) -> MeshView {
+        self.looks += 1;
+        let lag = self.lag;
+        let lags = lag.looks > 0 && (lag.from..lag.from + lag.looks).contains(&self.looks);
+        let back = |by: usize| match self.past.len().checked_sub(by) {
+            Some(at) if by > 0 => self.past.get(at),
+            _ if by > 0 => self.past.front(),
+            _ => None,
+        };
+        let view = match lags {
+            false => look(&self.world, upgrade),
+            true => {
+                let watched = back(lag.watched).unwrap_or(&self.world);
+                let pods = back(lag.pods).unwrap_or(&self.world);
+                look_stale(&self.world, upgrade, &Age { watched, pods })
+            }
+        };
+        if lag.looks > 0 {
+            self.past.push_back(self.world.clone());
+            if self.past.len() > MEMORY {
+                self.past.pop_front();
+            }
+        }
+        view
+    }
+
+    fn execute(&mut self, upgrade: &Upgrade, decision: &Decision) -> Result<Executed, Crashed> {
+        match &decision.next {
+            Next::Wait(_) | Next::Enter(_) => Ok(Executed::Nothing),
+            Next::Record(record) => {
+                let name = upgrade.record_name();
+                self.world.wrote("record");
+                self.world.records.insert(name, (**record).clone());
+                self.crash_point()?;
+                Ok(Executed::Done)
+            }
+            Next::Act(batch) => {
+                for effect in batch {
+                    if let Err((class, message)) = self.world.execute(effect) {
+                        return Ok(Executed::Failed { class, message });
+                    }
+                    self.crash_point()?;
+                }
+                Ok(Executed::Done)
+            }
+        }
+    }
+
+    fn crash_point(&mut self) -> Result<(), Crashed> {
+        self.points += 1;
+        match self.crashes.contains(&self.points) {
+            true => Err(Crashed),
+            false => Ok(()),
+        }
+    }
+
+    /// Sleeps until it is asked to look again, or something happens that a watch would tell.
+    fn sleep(&mut self, again: Timestamp) {
+        let soonest = self.world.now + seconds(1);
+        let events = self.events.iter().filter(|event| !event.fired);
+        let scripted = events.filter_map(|event| event.due);
+        let wake = scripted.chain(self.world.next_event()).min();
+        let wake = wake.map_or(again, |at| at.min(again));
+        self.world.now = wake.max(soonest).min(self.limit.max(soonest));
+    }
+
+    fn fire_events(&mut self) {
+        let Some(object) = &self.world.object else {
+            return;
+        };
+        let reached = (object.phase(), object.status.step);
+        let now = self.world.now;
+        for event in self.events.iter_mut().filter(|event| !event.fired) {
+            let due = event.due.or(match event.when {
+                When::After(delay) => Some(self.start + seconds(delay)),
+                When::Reached(phase, step, delay) => {
+                    (reached >= (phase, step)).then(|| now + seconds(delay))
+                }
+            });
+            event.due = due;
+            if due.is_some_and(|at| at <= now) {
+                event.fired = true;
+                self.transcript.happened(now, event.what);
+                (event.act)(&mut self.world);
+            }
+        }
+        self.world.settle();
+    }
+
+    /// Two minutes after the end nothing is written any more.
+    fn stays_quiet(&mut self) {
+        let upgrade = self.world.object.clone().expect("it ended, and is there");
+        for _ in 0..3 {
+            let view = look(&self.world, &upgrade);
+            let decision = decide(self.world.now, &upgrade, &view);
+            assert!(
+                matches!(decision.next, Next::Wait(_)),
+                "not quiet: {decision:?}"
+            );
+            let status = fold(self.world.now, &upgrade, &decision, &Executed::Nothing);
+            assert_eq!(status, upgrade.status, "a status write after the end");
+            self.world.now += seconds(40);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The truth of a simulated cluster: what the API server stores, what istiod and the kubelet do
+//! with time, and how often each object was written.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use meshlift_api::MeshSpec;
+use meshlift_planner::version::{KubernetesVersion, Version};
+use meshlift_planner::view::{
+    ControlPlane, Installer, Namespace, Pod, Rival, Tag, UpdateStrategy, Validator, WorkloadKey,
+    WorkloadKind,
+};
+use meshlift_planner::{Injector, Record, Upgrade, injector_of};
+
+use crate::helm::Helm;
+
+/// Everything there is.
+#[derive(Clone)]
+pub struct World {
+    pub now: Timestamp,
+    pub object: Option<Upgrade>,
+    pub records: BTreeMap<String, Record>,
+    pub mesh: Option<MeshSpec>,
+    pub rivals: Vec<Rival>,
+    pub kubernetes: KubernetesVersion,
+    pub missing_permissions: Vec<String>,
+    /// What the chart repository has, or why it does not answer.
+    pub repository: Result<Vec<Version>, String>,
+    pub helm: Helm,
+    pub istiods: Vec<Istiod>,
+    pub validator: Option<Validator>,
+    pub tags: Vec<Tag>,
+    pub namespaces: Vec<Namespace>,
+    pub apps: Vec<App>,
+    pub loose: Vec<Pod>,
+    /// Proxies that are no pods of this cluster, by the revision they are connected to.
+    pub outsiders: BTreeMap<String, u64>,
+    pub injection_failures: u64,
+    /// Lists that cannot be read, by their name in the view.
+    pub unreadable: BTreeMap<&'static str, String>,
+    /// Why the pods of a newly installed istiod never get ready.
+    pub istiod_trouble: Option<String>,
+    /// Writes by object; the status of the MeshUpgrade aside.
+    pub writes: BTreeMap<String, u32>,
+    pub status_writes: u32,
+    pub serial: u64,
+}
+
+/// An istiod Deployment with its injection webhook.
+#[derive(Clone)]
+pub struct Istiod {
+    pub plane: ControlPlane,
+    pub ready_at: Option<Timestamp>,
+    pub ca_bundle_at: Option<Timestamp>,
+}
+
+/// A workload with its pods.
+#[derive(Clone)]
+pub struct App {
+    pub key: WorkloadKey,
+    pub uid: String,
+    pub labels: BTreeMap<String, String>,
+    pub template_labels: BTreeMap<String, String>,
+    pub mark: Option<String>,
+    pub restarted_at: Option<Timestamp>,
+    pub strategy: UpdateStrategy,
+    pub paused: bool,
+    pub managed_gateway: bool,
+    pub replicas: usize,
+    pub template: u32,
+    pub startup: i64,
+    /// Why pods of a template newer than the first never get ready.
+    pub breaks: Option<String>,
+    pub pods: Vec<Member>,
+}
+
+/// A pod of an App.
+#[derive(Clone)]
+pub struct Member {
+    pub pod: Pod,
+    pub sidecar: bool,
+    pub template: u32,
+    pub ready_at: Option<Timestamp>,
+}
+
+pub fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+pub fn version(text: &str) -> Version {
+    text.parse().expect("a version")
+}
+
+pub fn seconds(n: i64) -> SignedDuration {
+    SignedDuration::from_secs(n)
+}
+
+impl World {
+    pub fn wrote(&mut self, object: impl Into<String>) {
+        *self.writes.entry(object.into()).or_default() += 1;
+    }
+
+    pub fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    pub fn planes(&self) -> Vec<ControlPlane> {
+        self.istiods.iter().map(|i| i.plane.clone()).collect()
+    }
+
+    pub fn istiod(&mut self, revision: &str) -> &mut Istiod {
+        let found = self
+            .istiods
+            .iter_mut()
+            .find(|i| i.plane.revision == revision);
+        found.expect("an istiod of that revision")
+    }
+
+    pub fn namespace(&mut self, name: &str) -> &mut Namespace {
+        let serial = self.next_serial();
+        let found = self.namespaces.iter_mut().find(|ns| ns.name == name);
+        let namespace = found.expect("a namespace of that name");
+        namespace.resource_version = serial.to_string();
+        namespace
+    }
+
+    pub fn app(&mut self, name: &str) -> &mut App {
+        let found = self.apps.iter_mut().find(|app| app.key.name == name);
+        found.expect("a workload of that name")
+    }
+
+    /// Deletes a namespace with all that is in it, at once.
+    pub fn delete_namespace(&mut self, name: &str) {
+        self.namespaces.retain(|ns| ns.name != name);
+        self.apps.retain(|app| app.key.namespace != name);
+        self.loose.retain(|pod| pod.namespace != name);
+    }
+
+    /// Which revision injects a new pod, by the webhooks that are there.
+    pub fn injecting(&self, namespace: &str, template: &BTreeMap<String, String>) -> Injection {
+        let Some(namespace) = self.namespaces.iter().find(|ns| ns.name == namespace) else {
+            return Injection::Refused(format!("namespaces \"{namespace}\" not found"));
+        };
+        let planes = self.planes();
+        let revision = match injector_of(&namespace.labels, template, &planes, &self.tags) {
+            Injector::Namespace(revision) | Injector::Pod(Some(revision)) => revision,
+            Injector::Tag(name) => {
+                let tag = self.tags.iter().find(|tag| tag.name == name);
+                tag.expect("a tag that was just found").revision.clone()
+            }
+            Injector::Pod(None) => "default".to_owned(),
+            Injector::Nobody => return Injection::None,
+        };
+        match planes.iter().find(|plane| plane.revision == revision) {
+            Some(plane) if plane.is_ready() => Injection::By(revision),
+            Some(plane) => Injection::Refused(format!("no endpoints for service {}", plane.name)),
+            None => Injection::None,
+        }
+    }
+
+    /// The time of the next thing that happens by itself.
+    pub fn next_event(&self) -> Option<Timestamp> {
+        let pods = self.apps.iter().flat_map(|app| &app.pods);
+        let pods = pods.filter(|member| !member.pod.ready);
+        let istiods = self.istiods.iter();
+        let planes = istiods.flat_map(|i| [i.ready_at, i.ca_bundle_at]);
+        let times = pods.map(|member| member.ready_at).chain(planes).flatten();
+        times.filter(|at| *at > self.now).min()
+    }
+
+    /// Lets istiod, the workload controllers and the kubelet do what is due.
+    pub fn settle(&mut self) {
+        let now = self.now;
+        let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        for istiod in &mut self.istiods {
+            if due(istiod.ready_at) {
+                istiod.ready_at = None;
+                istiod.plane.ready = istiod.plane.desired;
+                istiod.ca_bundle_at = Some(now + seconds(1));
+            }
+            if due(istiod.ca_bundle_at) {
+                istiod.ca_bundle_at = None;
+                if let meshlift_planner::view::Seen::Present(webhook) = &mut istiod.plane.injector {
+                    webhook.has_ca_bundle = true;
+                }
+            }
+            let serves = |v: &&mut Validator| v.service == istiod.plane.name;
+            if let Some(validator) = self.validator.as_mut().filter(serves) {
+                validator.has_ca_bundle |= istiod.plane.is_ready();
+            }
+        }
+        for at in 0..self.apps.len() {
+            for member in &mut self.apps[at].pods {
+                member.pod.ready |= due(member.ready_at);
+            }
+            while self.roll(at) {}
+        }
+    }
+
+    /// One step of a rollout; whether there was one to take.
+    fn roll(&mut self, at: usize) -> bool {
+        let app = &self.apps[at];
+        let held = app.paused || app.strategy != UpdateStrategy::Rolling;
+        if held
+            || app
+                .pods
+                .iter()
+                .any(|m| m.template == app.template && !m.pod.ready)
+        {
+            return false;
+        }
+        let old = app.pods.iter().position(|m| m.template < app.template);
+        let surges = app.key.kind == WorkloadKind::Deployment;
+        match old {
+            Some(old) if app.pods.len() > app.replicas || !surges => {
+                self.apps[at].pods.remove(old);
+                true
+            }
+            _ if app.pods.len() < app.replicas || old.is_some() => self.start_pod(at),
+            _ => false,
+        }
+    }
+
+    fn start_pod(&mut self, at: usize) -> bool {
+        let serial = self.next_serial();
+        let app = &self.apps[at];
+        let (revision, sidecar) = match self.injecting(&app.key.namespace, &app.template_labels) {
+            Injection::By(revision) => (Some(revision), true),
+            Injection::None => (None, false),
+            Injection::Refused(why) => panic!("{} cannot start a pod: {why}", app.key),
+        };
+        let trouble = app.breaks.clone().filter(|_| app.template > 1);
+        let pod = Pod {
+            namespace: app.key.namespace.clone(),
+            name: format!("{}-{serial}", app.key.name),
+            owner_kind: Some(app.key.kind.to_string()),
+            owner_name: Some(app.key.name.clone()),
+            revision,
+            trouble: trouble.clone(),
+            labels: app.template_labels.clone(),
+            ..Pod::default()
+        };
+        let ready_at = trouble.is_none().then(|| self.now + seconds(app.startup));
+        let template = app.template;
+        self.apps[at].pods.push(Member {
+            pod,
+            sidecar,
+            template,
+            ready_at,
+        });
+        true
+    }
+}
+
+/// What the injection webhooks do with a new pod.
+pub enum Injection {
+    By(String),
+    None,
+    Refused(String),
+}
+
+impl App {
+    pub fn new(kind: WorkloadKind, namespace: &str, name: &str, replicas: usize) -> Self {
+        Self {
+            key: WorkloadKey {
+                namespace: namespace.into(),
+                kind,
+                name: name.into(),
+            },
+            uid: format!("uid-{namespace}-{name}"),
+            labels: labels(&[("app", name)]),
+            template_labels: labels(&[("app", name)]),
+            mark: None,
+            restarted_at: None,
+            strategy: UpdateStrategy::Rolling,
+            paused: false,
+            managed_gateway: false,
+            replicas,
+            template: 1,
+            startup: 4,
+            breaks: None,
+            pods: Vec::new(),
+        }
+    }
+
+    /// Writes a new pod template, as any change of it does.
+    pub fn change_template(&mut self) {
+        self.template += 1;
+    }
+
+    pub fn settled(&self) -> bool {
+        let current = |m: &Member| m.template == self.template && m.pod.ready;
+        self.pods.len() == self.replicas && self.pods.iter().all(current)
+    }
+}
+
+impl Istiod {
+    pub fn helm(revision: &str, release: &str, of: &Version, desired: u32) -> Self {
+        let suffix = match revision {
+            "default" => String::new(),
+            revision => format!("-{revision}"),
+        };
+        Self {
+            plane: ControlPlane {
+                namespace: "istio-system".into(),
+                name: format!("istiod{suffix}"),
+                revision: revision.into(),
+                version: Some(of.clone()),
+                image: format!("example.org/istio/pilot:{of}"),
+                installer: Installer::Helm {
+                    release: release.into(),
+                },
+                desired,
+                ready: 0,
+                trouble: None,
+                injector: meshlift_planner::view::Seen::Present(
+                    meshlift_planner::view::InjectorWebhook {
+                        name: format!("istio-sidecar-injector{suffix}"),
+                        has_ca_bundle: false,
+                    },
+                ),
+                live: meshlift_planner::view::Seen::Absent,
+            },
+            ready_at: None,
+            ca_bundle_at: None,
+        }
+    }
+}
