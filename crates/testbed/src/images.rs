@@ -19,6 +19,9 @@ pub const BASE: &str = "testbed.local/base:1";
 /// The hub under which Istio's images lie.
 pub const ISTIO_HUB: &str = "testbed.local/istio";
 
+/// A file on this machine and its place in an image.
+pub type Placed<'a> = (&'a Path, &'a str);
+
 /// What an image is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Image<'a> {
@@ -27,7 +30,7 @@ pub struct Image<'a> {
     /// A root filesystem to stand on, as a tar.
     pub base: Option<&'a Path>,
     /// Files on this machine and the places they have in the image; all are executable and owned by root.
-    pub files: &'a [(&'a Path, &'a str)],
+    pub files: &'a [Placed<'a>],
     /// What it runs.
     pub entrypoint: &'a [&'a str],
     /// Whom it runs as, `uid:gid`.
@@ -43,7 +46,7 @@ pub fn write(image: &Image<'_>) -> Result<PathBuf> {
 /// Writes what every cluster has: pause, the base, and Istio's images in every version.
 pub(crate) fn system(tools: &Tools) -> Result<PathBuf> {
     let base = Some(tools.rootfs()?);
-    let pause: [(&Path, &str); 1] = [(Path::new("/bin/busybox"), "/bin/busybox")];
+    let pause: [Placed<'_>; 1] = [(Path::new("/bin/busybox"), "/bin/busybox")];
     let mut istio = Vec::new();
     for (version, _) in versions::ISTIO {
         istio.push(Istio::new(tools, version)?);
@@ -109,10 +112,10 @@ impl Istio {
         })
     }
 
-    fn files(&self) -> ([(&Path, &str); 1], [(&Path, &str); 3]) {
+    fn files(&self) -> (Vec<Placed<'_>>, Vec<Placed<'_>>) {
         (
-            [(&self.discovery, "/usr/local/bin/pilot-discovery")],
-            [
+            vec![(&self.discovery, "/usr/local/bin/pilot-discovery")],
+            vec![
                 (&self.envoy, "/usr/local/bin/envoy"),
                 (
                     &self.bootstrap,

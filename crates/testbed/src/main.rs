@@ -1,5 +1,7 @@
 //! `testbed`: a real Kubernetes with a real Istio on this machine, from the command line.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use meshlift_testbed::{demo, load, owner, shop};
 
@@ -29,7 +31,7 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(
@@ -37,7 +39,7 @@ async fn main() -> anyhow::Result<()> {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,kube_client=off")),
         )
         .init();
-    match Cli::parse().command {
+    let outcome = match Cli::parse().command {
         Command::Up(args) => owner::up(args).await,
         Command::Run(args) => owner::run(args).await,
         Command::Down(args) => owner::down(args).await,
@@ -45,5 +47,13 @@ async fn main() -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => shop::serve::run(args).await,
         Command::Load(args) => load::run(args).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not `Debug`, which adds a stack where a sentence is enough.
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -30,6 +30,9 @@ pub struct UpArgs {
     /// Record every request to the API server.
     #[arg(long)]
     audit: bool,
+    /// The version the API server says it is of, if not its own.
+    #[arg(long, value_name = "VERSION")]
+    kubernetes: Option<String>,
     /// Install this Istio version too.
     #[arg(long, value_name = "VERSION")]
     istio: Option<String>,
@@ -191,6 +194,7 @@ async fn serve(args: &UpArgs, state: &State) -> Result<()> {
         profile: args.profile,
         kwok_nodes: args.kwok,
         audit: args.audit,
+        kubernetes: args.kubernetes.clone(),
     };
     let cluster = Cluster::up(options).await?;
     if let Some(version) = &args.istio {

@@ -67,6 +67,18 @@ async fn api_a_plain_user_is_refused_and_recorded() -> Result<()> {
 }
 
 #[tokio::test]
+async fn api_the_server_can_be_of_another_version() -> Result<()> {
+    for version in ["1.31.4", "1.40.0"] {
+        let cluster = Cluster::up(Options::api("versions").kubernetes(version)).await?;
+        let said = cluster.client().apiserver_version().await?;
+        assert_eq!(said.git_version, format!("v{version}"));
+        assert_eq!(said.minor, version.split('.').nth(1).context("no minor")?);
+        cluster.down().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn api_two_side_by_side_know_nothing_of_each_other() -> Result<()> {
     let (one, two) = tokio::try_join!(
         Cluster::up(Options::api("one")),

@@ -71,6 +71,8 @@ pub(super) struct ControlPlane<'a> {
     pub(super) ports: Ports,
     /// Where the API server listens: all addresses of a network of its own, or loopback only.
     pub(super) bind: Ipv4Addr,
+    /// The version the API server was stamped with, if with another than its own.
+    pub(super) kubernetes: Option<&'a str>,
     /// Where it records every request, if it does.
     pub(super) audit_log: Option<&'a Path>,
     /// Wraps a command so that it runs in the cluster's namespaces.
@@ -164,6 +166,11 @@ impl ControlPlane<'_> {
             "--allow-privileged".into(),
             "--kubelet-preferred-address-types=InternalIP".into(),
         ];
+        if let Some(version) = self.kubernetes {
+            // It refuses to be compatible with minors older than the ones it knows.
+            let minor: Vec<&str> = version.split('.').take(2).collect();
+            flags.push(format!("--min-compatibility-version={}", minor.join(".")));
+        }
         if let Some(log) = self.audit_log {
             let policy = self.directory.join("audit-policy.json");
             std::fs::write(&policy, AUDIT_POLICY)?;

@@ -50,6 +50,8 @@ pub struct Options {
     pub kwok_nodes: u32,
     /// Whether the API server records every request.
     pub audit: bool,
+    /// The version the API server says it is of (`1.31.4`), if not its own.
+    pub kubernetes: Option<String>,
 }
 
 impl Default for Options {
@@ -66,6 +68,7 @@ impl Options {
             profile: Profile::Api,
             kwok_nodes: 0,
             audit: false,
+            kubernetes: None,
         }
     }
 
@@ -81,6 +84,14 @@ impl Options {
     pub fn kwok(self, nodes: u32) -> Self {
         Options {
             kwok_nodes: nodes,
+            ..self
+        }
+    }
+
+    /// The same with an API server that says it is of `version`.
+    pub fn kubernetes(self, version: &str) -> Self {
+        Options {
+            kubernetes: Some(version.into()),
             ..self
         }
     }
@@ -120,8 +131,12 @@ impl Cluster {
         };
         require_root(&options)?;
         let kwok = options.kwok_nodes > 0;
+        let stamp = options.kubernetes.clone();
         let (tools, repository) = tokio::task::spawn_blocking(move || {
-            let tools = Tools::ensure(need, kwok)?;
+            let mut tools = Tools::ensure(need, kwok)?;
+            if let Some(version) = stamp {
+                tools.stamp_api_server(&version)?;
+            }
             let repository = charts::repository(tools.program("helm")?)?;
             anyhow::Ok((tools, repository))
         })
@@ -237,6 +252,7 @@ impl Cluster {
             } else {
                 Ipv4Addr::LOCALHOST
             },
+            kubernetes: self.options.kubernetes.as_deref(),
             audit_log: self.options.audit.then_some(self.audit_log.as_path()),
             inside,
         }

@@ -23,12 +23,12 @@ pub struct Component {
 /// The components that `need` asks for.
 pub(super) fn components(need: Need, kwok: bool) -> Vec<Component> {
     let mut wanted = vec![
-        kubernetes("kube", KUBE_SERVERS),
+        kubernetes("kube", versions::KUBERNETES, KUBE_SERVERS),
         plain("etcd", ETCD),
         helm(),
     ];
     if need >= Need::Node {
-        wanted.push(kubernetes("node", KUBE_NODE));
+        wanted.push(kubernetes("node", versions::KUBERNETES, KUBE_NODE));
         wanted.push(plain("coredns", &["."]));
     }
     if need >= Need::Istio {
@@ -52,8 +52,16 @@ const KUBE_NODE: &[&str] = &[
 ];
 const ETCD: &[&str] = &["go.etcd.io/etcd/server/v3"];
 
-fn kubernetes(name: &str, packages: &'static [&'static str]) -> Component {
-    let version = versions::KUBERNETES;
+/// The API server, stamped with another version than it is of.
+pub(super) fn api_server(version: &str) -> Component {
+    kubernetes(
+        &format!("kube-apiserver-{version}"),
+        version,
+        &KUBE_SERVERS[..1],
+    )
+}
+
+fn kubernetes(name: &str, version: &str, packages: &'static [&'static str]) -> Component {
     let mut parts = version.split('.');
     let (major, minor) = (parts.next().unwrap_or("1"), parts.next().unwrap_or("0"));
     let package = "k8s.io/component-base/version";

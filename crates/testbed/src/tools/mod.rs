@@ -62,6 +62,15 @@ impl Tools {
         Ok(tools)
     }
 
+    /// Makes the API server one that says it is of `version`, and behaves like that as far as it can.
+    pub(crate) fn stamp_api_server(&mut self, version: &str) -> Result<()> {
+        let component = go::api_server(version);
+        let directory = component.build(1, 1)?;
+        self.programs
+            .insert("kube-apiserver".into(), directory.join("kube-apiserver"));
+        Ok(())
+    }
+
     /// The path of a program, for example `kubectl` or `1.30.2/pilot-discovery`.
     pub fn program(&self, name: &str) -> Result<&Path> {
         self.programs
