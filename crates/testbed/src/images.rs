@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -40,6 +41,8 @@ pub struct Image<'a> {
 /// Writes an image to the cache, once for the same content, and returns the archive. Its base is not in
 /// the archive: it is an image of its own ([`BASE`]) that every cluster has.
 pub fn write(image: &Image<'_>) -> Result<PathBuf> {
+    // An image with a program of ours changes with every build.
+    tools::prune_cache("image", Duration::from_secs(2 * 24 * 3600))?;
     archive("image", &[*image], false)
 }
 

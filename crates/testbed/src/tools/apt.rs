@@ -41,10 +41,14 @@ pub(super) fn install_missing(programs: &[Program]) -> Result<()> {
         "install {} Debian packages: {list}",
         packages.len()
     ));
-    apt_get(&["update"])?;
+    // One dead source among many fails the update; the packages may well be in the others.
+    let updated = apt_get(&["update"]);
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
     arguments.extend(&packages);
-    apt_get(&arguments)?;
+    if let Err(error) = apt_get(&arguments) {
+        updated?;
+        return Err(error);
+    }
     let left = missing(programs);
     if !left.is_empty() {
         bail!(
@@ -72,7 +76,7 @@ fn missing(programs: &[Program]) -> Vec<&'static str> {
     packages
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+pub(super) fn find(program: &str) -> Option<PathBuf> {
     if program.starts_with('/') {
         return Path::new(program).exists().then(|| program.into());
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use sha2::{Digest, Sha256};
@@ -42,6 +43,24 @@ pub fn path(name: &str, inputs: &[&[u8]]) -> Result<PathBuf> {
     }
     let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     Ok(directory()?.join(format!("{name}-{}", &hex[..12])))
+}
+
+/// Removes what was made under `name` more than `age` ago: for what is made anew with every build of ours.
+pub fn prune(name: &str, age: Duration) -> Result<()> {
+    for entry in fs::read_dir(directory()?)?.flatten() {
+        let made = entry.metadata().and_then(|metadata| metadata.modified());
+        let old = made.is_ok_and(|made| made.elapsed().is_ok_and(|elapsed| elapsed > age));
+        if old
+            && entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(&format!("{name}-"))
+        {
+            // Another process may be removing it too.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// Returns `target`, filled by `fill` if it is not there yet. Other processes that want it wait meanwhile,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Need, cache};
+use super::{Need, apt, cache};
 use crate::{progress, versions};
 
 /// One module under `pins/` and the programs built from it.
@@ -169,7 +169,7 @@ impl Component {
             [one] => directory.join(one),
             _ => directory.join(""),
         };
-        let status = go(self.pin)
+        let status = go(self.pin)?
             .args(["build", "-trimpath", "-buildvcs=false", "-ldflags"])
             .arg(format!("-s -w {}", self.stamp))
             .arg("-o")
@@ -193,25 +193,28 @@ impl Component {
 }
 
 const NO_GO: &str =
-    "cannot run `go`: install Go 1.26 or newer (https://go.dev/dl) and put it on the PATH";
+    "there is no `go`: install Go 1.26 or newer (https://go.dev/dl) and put it on the PATH";
 
 fn pin_directory(pin: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("pins").join(pin)
 }
 
-fn go(pin: &str) -> Command {
+fn go(pin: &str) -> Result<Command> {
+    if apt::find("go").is_none() {
+        bail!(NO_GO);
+    }
     // A build ends with whoever wants its result.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "go"]);
     command
         .current_dir(pin_directory(pin))
         .env("CGO_ENABLED", "0");
-    command
+    Ok(command)
 }
 
 /// Where the module cache holds `module` in the version that `pin` asks for.
 pub fn module_directory(pin: &str, module: &str) -> Result<PathBuf> {
-    let mut download = go(pin);
+    let mut download = go(pin)?;
     let output = download
         .args(["mod", "download", "-json", module])
         .output()

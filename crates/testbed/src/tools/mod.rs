@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 pub use apt::require_commands;
-pub use cache::{cached, directory as cache_directory, path as cache_path, sha256_hex};
+pub use cache::{
+    cached, directory as cache_directory, path as cache_path, prune as prune_cache, sha256_hex,
+};
 pub use go::{Component, module_directory};
 
 use crate::versions;
