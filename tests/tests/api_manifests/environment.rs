@@ -51,6 +51,13 @@ pub(crate) fn with_cluster<F: Future<Output = Result<()>>>(
     })
 }
 
+/// Runs one test on a cluster of its own: an operator at work would meddle with the other tests.
+pub(crate) fn with_own_cluster<F: Future<Output = Result<()>>>(
+    test: impl FnOnce(Environment) -> F,
+) -> Result<()> {
+    RUNTIME.block_on(async { test(Environment::start().await?).await })
+}
+
 /// The root of the repository.
 pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -11,15 +11,19 @@ use serde_json::Value;
 use crate::environment::{Environment, ISTIO, OPERATOR, with_cluster};
 
 /// A request of the operator, as the API server wrote it down.
-struct Request {
-    program: String,
+pub(crate) struct Request {
+    pub(crate) program: String,
     verb: String,
     group: String,
     resource: String,
-    code: u64,
+    pub(crate) code: u64,
 }
 
 impl Request {
+    pub(crate) fn shown(&self) -> String {
+        format!("{} {}/{}", self.verb, self.group, self.resource)
+    }
+
     /// A server-side apply that makes an object is a patch that needs `create` too.
     fn needs(&self, permission: &Permission, verb: &str) -> bool {
         let created = verb == "create" && self.verb == "patch" && self.code == 201;
@@ -106,13 +110,7 @@ fn api_helm_does_a_whole_upgrade_with_the_rights_it_has() -> Result<()> {
         let by_helm: Vec<&Request> = requests.iter().filter(|r| r.program == "Helm").collect();
         ensure!(!by_helm.is_empty(), "the audit log shows nothing of Helm");
         for request in &by_helm {
-            let Request {
-                verb,
-                group,
-                resource,
-                ..
-            } = request;
-            ensure!(request.code != 403, "refused: {verb} {group}/{resource}");
+            ensure!(request.code != 403, "refused: {}", request.shown());
         }
         for (permission, verb) in helm_rights() {
             let needed = by_helm
@@ -151,7 +149,8 @@ fn creates_crds(permission: &Permission, verb: &str) -> bool {
     permission.resource == "customresourcedefinitions" && verb == "create"
 }
 
-fn requests(env: &Environment) -> Result<Vec<Request>> {
+/// Everything that the operator's account asked of the API server.
+pub(crate) fn requests(env: &Environment) -> Result<Vec<Request>> {
     let log = std::fs::read_to_string(env.cluster.audit_log())?;
     let mut requests = Vec::new();
     for line in log.lines() {

@@ -9,5 +9,6 @@ mod environment;
 mod fence;
 mod fence_releases;
 mod helm;
+mod operator;
 mod policies;
 mod rights;
