@@ -16,7 +16,7 @@ use crate::istio::{self, IstioOptions};
 use crate::progress;
 
 /// Which cluster to start.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct UpArgs {
     /// How much of a cluster.
     #[arg(long, value_enum, default_value = "mesh")]
@@ -129,6 +129,11 @@ impl UpArgs {
             format!("--profile={profile}"),
             format!("--name={}", self.name),
         ];
+        arguments.extend(
+            self.kubernetes
+                .iter()
+                .map(|version| format!("--kubernetes={version}")),
+        );
         arguments.push(format!("--kwok={}", self.kwok));
         arguments.extend(self.audit.then(|| "--audit".to_owned()));
         arguments.extend(
@@ -282,5 +287,30 @@ fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: UpArgs,
+    }
+
+    #[test]
+    fn the_owner_is_started_with_what_up_was_told() {
+        let told = UpArgs {
+            profile: Profile::Api,
+            name: "one".into(),
+            kwok: 3,
+            audit: true,
+            kubernetes: Some("1.31.4".into()),
+            istio: Some("1.30.2".into()),
+        };
+        let passed = std::iter::once("run".to_owned()).chain(told.arguments());
+        assert_eq!(<Cli as clap::Parser>::parse_from(passed).args, told);
     }
 }
