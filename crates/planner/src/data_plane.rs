@@ -64,10 +64,6 @@ pub struct DataPlaneView<'a> {
 /// Restarting one workload more often than this for one revision means that something undoes it.
 const RESTARTS_PER_REVISION: u32 = 3;
 
-/// So long after a restart old pods may still be shown by a watch that lags behind the one that
-/// says the rollout is over. Only then is a workload restarted again.
-const LAG: SignedDuration = SignedDuration::from_secs(30);
-
 /// Judges the data plane.
 pub(crate) fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
     let namespaces: BTreeMap<&str, &Namespace> = q
@@ -170,9 +166,13 @@ fn place(q: &Question<'_>, workload: &Workload, namespace: &Namespace) -> Placem
     if !workload.settled {
         return Placement::Busy;
     }
-    let lagging = |at: Timestamp| q.now.duration_since(at) < LAG;
+    // Watches are separate: the one of workloads may say that the rollout is over while the one of
+    // pods still shows what was there before. Only a pod that was made by our restart, and is old
+    // all the same, is a reason for another.
+    let made_by_it =
+        |pod: &std::sync::Arc<Pod>| is_outdated(pod, q.target) && pod.mark == workload.mark;
     match marked {
-        Some(_) if workload.restarted_at.is_some_and(lagging) => Placement::Restarting,
+        Some(_) if !workload.pods.iter().any(made_by_it) => in_rollout(q, workload),
         None => Placement::Stale {
             mark: q.target.to_owned(),
         },

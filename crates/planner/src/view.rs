@@ -334,6 +334,8 @@ pub struct Pod {
     pub owner_name: Option<String>,
     /// Revision of its sidecar; none when the annotation cannot be read.
     pub revision: Option<String>,
+    /// The restart mark of the template it was made from.
+    pub mark: Option<String>,
     /// Whether it is ready.
     pub ready: bool,
     /// Restarts of all its containers.

@@ -194,6 +194,7 @@ impl Fact<PodObject> for PodFact {
             owner_kind,
             owner_name,
             revision: sidecar.and_then(|status| revision_of(status, object.annotations())),
+            mark: object.annotations().get(l::RESTARTED_FOR).cloned(),
             ready,
             restarts: containers().map(|container| container.restart_count).sum(),
             trouble: if ready { None } else { trouble(status) },

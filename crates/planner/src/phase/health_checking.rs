@@ -1,7 +1,7 @@
 //! HealthChecking: everything moved. Watch health through the soak, then make the new control
 //! plane the default one, and only then let the old one go, if nothing uses it any more.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meshlift_api::{Outcome, Phase, Soak, Step};
 
@@ -16,6 +16,9 @@ use crate::record::Record;
 use crate::upgrade::Upgrade;
 use crate::view::{ControlPlane, MeshView, Release, ReleaseState, Seen};
 use crate::{message, values};
+
+/// How long a watch may lag behind what Helm did: the API server ends each within this time.
+const SETTLING: SignedDuration = SignedDuration::from_mins(5);
 
 /// One look of this phase.
 struct Look<'a> {
@@ -290,18 +293,23 @@ impl Look<'_> {
                 ));
             }
         };
-        let values =
-            values::base_with_default(&self.record.base_values, &self.record.target_revision);
-        let base = base_target(self.record, values);
-        let always = |_: &Release| true;
-        let decision = helm_step(
+        let base = base_target(self.record, self.base_with_default());
+        // What Helm says to have done may take a while to be seen, but not for ever.
+        let patience = later(step_began(self.upgrade, step, self.now), SETTLING);
+        let undone =
+            |release: &Release| release.values != self.base_with_default() || self.now >= patience;
+        let Some(decision) = helm_step(
             self.now,
             releases,
             base,
             step,
-            always,
+            undone,
             Effect::PointDefaultRevision,
-        )?;
+        ) else {
+            let message = format!("waits until the default validator calls {}", target.name);
+            let waiting = wait(self.now, WaitingOn::Validator, POLL);
+            return Some(Decision::new(waiting, self.report(step, message)));
+        };
         let message = match &decision.next {
             Next::Act(batch) if matches!(batch[..], [Effect::PointDefaultRevision(_)]) => format!(
                 "points the default revision and its validating webhook at {} (Helm release {}/{})",
@@ -314,6 +322,10 @@ impl Look<'_> {
             next: decision.next,
             report,
         })
+    }
+
+    fn base_with_default(&self) -> serde_json::Map<String, serde_json::Value> {
+        values::base_with_default(&self.record.base_values, &self.record.target_revision)
     }
 
     fn retire(&self) -> Decision {

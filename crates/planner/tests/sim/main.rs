@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)] // One crate: `pub` here means other modules of it.
 
 mod chaos;
+mod digest;
 mod execute;
 mod helm;
 mod observe;

@@ -19,6 +19,8 @@ pub enum When {
     After(i64),
     /// So many seconds after the status shows this phase and step, or a later one.
     Reached(Phase, Option<Step>, i64),
+    /// As soon as this is true of the world: at the same place in the story, however long it takes.
+    Once(fn(&World) -> bool),
 }
 
 /// Something that somebody else does.
@@ -78,7 +80,10 @@ pub struct Run {
     limit: Timestamp,
     crashes: BTreeSet<u32>,
     lag: Lag,
+    hindsight: bool,
     past: VecDeque<World>,
+    /// Decisions to act that were taken from earlier views, and tried.
+    pub tried: u32,
 }
 
 /// How long a new leader takes to go on after a crash.
@@ -100,7 +105,9 @@ impl Run {
             limit: story.world.now + seconds(story.limit),
             crashes: BTreeSet::new(),
             lag: Lag::default(),
+            hindsight: false,
             past: VecDeque::new(),
+            tried: 0,
         }
     }
 
@@ -111,6 +118,12 @@ impl Run {
 
     pub fn lagging(mut self, lag: Lag) -> Self {
         self.lag = lag;
+        self
+    }
+
+    /// At each look, tries what would be done if an earlier state were shown instead.
+    pub fn with_hindsight(mut self) -> Self {
+        self.hindsight = true;
         self
     }
 
@@ -185,13 +198,39 @@ impl Run {
                 look_stale(&self.world, upgrade, &Age { watched, pods })
             }
         };
-        if lag.looks > 0 {
+        if self.hindsight {
+            self.try_earlier_views(upgrade);
+        }
+        if lag.looks > 0 || self.hindsight {
             self.past.push_back(self.world.clone());
             if self.past.len() > MEMORY {
                 self.past.pop_front();
             }
         }
         view
+    }
+
+    /// Shows each earlier state, whole or one watch of it, and executes what is decided from it on
+    /// a copy of the world, which panics on a wrong write.
+    fn try_earlier_views(&mut self, upgrade: &Upgrade) {
+        let now = &self.world;
+        for past in &self.past {
+            for (watched, pods) in [(past, past), (past, now), (now, past)] {
+                let view = look_stale(now, upgrade, &Age { watched, pods });
+                let decision = decide(now.now, upgrade, &view);
+                let Next::Act(batch) = &decision.next else {
+                    continue;
+                };
+                lint(upgrade, &view, &decision).expect("lint-clean");
+                self.tried += 1;
+                let mut copy = now.clone();
+                for effect in batch {
+                    // A conflict is what a stale view is for.
+                    let _refused = copy.execute(effect);
+                    copy.settle();
+                }
+            }
+        }
     }
 
     fn execute(&mut self, upgrade: &Upgrade, decision: &Decision) -> Result<Executed, Crashed> {
@@ -246,6 +285,7 @@ impl Run {
                 When::Reached(phase, step, delay) => {
                     (reached >= (phase, step)).then(|| now + seconds(delay))
                 }
+                When::Once(holds) => holds(&self.world).then_some(now),
             });
             event.due = due;
             if due.is_some_and(|at| at <= now) {

@@ -214,6 +214,11 @@ fn reached(phase: Phase, step: Step, delay: i64) -> When {
     When::Reached(phase, Some(step), delay)
 }
 
+fn marked(world: &World, name: &str) -> bool {
+    let mut apps = world.apps.iter();
+    apps.any(|app| app.key.name == name && app.mark.is_some())
+}
+
 fn edit(world: &mut World, change: impl FnOnce(&mut Upgrade)) {
     change(world.object.as_mut().expect("the object"));
 }
@@ -524,7 +529,7 @@ pub fn namespace_deleted() -> Story {
     let story = story("namespace_deleted", registered("1.31.0"));
     with(
         story,
-        reached(Phase::Upgrading, Step::RestartingWorkloads, 2),
+        When::Once(|world| marked(world, "api")),
         "somebody deletes namespace blog",
         |world| world.delete_namespace("blog"),
     )
@@ -534,7 +539,12 @@ pub fn namespace_terminating() -> Story {
     let story = story("namespace_terminating", registered("1.31.0"));
     let story = with(
         story,
-        reached(Phase::Upgrading, Step::ProvingControlPlane, 2),
+        When::Once(|world| {
+            world
+                .namespaces
+                .iter()
+                .any(|ns| ns.name == "blog" && ns.moved_to.is_some())
+        }),
         "somebody deletes namespace blog, whose pods take long to end",
         |world| world.namespace("blog").terminating = true,
     );
@@ -550,7 +560,7 @@ pub fn label_put_back() -> Story {
     let story = story("label_put_back", registered("1.31.0"));
     with(
         story,
-        reached(Phase::Upgrading, Step::RestartingWorkloads, 3),
+        When::Once(|world| marked(world, "cart")),
         "Argo CD puts the label of namespace shop back",
         |world| world.namespace("shop").labels = labels(&[("istio-injection", "enabled")]),
     )

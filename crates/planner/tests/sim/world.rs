@@ -238,6 +238,7 @@ impl World {
             owner_kind: Some(app.key.kind.to_string()),
             owner_name: Some(app.key.name.clone()),
             revision,
+            mark: app.mark.clone(),
             trouble: trouble.clone(),
             labels: app.template_labels.clone(),
             ..Pod::default()
