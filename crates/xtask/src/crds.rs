@@ -15,7 +15,7 @@ const KEEP: (&str, &str) = ("helm.sh/resource-policy", "keep");
 pub(crate) fn generate(output: &mut Output) -> Result<()> {
     let mut template = format!("{HEADER}{{{{- if .Values.crds.install }}}}\n");
     for crd in [Mesh::crd(), MeshUpgrade::crd()] {
-        let crd = with_known_formats(crd)?;
+        let crd = described(with_known_formats(crd)?);
         let plain = serde_yaml_ng::to_string(&crd)?;
         let name = format!("crds/{}.{}.yaml", crd.spec.group, crd.spec.names.plural);
         output.file(&name, &format!("{HEADER}{plain}"))?;
@@ -57,4 +57,23 @@ fn remove_unsigned_formats(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(remove_unsigned_formats),
         _ => {}
     }
+}
+
+/// `kubectl explain` begins with what the kind is, which the derive puts only on its spec.
+fn described(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let schemas = crd
+        .spec
+        .versions
+        .iter_mut()
+        .filter_map(|version| version.schema.as_mut());
+    for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
+        let spec = schema
+            .properties
+            .as_ref()
+            .and_then(|properties| properties.get("spec"));
+        if let Some(description) = spec.and_then(|spec| spec.description.clone()) {
+            schema.description = Some(description);
+        }
+    }
+    crd
 }
