@@ -203,9 +203,9 @@ fn go(pin: &str) -> Result<Command> {
     if apt::find("go").is_none() {
         bail!(NO_GO);
     }
-    // A build ends with whoever wants its result.
+    // A build ends with whoever wants its result; interrupted, Go removes its work directory.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", "go"]);
+    command.args(["--pdeathsig", "INT", "--", "go"]);
     command
         .current_dir(pin_directory(pin))
         .env("CGO_ENABLED", "0");
