@@ -169,7 +169,11 @@ impl Component {
             [one] => directory.join(one),
             _ => directory.join(""),
         };
+        // What a killed build leaves goes with the directory, at the next attempt.
+        let work = directory.join("work");
+        fs::create_dir(&work)?;
         let status = go(self.pin)?
+            .env("GOTMPDIR", &work)
             .args(["build", "-trimpath", "-buildvcs=false", "-ldflags"])
             .arg(format!("-s -w {}", self.stamp))
             .arg("-o")
@@ -179,6 +183,7 @@ impl Component {
             .stderr(File::create(&log_path)?)
             .status()
             .context(NO_GO)?;
+        fs::remove_dir_all(&work)?;
         if !status.success() {
             let log = fs::read_to_string(&log_path).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
@@ -203,9 +208,9 @@ fn go(pin: &str) -> Result<Command> {
     if apt::find("go").is_none() {
         bail!(NO_GO);
     }
-    // A build ends with whoever wants its result; interrupted, Go removes its work directory.
+    // A build ends with whoever wants its result.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "INT", "--", "go"]);
+    command.args(["--pdeathsig", "KILL", "--", "go"]);
     command
         .current_dir(pin_directory(pin))
         .env("CGO_ENABLED", "0");
