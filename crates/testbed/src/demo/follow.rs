@@ -154,7 +154,7 @@ fn step(status: &MeshUpgradeStatus) -> String {
 
 fn line(step: &str, status: &MeshUpgradeStatus) -> String {
     let mut parts = vec![step];
-    if !status.progress.is_empty() {
+    if !status.message.contains(&status.progress) {
         parts.push(&status.progress);
     }
     if !status.message.is_empty() {

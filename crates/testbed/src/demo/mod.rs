@@ -95,7 +95,11 @@ async fn play(kept: &mut Kept, keep: bool) -> Result<()> {
     if let Ok(summary) = &outcome {
         println!("{summary}");
     }
-    kept.verdict = Some(outcome.and_then(|summary| summary.verdict()));
+    let verdict = outcome.and_then(|summary| summary.verdict());
+    if verdict.is_err() {
+        explain(cluster).await;
+    }
+    kept.verdict = Some(verdict);
     if keep {
         if let Some(Err(error)) = &kept.verdict {
             println!("{error:#}");
@@ -105,6 +109,22 @@ async fn play(kept: &mut Kept, keep: bool) -> Result<()> {
         pending::<()>().await;
     }
     Ok(())
+}
+
+/// Prints what the operator said last, if there is one.
+async fn explain(cluster: &Cluster) {
+    let logs = [
+        "logs",
+        "deployment/meshlift",
+        "--tail=20",
+        "--namespace",
+        OPERATOR_NAMESPACE,
+    ];
+    if let Ok(log) = cluster.kubectl(&logs).await {
+        println!(
+            "The operator's last words (`make demo KEEP=1` leaves everything to look at):\n{log}"
+        );
+    }
 }
 
 async fn upgrade(cluster: &Cluster, image: &OperatorImage, stages: &mut Stages) -> Result<Summary> {
@@ -143,10 +163,12 @@ async fn upgrade(cluster: &Cluster, image: &OperatorImage, stages: &mut Stages) 
             follow::follow(client.clone(), &name, &load, Duration::from_secs(1200)).await
         })
         .await?;
+    // Before the load ends: its sidecars are part of the mesh.
+    let after = versions::by_namespace(&client).await?;
     let seen = stages.run("stop the load", load.stop()).await?;
     Ok(Summary {
         before,
-        after: versions::by_namespace(&client).await?,
+        after,
         lost_values: values::missing(cluster).await?,
         status: followed.status,
         steps: followed.steps,

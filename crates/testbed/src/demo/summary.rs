@@ -124,7 +124,7 @@ impl Display for Summary {
 fn times(f: &mut Formatter<'_>, title: &str, times: &[(String, Duration)]) -> fmt::Result {
     let total: Duration = times.iter().map(|(_, time)| *time).sum();
     writeln!(f, "\n{title:<44} {:>7.1} s", total.as_secs_f32())?;
-    for (what, time) in times {
+    for (what, time) in times.iter().filter(|(_, time)| time.as_millis() >= 50) {
         writeln!(f, "  {what:<42} {:>7.1} s", time.as_secs_f32())?;
     }
     Ok(())
