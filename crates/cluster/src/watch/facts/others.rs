@@ -1,0 +1,114 @@
+//! Namespaces, webhooks and our own kinds.
+
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::api::ObjectMeta;
+use kube::core::ClusterResourceScope;
+use kube::{Resource, ResourceExt};
+use meshlift_api::labels as l;
+use meshlift_api::{Mesh, MeshUpgrade};
+use meshlift_planner::view::Namespace;
+use serde::{Deserialize, Serialize};
+
+use super::slim::slim_resource;
+use crate::watch::table::Fact;
+
+slim_resource!(
+    /// A Namespace; with its managed fields, which tell who writes its labels.
+    NamespaceObject, "Namespace", "namespaces", "", ClusterResourceScope, {}
+);
+
+impl Fact<NamespaceObject> for Namespace {
+    fn of(object: NamespaceObject) -> Option<Self> {
+        let meta = &object.metadata;
+        Some(Self {
+            name: object.name_any(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
+            moved_to: object.annotations().get(l::MOVED_TO).cloned(),
+            label_owner: label_owner(object.managed_fields()),
+            terminating: meta.deletion_timestamp.is_some(),
+            labels: object.labels().clone(),
+        })
+    }
+}
+
+fn label_owner(entries: &[ManagedFieldsEntry]) -> Option<String> {
+    entries
+        .iter()
+        .filter(|entry| {
+            let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+            let labels = fields.and_then(|f| f.get("f:metadata")?.get("f:labels"));
+            [l::ISTIO_INJECTION, l::ISTIO_REV]
+                .iter()
+                .any(|label| labels.is_some_and(|l| l.get(format!("f:{label}")).is_some()))
+        })
+        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
+        .and_then(|entry| entry.manager.clone())
+}
+
+/// A webhook configuration of Istio.
+#[derive(Clone, Debug)]
+pub struct WebhookFact {
+    /// Name.
+    pub name: String,
+    /// Revision it serves.
+    pub revision: Option<String>,
+    /// Tag it represents, if it does.
+    pub tag: Option<String>,
+    /// Service it calls, and its namespace.
+    pub service: Option<(String, String)>,
+    /// Whether every webhook has a CA bundle.
+    pub has_ca_bundle: bool,
+}
+
+impl Fact<MutatingWebhookConfiguration> for WebhookFact {
+    fn of(object: MutatingWebhookConfiguration) -> Option<Self> {
+        let configs = object
+            .webhooks
+            .iter()
+            .flatten()
+            .map(|webhook| &webhook.client_config);
+        Some(webhook(&object, configs.collect()))
+    }
+}
+
+impl Fact<ValidatingWebhookConfiguration> for WebhookFact {
+    fn of(object: ValidatingWebhookConfiguration) -> Option<Self> {
+        let configs = object
+            .webhooks
+            .iter()
+            .flatten()
+            .map(|webhook| &webhook.client_config);
+        Some(webhook(&object, configs.collect()))
+    }
+}
+
+fn webhook<K: ResourceExt>(object: &K, configs: Vec<&WebhookClientConfig>) -> WebhookFact {
+    let service = configs.iter().find_map(|config| config.service.as_ref());
+    WebhookFact {
+        name: object.name_any(),
+        revision: object.labels().get(l::ISTIO_REV).cloned(),
+        tag: object.labels().get(l::ISTIO_TAG).cloned(),
+        service: service.map(|service| (service.name.clone(), service.namespace.clone())),
+        has_ca_bundle: !configs.is_empty()
+            && configs
+                .iter()
+                .all(|c| c.ca_bundle.as_ref().is_some_and(|ca| !ca.0.is_empty())),
+    }
+}
+
+impl Fact<Mesh> for Mesh {
+    fn of(object: Mesh) -> Option<Self> {
+        Some(object)
+    }
+}
+
+impl Fact<MeshUpgrade> for MeshUpgrade {
+    fn of(mut object: MeshUpgrade) -> Option<Self> {
+        object.metadata.managed_fields = None;
+        Some(object)
+    }
+}
