@@ -13,10 +13,13 @@ const ERROR_AGE: Duration = Duration::from_secs(3);
 /// No look may hold up a decision for longer.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// When a value was looked up, and what came of it.
+type Row<V> = (Instant, Result<V, String>);
+
 /// Values by key, with an age.
 pub(super) struct Cached<K, V> {
     age: Duration,
-    rows: Mutex<HashMap<K, (Instant, Result<V, String>)>>,
+    rows: Mutex<HashMap<K, Row<V>>>,
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Cached<K, V> {
@@ -67,7 +70,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cached<K, V> {
         (at.elapsed() < age).then(|| value.clone())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, (Instant, Result<V, String>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, Row<V>>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -159,10 +159,10 @@ impl Observer {
 
     async fn wanted(&self, upgrade: &Upgrade, wanted: &Wanted, view: &mut MeshView) {
         let namespace = control_plane_namespace(view);
-        if wanted.catalog {
-            if let Some(mesh) = view.mesh.present() {
-                view.catalog = self.catalog.versions(&mesh.charts.repository).await;
-            }
+        if wanted.catalog
+            && let Some(mesh) = view.mesh.present()
+        {
+            view.catalog = self.catalog.versions(&mesh.charts.repository).await;
         }
         if let Some(namespace) = &namespace {
             view.releases = self
@@ -173,10 +173,10 @@ impl Observer {
                 view.missing_permissions = self.missing_permissions(namespace).await;
             }
         }
-        if wanted.live_counters {
-            if let Seen::Present(planes) = &mut view.control_planes {
-                self.live.fill(&self.watches, planes).await;
-            }
+        if wanted.live_counters
+            && let Seen::Present(planes) = &mut view.control_planes
+        {
+            self.live.fill(&self.watches, planes).await;
         }
         if let Some((revision, namespaces)) = &wanted.probes {
             view.probes = self.probes.look(revision, namespaces, view).await;

@@ -61,7 +61,7 @@ impl Probes {
         view: &MeshView,
     ) -> Result<Probe, Error> {
         let pod = match example(view, namespace, revision) {
-            Some(workload) => self.from_template(workload).await?,
+            Some(workload) => self.restarted_pod_of(workload).await?,
             None => minimal(revision),
         };
         let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
@@ -77,7 +77,7 @@ impl Probes {
     }
 
     /// The pod that a restart of this workload would make.
-    async fn from_template(&self, workload: &Workload) -> Result<Pod, Error> {
+    async fn restarted_pod_of(&self, workload: &Workload) -> Result<Pod, Error> {
         let key = &workload.key;
         let what = || Error::kube(format!("reading {key}"));
         let client = self.client.clone();
