@@ -3,7 +3,8 @@
 //! [`Cluster::up`] installs and builds what is missing, starts the cluster in namespaces of its own
 //! and ends it with the process that owns it, however that process ends.
 
-mod cargo;
+pub mod bench;
+pub mod cargo;
 pub mod charts;
 pub mod cluster;
 pub mod demo;

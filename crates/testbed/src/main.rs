@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use meshlift_testbed::{demo, load, owner, shop};
+use meshlift_testbed::{bench, demo, load, owner, shop};
 
 #[derive(Parser)]
 #[command(name = "testbed", version, about)]
@@ -24,6 +24,8 @@ enum Command {
     Status,
     /// Upgrade a real mesh under a real load, and show it.
     Demo(demo::DemoArgs),
+    /// Measure the operator on a large mesh, beside the smallest client that does the same.
+    Bench(bench::BenchArgs),
     /// Serve one application of the shop (runs in the cluster).
     Serve(shop::serve::ServeArgs),
     /// Call a URL over and over and count what is lost (runs in the cluster).
@@ -45,6 +47,7 @@ async fn main() -> ExitCode {
         Command::Down(args) => owner::down(args).await,
         Command::Status => owner::status(),
         Command::Demo(args) => demo::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
         Command::Serve(args) => shop::serve::run(args).await,
         Command::Load(args) => load::run(args).await,
     };

@@ -1,0 +1,70 @@
+//! Standing pods: copies of a pod that istiod injected, made without asking it again.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::{NODES, mesh};
+
+const NAMESPACE: &str = "standing";
+const PER_WORKLOAD: usize = 100;
+const UP: Duration = Duration::from_secs(1200);
+
+/// Adds pods to the `moved` ones until there are `wanted`, and waits until they are ready.
+pub(super) async fn fill(client: &Client, moved: usize, wanted: usize) -> Result<()> {
+    let api = Api::<Deployment>::all(client.clone());
+    let selected = ListParams::default().labels("testbed/standing");
+    let there = api.list(&selected).await?.items.len();
+    if there == 0 {
+        let labels = json!({"istio-injection": "disabled"});
+        mesh::namespace(client, NAMESPACE, &labels).await?;
+    }
+    let template = template(client).await?;
+    let whole = wanted.saturating_sub(moved) / PER_WORKLOAD;
+    let all = (there..whole)
+        .map(|number| workload(number, &template))
+        .collect::<Result<Vec<_>>>()?;
+    mesh::deployments(client, all).await?;
+    mesh::wait_complete(client, &selected, UP).await
+}
+
+/// A pod that was injected, without what belongs to that very pod.
+async fn template(client: &Client) -> Result<Value> {
+    let pods = Api::<Pod>::all(client.clone());
+    let one = ListParams::default().labels(mesh::MOVED).limit(1);
+    let pod = pods.list(&one).await?.items.into_iter().next();
+    let pod = pod.context("there is no injected pod to copy")?;
+    let mut spec = serde_json::to_value(pod.spec)?;
+    // Standing where they are told to: the scheduler is not what is measured.
+    spec["nodeSelector"] = Value::Null;
+    let mut labels = serde_json::to_value(pod.metadata.labels)?;
+    for own in ["app", "pod-template-hash", "testbed/bench"] {
+        labels[own] = Value::Null;
+    }
+    let annotations = pod.metadata.annotations;
+    Ok(json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}))
+}
+
+fn workload(number: usize, template: &Value) -> Result<Deployment> {
+    let name = format!("standing-{number:03}");
+    let mut template = template.clone();
+    template["metadata"]["labels"]["app"] = json!(name);
+    template["spec"]["nodeName"] = json!(format!("kwok-{}", number % NODES as usize));
+    let labels = template["metadata"]["labels"].as_object_mut();
+    labels
+        .context("a pod without labels")?
+        .retain(|_, value| !value.is_null());
+    Ok(serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"testbed/standing": "true"}},
+        "spec": {
+            "replicas": PER_WORKLOAD,
+            "selector": {"matchLabels": {"app": name}},
+            "template": template,
+        },
+    }))?)
+}
