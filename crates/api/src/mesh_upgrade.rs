@@ -48,10 +48,7 @@ pub struct MeshUpgradeSpec {
     pub mesh: String,
     /// The Istio version to reach: exact (`1.31.0`), or a minor (`1.31`) for its newest patch in
     /// the chart repository, resolved once and pinned in status.
-    #[schemars(
-        regex(pattern = r"^[0-9]+\.[0-9]+(\.[0-9]+)?(-[0-9A-Za-z.-]+)?$"),
-        length(max = 64)
-    )]
+    #[schemars(schema_with = "schema::target_version")]
     pub target_version: String,
     /// How the control plane is replaced.
     #[serde(default)]

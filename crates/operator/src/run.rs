@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use axum::http::HeaderValue;
+use axum::http::header::USER_AGENT;
 use futures::{Stream, StreamExt, stream};
 use kube::runtime::controller::Config as ControllerConfig;
 use kube::runtime::reflector::ObjectRef;
@@ -50,13 +52,18 @@ const REQUEST: Duration = Duration::from_secs(25);
 /// How long the present step may take to end after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(25);
 
+const NAME: HeaderValue =
+    HeaderValue::from_static(concat!("meshlift-operator/", env!("CARGO_PKG_VERSION")));
+
 /// Runs the operator until `stop` is ready or the lease is lost.
 pub async fn run(
-    config: Config,
+    mut config: Config,
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new().context("metrics")?);
+    // Tells our requests from others in an audit log.
+    config.headers.push((USER_AGENT, NAME));
     let watching = Client::try_from(config.clone()).context("the client for watches")?;
     let acting = acting_client(config)?;
     let (watches, follow) = Watches::start(&watching);

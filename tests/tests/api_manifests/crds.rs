@@ -71,7 +71,10 @@ fn api_bad_fields_are_refused_by_name() -> Result<()> {
         (
             "a word",
             json!({ "targetVersion": "latest" }),
-            &["spec.targetVersion"],
+            &[
+                "spec.targetVersion",
+                "is no Istio version: write an exact one (1.31.0)",
+            ],
         ),
         (
             "a v",
@@ -117,7 +120,7 @@ fn api_bad_fields_are_refused_by_name() -> Result<()> {
         (
             "soak in days",
             with("healthCheck", json!({ "soak": "1d" })),
-            &["healthCheck.soak"],
+            &["healthCheck.soak", "is no duration: write", "1h30m"],
         ),
         (
             "soak negative",
