@@ -16,8 +16,8 @@ demo: ## Upgrade a real mesh under load (root; KEEP=1 leaves it running)
 test: ## Run every test; what needs root is skipped without it, and said
 	$(CARGO) test --workspace
 
-bench: ## Measure speed and size on a large mesh (root)
-	$(TESTBED) bench
+bench: ## Measure speed and size on a large mesh (root; QUICK=1 to try it)
+	$(TESTBED) bench $(if $(QUICK),--quick)
 
 gen: ## Write the generated files: CRDs, RBAC, manifests
 	$(CARGO) xtask gen

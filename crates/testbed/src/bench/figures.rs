@@ -79,6 +79,8 @@ pub(super) struct Writes {
     pub(super) workloads: usize,
     pub(super) restart_patches: usize,
     pub(super) status: usize,
+    /// Until the slow workload, too, was ready.
+    pub(super) seconds: f64,
     pub(super) kinds: BTreeMap<String, usize>,
 }
 
@@ -176,6 +178,7 @@ fn writes(size: Size, followed: &Followed, timeline: &Timeline, requests: &[Requ
         workloads: size.workloads() + 1,
         restart_patches: of("patch deployments"),
         status: of("patch meshupgrades/status"),
+        seconds: seconds(first, to),
         kinds,
     }
 }

@@ -181,7 +181,7 @@ fn slow() -> Result<Deployment> {
         name: "slow".into(),
     };
     let labels = json!({"app": "slow", "testbed/bench": "slow", "testbed/behave": "slow-start"});
-    let delay = json!({"testbed/start-milliseconds": SLOW.as_millis().to_string()});
+    let delay = json!({"testbed/start-milliseconds": format!("{}ms", SLOW.as_millis())});
     deployment(&key, 1, &labels, &delay)
 }
 

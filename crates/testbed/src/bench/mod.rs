@@ -12,6 +12,7 @@ mod schedule;
 mod standing;
 mod timeline;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -41,6 +42,9 @@ pub struct BenchArgs {
     /// Leave out kubectl, whose processes take most of the time.
     #[arg(long)]
     no_kubectl: bool,
+    /// Measure this program and not the one of the workspace, which is built first.
+    #[arg(long, value_name = "FILE")]
+    operator: Option<PathBuf>,
     /// Measure memory with so many standing pods, in rising order; none leaves it out.
     #[arg(long, value_delimiter = ',', value_name = "PODS")]
     standing: Option<Vec<usize>>,
@@ -98,13 +102,10 @@ pub async fn run(args: BenchArgs) -> Result<()> {
 
 /// The benchmark itself. The cluster is the caller's to stop, also when this is dropped halfway.
 async fn play(args: &BenchArgs, kept: &mut Option<Cluster>) -> Result<Figures> {
-    let binary = tokio::task::spawn_blocking(|| {
-        let task = progress::task("build the operator with cargo, for release");
-        let binary = cargo::build("meshlift-operator", "meshlift-operator", "release")?;
-        task.done();
-        anyhow::Ok(binary)
-    })
-    .await??;
+    let binary = match &args.operator {
+        Some(binary) => binary.clone(),
+        None => tokio::task::spawn_blocking(build_operator).await??,
+    };
     let options = Options::mesh("bench").kwok(NODES).audit();
     let cluster = kept.insert(Cluster::up(options).await?);
     let bench = Bench {
@@ -115,6 +116,13 @@ async fn play(args: &BenchArgs, kept: &mut Option<Cluster>) -> Result<Figures> {
     };
     bench.prepare().await?;
     bench.measure(&binary).await
+}
+
+fn build_operator() -> Result<PathBuf> {
+    let task = progress::task("build the operator with cargo, for release");
+    let binary = cargo::build("meshlift-operator", "meshlift-operator", "release")?;
+    task.done();
+    Ok(binary)
 }
 
 struct Bench<'a> {
@@ -138,7 +146,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    async fn measure(&self, binary: &std::path::Path) -> Result<Figures> {
+    async fn measure(&self, binary: &Path) -> Result<Figures> {
         let began = Timestamp::now();
         let floor_before = self.floor("the floor, before").await?;
         let kubectl = match self.args.no_kubectl {
@@ -185,7 +193,7 @@ impl Bench<'_> {
         Ok(run)
     }
 
-    async fn operator(&self, binary: &std::path::Path) -> Result<Figures> {
+    async fn operator(&self, binary: &Path) -> Result<Figures> {
         let operator = Operator::start(self.cluster, binary).await?;
         let recorder = Recorder::start(self.cluster.client(), &self.size.keys()).await?;
         let task = progress::task(format!("upgrade the mesh to {ISTIO_TO}"));
@@ -218,7 +226,7 @@ impl Bench<'_> {
     }
 
     /// The memory of a fresh operator that looks at a mesh of so many pods.
-    async fn standing(&self, binary: &std::path::Path, pods: usize) -> Result<Memory> {
+    async fn standing(&self, binary: &Path, pods: usize) -> Result<Memory> {
         let client = self.cluster.client();
         let task = progress::task(format!("start standing pods, {pods} in all"));
         standing::fill(&client, self.size.pods(), pods).await?;

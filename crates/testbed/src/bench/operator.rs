@@ -170,7 +170,7 @@ pub(super) fn upgrade(limits: Limits, soak: Duration) -> MeshUpgradeSpec {
         },
         health_check: HealthCheck { soak: soak.into() },
         retire: Retire {
-            after: Duration::ZERO.into(),
+            after: Duration::from_secs(1).into(),
         },
         paused: false,
     }
