@@ -140,6 +140,9 @@ fn unused(view: &MeshView, record: &Record, revision: &str) -> Result<(), Violat
         (Some(old), _) if old.live.present().is_some_and(|live| live.connected > 0) => {
             in_use("proxies are connected to it".to_owned())
         }
+        (Some(old), _) if old.ready > 0 && old.live.present().is_none() => {
+            in_use("nobody knows who is connected to it".to_owned())
+        }
         _ => Ok(()),
     }
 }

@@ -80,10 +80,8 @@ pub fn fold(
     say(&mut status, upgrade, report);
     count_attempts(now, &mut status, decision, executed);
     set_times(now, &mut status, before);
-    if !failed {
-        if let Next::Record(_) = decision.next {
-            status.record = Some(upgrade.record_name());
-        }
+    if !failed && let Next::Record(_) = decision.next {
+        status.record = Some(upgrade.record_name());
     }
     set_conditions(now, upgrade.generation, &mut status, decision, executed);
     status

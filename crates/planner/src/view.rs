@@ -13,9 +13,10 @@ use crate::record::Record;
 use crate::version::{KubernetesVersion, Version};
 
 /// What a look found. `Unreadable` never permits a destructive step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub enum Seen<T> {
     /// Looked, and it is not there.
+    #[default]
     Absent,
     /// Looked, and here it is.
     Present(T),
@@ -38,12 +39,6 @@ impl<T> Seen<T> {
             Seen::Unreadable(why) => Some(why),
             Seen::Absent | Seen::Present(_) => None,
         }
-    }
-}
-
-impl<T> Default for Seen<T> {
-    fn default() -> Self {
-        Seen::Absent
     }
 }
 

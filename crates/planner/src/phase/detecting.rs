@@ -80,15 +80,16 @@ fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Finding<'a>, Vec<
         .iter()
         .filter(|plane| plane.namespace == mesh.control_plane_namespace)
         .collect();
-    if let [plane] = here[..] {
-        if plane.version.as_ref() == Some(&to) && plane.is_ready() {
-            let outdated = outdated_proxies(view, plane, planes);
-            return Ok(Finding::AtTarget {
-                plane,
-                version: to,
-                outdated,
-            });
-        }
+    if let [plane] = here[..]
+        && plane.version.as_ref() == Some(&to)
+        && plane.is_ready()
+    {
+        let outdated = outdated_proxies(view, plane, planes);
+        return Ok(Finding::AtTarget {
+            plane,
+            version: to,
+            outdated,
+        });
     }
     let source = source_plane(&here, mesh, &to).map_err(one)?;
     let from = source.version.as_ref().ok_or_else(|| {

@@ -346,25 +346,19 @@ impl Look<'_> {
         if let Some(waiting) = release.and_then(|release| self.foreign_helm(release)) {
             return waiting;
         }
-        let Some(plane) = plane else {
-            // The Deployment is gone and the release is not: the uninstall was cut off.
-            return self.uninstall();
-        };
         let users = self.users();
         if !users.is_empty() {
             return self.old_stays(&users);
         }
+        let Some(plane) = plane else {
+            // The Deployment is gone and the release is not: the uninstall was cut off.
+            return self.uninstall();
+        };
         match &plane.live {
             Seen::Present(live) if live.connected == 0 => {}
             Seen::Present(live) => return self.wait_for_disconnect(live.connected),
-            Seen::Unreadable(why) if plane.is_ready() || plane.desired > 0 => {
-                return blind(
-                    self.now,
-                    self.report(step, String::new()),
-                    "the metrics of the old istiod",
-                    why,
-                );
-            }
+            Seen::Unreadable(why) if plane.desired > 0 => return self.blind_to_old(why),
+            Seen::Absent if plane.ready > 0 => return self.blind_to_old("not looked at yet"),
             // It has no pod, so nothing can be connected to it.
             Seen::Unreadable(_) | Seen::Absent => {}
         }
@@ -378,6 +372,11 @@ impl Look<'_> {
                 )
             }
         }
+    }
+
+    fn blind_to_old(&self, why: &str) -> Decision {
+        let report = self.report(Step::RetiringControlPlane, String::new());
+        blind(self.now, report, "the metrics of the old istiod", why)
     }
 
     /// The old release, if it is still in Helm's storage.
@@ -418,10 +417,10 @@ impl Look<'_> {
         }
         let tags = self.view.tags.iter().filter(|tag| tag.revision == *old);
         users.extend(tags.map(|tag| format!("revision tag {}", tag.name)));
-        if let (Some(plane), Some(validator)) = (self.source(), self.view.validator.present()) {
-            if validator.service == plane.name {
-                users.push("webhook istiod-default-validator".to_owned());
-            }
+        if let (Some(plane), Some(validator)) = (self.source(), self.view.validator.present())
+            && validator.service == plane.name
+        {
+            users.push("webhook istiod-default-validator".to_owned());
         }
         let in_workloads = self
             .view

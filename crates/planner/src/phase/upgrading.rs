@@ -447,10 +447,7 @@ fn move_namespaces(
     record: &Record,
     report: &Report,
 ) -> Option<Decision> {
-    let target = |plane: &&ControlPlane| plane.revision == record.target_revision;
-    let plane = view.control_planes.present()?.iter().find(target);
-    // It may have fallen ill since it was proved.
-    if !plane.is_some_and(ControlPlane::is_ready) {
+    if target_ill(view, record).is_some() {
         return None;
     }
     let batch: Vec<Effect> = view
@@ -601,6 +598,17 @@ fn stop_for_failed(
     stop(&what, &state, report)
 }
 
+/// What is wrong with the new control plane, if anything: it may have fallen ill since it was proved.
+fn target_ill(view: &MeshView, record: &Record) -> Option<String> {
+    let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
+    let target = |plane: &&ControlPlane| plane.revision == record.target_revision;
+    match planes.iter().find(target) {
+        Some(plane) if plane.is_ready() => None,
+        Some(plane) => Some(message::not_ready(plane)),
+        None => Some(format!("istiod {} is gone", record.target_revision)),
+    }
+}
+
 /// The restarts that fit into the concurrency now, and what holds others back.
 fn next_restarts(
     now: Timestamp,
@@ -623,7 +631,8 @@ fn next_restarts(
             continue;
         };
         let namespace = workload.key.namespace.as_str();
-        if let Some(why) = not_injecting(view, namespace, record) {
+        let ill = target_ill(view, record);
+        if let Some(why) = ill.or_else(|| not_injecting(view, namespace, record)) {
             held.entry(namespace).or_insert(why);
             continue;
         }

@@ -50,11 +50,9 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
     if wanted.permissions {
         view.missing_permissions = Seen::Present(world.missing_permissions.clone());
     }
-    if wanted.live_counters {
-        if let Seen::Present(planes) = &mut view.control_planes {
-            for plane in planes {
-                plane.live = live(world, &plane.revision);
-            }
+    if let (true, Seen::Present(planes)) = (wanted.live_counters, &mut view.control_planes) {
+        for plane in planes {
+            plane.live = live(world, &plane.revision);
         }
     }
     if let Some((revision, namespaces)) = wanted.probes {

@@ -201,13 +201,24 @@ impl Run {
         if self.hindsight {
             self.try_earlier_views(upgrade);
         }
-        if lag.looks > 0 || self.hindsight {
+        if lag.looks > 0 || (self.hindsight && self.changed()) {
             self.past.push_back(self.world.clone());
             if self.past.len() > MEMORY {
                 self.past.pop_front();
             }
         }
         view
+    }
+
+    /// Whether anything but time went on since the last state that is remembered.
+    fn changed(&self) -> bool {
+        let state = |world: &World| {
+            let pods = world.apps.iter().flat_map(|app| &app.pods);
+            let ready = pods.filter(|member| member.pod.ready).count();
+            let writes: u32 = world.writes.values().sum();
+            (world.serial, writes, ready, world.status_writes)
+        };
+        self.past.back().map(state) != Some(state(&self.world))
     }
 
     /// Shows each earlier state, whole or one watch of it, and executes what is decided from it on
@@ -244,13 +255,18 @@ impl Run {
                 Ok(Executed::Done)
             }
             Next::Act(batch) => {
+                // One that fails does not keep the others from being executed.
+                let mut failed = None;
                 for effect in batch {
-                    if let Err((class, message)) = self.world.execute(effect) {
-                        return Ok(Executed::Failed { class, message });
+                    match self.world.execute(effect) {
+                        Ok(()) => self.crash_point()?,
+                        Err(failure) => failed = failed.or(Some(failure)),
                     }
-                    self.crash_point()?;
                 }
-                Ok(Executed::Done)
+                Ok(match failed {
+                    Some((class, message)) => Executed::Failed { class, message },
+                    None => Executed::Done,
+                })
             }
         }
     }

@@ -236,13 +236,10 @@ fn edit_spec(world: &mut World, change: impl FnOnce(&mut MeshUpgradeSpec)) {
 pub fn happy_path() -> Story {
     let mut world = shop("1.31.0");
     edit(&mut world, |object| {
-        object.spec.health_check.soak = duration(300);
-        object.spec.retire.after = duration(3600);
+        object.spec.health_check.soak = duration(60);
+        object.spec.retire.after = duration(600);
     });
-    Story {
-        limit: 3 * HOUR,
-        ..story("happy_path", world)
-    }
+    story("happy_path", world)
 }
 
 pub fn newest_patch_of_a_minor() -> Story {

@@ -1,0 +1,355 @@
+//! Arbitrary upgrades and views: every shape the types allow, from a small vocabulary, so that
+//! names meet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use meshlift_api::{
+    Attempts, GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Phase, Soak, Step,
+};
+use meshlift_planner::version::{KubernetesVersion, Version};
+use meshlift_planner::view::*;
+use meshlift_planner::{Record, RecordedRelease, Upgrade};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Map, Value, json};
+
+pub(crate) fn now() -> Timestamp {
+    "2026-11-02T02:00:00.25Z".parse().expect("a time")
+}
+
+fn text(words: &'static [&'static str]) -> impl Strategy<Value = String> {
+    select(words).prop_map(str::to_owned)
+}
+
+fn namespace_name() -> impl Strategy<Value = String> {
+    text(&["istio-system", "istio-b", "shop", "blog"])
+}
+
+fn revision() -> impl Strategy<Value = String> {
+    text(&["default", "1-31-0", "1-31-0", "prod", "team-b"])
+}
+
+fn mark() -> impl Strategy<Value = String> {
+    text(&["1-31-0", "1-31-0.2", "1-31-0.3", "1-31-0.x", "1-30-2", ""])
+}
+
+fn version() -> impl Strategy<Value = Version> {
+    select(&["1.29.8", "1.30.2", "1.31.0", "1.31.0-x", "1.32.0"][..])
+        .prop_map(|v| v.parse().expect("a version"))
+}
+
+fn moment() -> impl Strategy<Value = Timestamp> {
+    let near = (-100_000_i64..100_000).prop_map(|s| now() + SignedDuration::from_secs(s));
+    let [first, last] = ["0001-01-01T00:00:00Z", "9999-12-30T00:00:00Z"];
+    let far = |text: &str| Just(text.parse::<Timestamp>().expect("a time"));
+    prop_oneof![8 => near, 1 => far(first), 1 => far(last)]
+}
+
+fn duration() -> impl Strategy<Value = GoDuration> {
+    let seconds = prop_oneof![0_u64..10_000, Just(u64::MAX), Just(i64::MAX as u64)];
+    seconds.prop_map(|s| std::time::Duration::from_secs(s).into())
+}
+
+fn seen<T: std::fmt::Debug + Clone>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Seen<T>> {
+    prop_oneof![
+        10 => value.prop_map(Seen::Present),
+        1 => Just(Seen::Absent),
+        1 => Just(Seen::Unreadable("the server is on fire".into())),
+    ]
+}
+
+fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let pair = prop_oneof![
+        4 => text(&["enabled", "disabled"]).prop_map(|v| ("istio-injection".to_owned(), v)),
+        6 => revision().prop_map(|v| ("istio.io/rev".to_owned(), v)),
+        1 => text(&["true", "false"]).prop_map(|v| ("sidecar.istio.io/inject".to_owned(), v)),
+        1 => Just(("team".to_owned(), "legacy".to_owned())),
+    ];
+    vec(pair, 0..3).prop_map(|pairs| pairs.into_iter().collect())
+}
+
+prop_compose! {
+    fn pod()(
+        namespace in namespace_name(),
+        name in text(&["a", "b", "c"]),
+        owner in option::of(text(&["Deployment", "Job", "GameServer"])),
+        revision in option::of(revision()),
+        mark in option::of(mark()),
+        ready in any::<bool>(),
+        restarts in prop_oneof![0_u32..3, Just(u32::MAX)],
+        trouble in option::of(text(&["container app: CrashLoopBackOff"])),
+    ) -> Arc<Pod> {
+        let owner_name = owner.as_ref().map(|_| "owner".to_owned());
+        Arc::new(Pod {
+            namespace, name, owner_kind: owner, owner_name, revision, mark, ready, restarts, trouble,
+            ..Pod::default()
+        })
+    }
+}
+
+prop_compose! {
+    fn workload()(
+        namespace in namespace_name(),
+        kind in select(&[WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet][..]),
+        name in text(&["cart", "web", "db"]),
+        labels in labels(),
+        template_labels in labels(),
+        mark in option::of(mark()),
+        restarted_at in option::of(moment()),
+        strategy in select(&[UpdateStrategy::Rolling, UpdateStrategy::Rolling, UpdateStrategy::OnDelete, UpdateStrategy::Partition(0), UpdateStrategy::Partition(2)][..]),
+        flags in any::<[bool; 4]>(),
+        pods in vec(pod(), 0..4),
+    ) -> Workload {
+        Workload {
+            uid: format!("uid-{name}"),
+            key: WorkloadKey { namespace, kind, name },
+            labels, template_labels, mark, restarted_at, strategy,
+            paused: flags[0] && flags[1],
+            managed_gateway: flags[1] && flags[2],
+            settled: flags[3],
+            pods,
+        }
+    }
+}
+
+prop_compose! {
+    fn namespace()(
+        name in namespace_name(),
+        labels in labels(),
+        moved_to in option::of(revision()),
+        terminating in prop::bool::weighted(0.1),
+    ) -> Namespace {
+        Namespace {
+            uid: format!("uid-{name}"), resource_version: "7".into(), name, labels, moved_to,
+            terminating, label_owner: None,
+        }
+    }
+}
+
+prop_compose! {
+    fn control_plane()(
+        namespace in text(&["istio-system", "istio-system", "istio-system", "istio-b"]),
+        revision in revision(),
+        version in option::of(version()),
+        installer in prop_oneof![
+            6 => text(&["istiod", "istiod-1-31-0"]).prop_map(|release| Installer::Helm { release }),
+            1 => Just(Installer::Istioctl), 1 => Just(Installer::Sail), 1 => Just(Installer::Unknown),
+        ],
+        desired in 0_u32..3,
+        ready in 0_u32..3,
+        trouble in option::of(text(&["ImagePullBackOff"])),
+        has_ca_bundle in prop::bool::weighted(0.8),
+        injector in seen(Just(())),
+        live in seen((0_u64..3, 0_u64..3)),
+    ) -> ControlPlane {
+        let webhook = InjectorWebhook { name: "istio-sidecar-injector".into(), has_ca_bundle };
+        ControlPlane {
+            name: if revision == "default" { "istiod".into() } else { format!("istiod-{revision}") },
+            namespace, revision, version, image: "pilot:x".into(), installer, desired, ready, trouble,
+            injector: map(injector, |()| webhook),
+            live: map(live, |(connected, injection_failures)| LiveCounters { connected, injection_failures }),
+        }
+    }
+}
+
+fn map<T, U>(seen: Seen<T>, with: impl FnOnce(T) -> U) -> Seen<U> {
+    match seen {
+        Seen::Present(value) => Seen::Present(with(value)),
+        Seen::Absent => Seen::Absent,
+        Seen::Unreadable(why) => Seen::Unreadable(why),
+    }
+}
+
+fn values() -> impl Strategy<Value = Map<String, Value>> {
+    let all = [
+        json!({}),
+        json!({ "global": { "tag": "1.30.2-distroless" } }),
+        json!({ "tag": "our-own" }),
+        json!({ "defaultRevision": "1-31-0" }),
+        json!({ "pilot": 7, "global": [] }),
+    ];
+    select(all.to_vec()).prop_map(|v| v.as_object().expect("an object").clone())
+}
+
+prop_compose! {
+    fn release()(
+        name in text(&["istio-base", "istiod", "istiod-1-31-0"]),
+        version in option::of(version()),
+        state in prop_oneof![
+            6 => Just(ReleaseState::Deployed),
+            1 => (moment(), any::<bool>()).prop_map(|(since, ours)| ReleaseState::Pending { since, ours }),
+            1 => Just(ReleaseState::Failed),
+            1 => Just(ReleaseState::Other("uninstalling".into())),
+        ],
+        values in values(),
+    ) -> Release {
+        let chart = if name == "istio-base" { "base" } else { "istiod" };
+        Release {
+            chart: chart.into(), namespace: "istio-system".into(), name, version, state, values,
+            storage: StorageRef { name: "s".into(), uid: "u".into(), resource_version: "1".into() },
+        }
+    }
+}
+
+prop_compose! {
+    fn record()(base_values in values(), to in select(&["1.31.0", "1.31.0", "1.31.0-x"][..])) -> Record {
+        let version = |text: &str| text.parse::<Version>().expect("a version");
+        let recorded = |name: &str| RecordedRelease {
+            name: name.into(), namespace: "istio-system".into(), version: version("1.30.2"), values: Map::new(),
+        };
+        Record {
+            made_at: now(),
+            repository: "https://charts.example.org".into(),
+            source: recorded("istiod"),
+            source_revision: "default".into(),
+            base: recorded("istio-base"),
+            target_revision: version(to).revision(),
+            target_version: version(to),
+            target_values: Map::new(),
+            base_values,
+            namespaces: Vec::new(),
+        }
+    }
+}
+
+fn probes() -> impl Strategy<Value = BTreeMap<String, Probe>> {
+    let probe = prop_oneof![
+        6 => revision().prop_map(|revision| Probe::Injected { revision, image: "proxyv2:1.31.0".into() }),
+        1 => Just(Probe::NotInjected),
+        1 => Just(Probe::Refused("quota".into())),
+    ];
+    prop::collection::btree_map(namespace_name(), probe, 0..5)
+}
+
+prop_compose! {
+    fn rival()(created_at in moment(), phase in phase(), uid in text(&["a", "z"])) -> Rival {
+        Rival { name: "other".into(), uid, created_at, phase }
+    }
+}
+
+prop_compose! {
+    pub fn view()(
+        mesh in seen((any::<bool>(), values()).prop_map(|(external, base)| {
+            let mut mesh = MeshSpec::default();
+            if external { mesh.mesh_type = MeshType::External }
+            mesh.values.base = base;
+            mesh
+        })),
+        kubernetes in seen((28_u32..40).prop_map(|minor| KubernetesVersion { major: 1, minor })),
+        planes in seen(vec(control_plane(), 0..4)),
+        releases in seen(vec(release(), 0..4)),
+        catalog in seen(vec(version(), 0..5)),
+        validator in seen((text(&["istiod", "istiod-1-31-0", "gone"]), any::<bool>())),
+        tags in vec(revision(), 0..2),
+        namespaces in seen(vec(namespace(), 0..5)),
+        workloads in seen(vec(workload(), 0..5)),
+        (loose_pods, probes) in (vec(pod(), 0..3), probes()),
+        missing in seen(vec(text(&["patch namespaces"]), 0..2)),
+        (rivals, record) in (vec(rival(), 0..2), seen(record())),
+    ) -> MeshView {
+        MeshView {
+            mesh, kubernetes, control_planes: planes, releases, catalog,
+            validator: map(validator, |(service, has_ca_bundle)| Validator { service, has_ca_bundle }),
+            tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision }).collect(),
+            namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record,
+        }
+    }
+}
+
+fn phase() -> impl Strategy<Value = Phase> {
+    use Phase::*;
+    select(
+        &[
+            Pending,
+            Detecting,
+            Upgrading,
+            Upgrading,
+            HealthChecking,
+            HealthChecking,
+            Done,
+            Failed,
+        ][..],
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    use Step::*;
+    select(
+        &[
+            CheckingEnvironment,
+            Recording,
+            UpgradingBase,
+            InstallingControlPlane,
+            ProvingControlPlane,
+            MovingNamespaces,
+            RestartingWorkloads,
+            Soaking,
+            KeepingOldControlPlane,
+            MovingDefaultRevision,
+            RetiringControlPlane,
+        ][..],
+    )
+}
+
+prop_compose! {
+    fn status()(
+        phase in option::of(phase()),
+        step in option::of(step()),
+        observed_generation in option::of(1_i64..3),
+        observed_retry in option::of(text(&["1"])),
+        times in vec(option::of(moment()), 3),
+        soak in option::of((moment(), 0_u64..3, 0_u64..3, option::of(moment()))),
+        attempts in option::of((0_u32..u32::MAX, option::of(moment()))),
+        message in text(&["", "as before"]),
+    ) -> MeshUpgradeStatus {
+        let time = |at: &Option<Timestamp>| at.map(Time);
+        MeshUpgradeStatus {
+            phase, step, observed_generation, observed_retry, message,
+            started_at: time(&times[0]), step_started_at: time(&times[1]), finished_at: time(&times[2]),
+            soak: soak.map(|(since, restarts, injection_failures, passed_at)| Soak {
+                since: Time(since), restarts, injection_failures, passed_at: passed_at.map(Time),
+            }),
+            attempts: attempts.map(|(count, next_at)| Attempts {
+                count, next_at: next_at.map(Time), last_error: String::new(),
+            }),
+            ..MeshUpgradeStatus::default()
+        }
+    }
+}
+
+prop_compose! {
+    pub fn upgrade()(
+        uid in prop_oneof![Just("m".to_owned()), Just("u".repeat(300))],
+        target in text(&["1.31.0", "1.31", "1.29.8", "v1", ""]),
+        mesh in text(&["default", "prod"]),
+        durations in vec(duration(), 3),
+        concurrency in (0_u32..4, 0_u32..4),
+        exclude in option::of(labels()),
+        (created_at, status) in (moment(), status()),
+        flags in any::<[bool; 3]>(),
+        retry in option::of(text(&["1", "2"])),
+    ) -> Upgrade {
+        let spec = json!({ "targetVersion": target, "mesh": mesh });
+        let mut spec: MeshUpgradeSpec = serde_json::from_value(spec).expect("a spec");
+        spec.paused = flags[0] && flags[1];
+        spec.data_plane.restart.timeout = durations[0];
+        spec.health_check.soak = durations[1];
+        spec.retire.after = durations[2];
+        spec.data_plane.restart.max_concurrent = concurrency.0;
+        spec.data_plane.restart.max_concurrent_per_namespace = concurrency.1;
+        spec.data_plane.exclude = exclude.map(|match_labels| LabelSelector {
+            match_labels: Some(match_labels), ..LabelSelector::default()
+        });
+        Upgrade {
+            name: "to-1-31".into(), uid, generation: 2, created_at, deleting: flags[1] && flags[2],
+            held: flags[2], retry, spec, status,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What holds of every decision, whatever the upgrade and the view look like.
+
+mod any;
+
+use meshlift_api::{MeshUpgradeStatus, Phase};
+use meshlift_planner::view::{MeshView, Seen};
+use meshlift_planner::{
+    Decision, Effect, ErrorClass, Executed, Next, Upgrade, WaitingOn, decide, fold, lint, wanted,
+};
+use proptest::prelude::*;
+
+use any::{now, upgrade, view};
+
+fn effects(decision: &Decision) -> &[Effect] {
+    match &decision.next {
+        Next::Act(batch) => batch,
+        Next::Record(_) | Next::Wait(_) | Next::Enter(_) => &[],
+    }
+}
+
+fn executed(decision: &Decision) -> Executed {
+    match decision.next {
+        Next::Act(_) | Next::Record(_) => Executed::Done,
+        Next::Wait(_) | Next::Enter(_) => Executed::Nothing,
+    }
+}
+
+/// Whether an effect changes the mesh, and not only what is ours.
+fn touches_mesh(effect: &Effect) -> bool {
+    !matches!(
+        effect,
+        Effect::RegisterMesh { .. } | Effect::HoldDeletion | Effect::LetGo
+    )
+}
+
+fn with_status(upgrade: &Upgrade, status: MeshUpgradeStatus) -> Upgrade {
+    Upgrade {
+        status,
+        ..upgrade.clone()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, max_global_rejects: 50_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn total_deterministic_and_lint_clean(upgrade in upgrade(), view in view()) {
+        let decision = decide(now(), &upgrade, &view);
+        prop_assert_eq!(&decision, &decide(now(), &upgrade, &view));
+        prop_assert_eq!(lint(&upgrade, &view, &decision), Ok(()));
+        prop_assert_eq!(wanted(now(), &upgrade, &view), wanted(now(), &upgrade, &view));
+        if let Next::Wait(waiting) = &decision.next {
+            prop_assert!(waiting.until >= now(), "{waiting:?} is over");
+        }
+        prop_assert!(!matches!(&decision.next, Next::Act(batch) if batch.is_empty()));
+    }
+
+    #[test]
+    fn what_has_ended_rests_until_it_is_asked_again(
+        upgrade in upgrade(),
+        view in view(),
+        ended in prop::sample::select(&[Phase::Done, Phase::Failed][..]),
+    ) {
+        let status = MeshUpgradeStatus { phase: Some(ended), ..upgrade.status.clone() };
+        let upgrade = with_status(&upgrade, status);
+        let decision = decide(now(), &upgrade, &view);
+        let touched = effects(&decision).iter().any(touches_mesh);
+        prop_assert!(!touched, "{decision:?}");
+        if !upgrade.asked_again() || upgrade.deleting {
+            let status = fold(now(), &upgrade, &decision, &executed(&decision));
+            prop_assert_eq!(status.phase, upgrade.status.phase);
+        } else {
+            prop_assert_eq!(&decision.next, &Next::Enter(Phase::Pending));
+        }
+    }
+
+    #[test]
+    fn phases_go_forward(upgrade in upgrade(), view in view()) {
+        use Phase::{Detecting, Done, Failed, HealthChecking, Pending, Upgrading};
+        if let Next::Enter(to) = decide(now(), &upgrade, &view).next {
+            let from = upgrade.phase();
+            let known = [
+                (Pending, Detecting), (Detecting, Upgrading), (Detecting, Done),
+                (Upgrading, HealthChecking), (Upgrading, Failed), (HealthChecking, Done),
+                (HealthChecking, Failed), (Done, Pending), (Failed, Pending),
+            ];
+            prop_assert!(known.contains(&(from, to)), "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_done_blindly(upgrade in upgrade(), view in view(), part in 0..4) {
+        let why = || "cannot be read".to_owned();
+        let view = match part {
+            0 => MeshView { control_planes: Seen::Unreadable(why()), ..view },
+            1 => MeshView { releases: Seen::Unreadable(why()), ..view },
+            2 => MeshView { record: Seen::Unreadable(why()), ..view },
+            _ => MeshView {
+                namespaces: Seen::Unreadable(why()),
+                workloads: Seen::Unreadable(why()),
+                ..view
+            },
+        };
+        let decision = decide(now(), &upgrade, &view);
+        for effect in effects(&decision) {
+            let helm = matches!(effect, Effect::UpgradeBase(_) | Effect::InstallRevision(_) | Effect::ClearPendingRelease { .. });
+            let data_plane = matches!(effect, Effect::MoveNamespace { .. } | Effect::RestartWorkload { .. });
+            let blind = match part {
+                0 => touches_mesh(effect) && !helm,
+                // In the health check the data plane does not hang on Helm.
+                1 => touches_mesh(effect) && !(data_plane && upgrade.phase() == Phase::HealthChecking),
+                2 => touches_mesh(effect),
+                _ => touches_mesh(effect) && !helm,
+            };
+            prop_assert!(!blind, "{effect:?}");
+        }
+    }
+
+    #[test]
+    fn paused_and_backing_off_hold_every_mutation(upgrade in upgrade(), view in view()) {
+        prop_assume!(!upgrade.deleting || upgrade.phase().is_locked());
+        prop_assume!(!upgrade.phase().is_terminal());
+        let next_at = upgrade.status.attempts.as_ref().and_then(|a| a.next_at.as_ref());
+        let backing_off = next_at.is_some_and(|at| at.0 > now());
+        prop_assume!(upgrade.spec.paused || backing_off);
+        let decision = decide(now(), &upgrade, &view);
+        prop_assert!(!decision.mutates(), "{decision:?}");
+    }
+
+    #[test]
+    fn folding_twice_is_folding_once(upgrade in upgrade(), view in view()) {
+        let decision = decide(now(), &upgrade, &view);
+        prop_assume!(!decision.report.new_run);
+        let executed = executed(&decision);
+        let once = fold(now(), &upgrade, &decision, &executed);
+        let twice = fold(now(), &with_status(&upgrade, once.clone()), &decision, &executed);
+        prop_assert_eq!(&once, &twice);
+    }
+
+    #[test]
+    fn a_status_fits_what_the_api_server_takes(
+        upgrade in upgrade(),
+        view in view(),
+        length in 0_usize..200_000,
+        class in prop::sample::select(&[
+            ErrorClass::Conflict, ErrorClass::Transient, ErrorClass::Blocked, ErrorClass::Invalid, ErrorClass::Bug,
+        ][..]),
+    ) {
+        let decision = decide(now(), &upgrade, &view);
+        let message = "é".repeat(length);
+        let status = fold(now(), &upgrade, &decision, &Executed::Failed { class, message });
+        prop_assert!(status.message.len() < 32_768);
+        for condition in &status.conditions {
+            prop_assert!(condition.message.len() < 32_768);
+            let word = |c: char| c.is_ascii_alphanumeric();
+            prop_assert!(condition.reason.starts_with(char::is_alphabetic), "{}", condition.reason);
+            prop_assert!(condition.reason.chars().all(word), "{}", condition.reason);
+        }
+        let json = serde_json::to_string(&status).expect("a status");
+        prop_assert!(json.len() < 100 * 1024, "{} bytes", json.len());
+        let read: MeshUpgradeStatus = serde_json::from_str(&json).expect("a status");
+        prop_assert_eq!(read.phase, status.phase);
+    }
+
+    #[test]
+    fn a_failed_effect_changes_no_phase(upgrade in upgrade(), view in view()) {
+        let decision = decide(now(), &upgrade, &view);
+        prop_assume!(decision.mutates());
+        let failed = Executed::Failed { class: ErrorClass::Transient, message: "no".into() };
+        let status = fold(now(), &upgrade, &decision, &failed);
+        prop_assert_eq!(status.phase, Some(upgrade.phase()));
+        let again = decide(now(), &with_status(&upgrade, status), &view);
+        if !upgrade.phase().is_terminal() && !upgrade.deleting {
+            prop_assert!(
+                matches!(&again.next, Next::Wait(w) if w.on == WaitingOn::Backoff || w.on == WaitingOn::Paused),
+                "{again:?}"
+            );
+        }
+    }
+}
