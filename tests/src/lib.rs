@@ -1,1 +1,8 @@
-//! Placeholder
+//! What the integration tests share: a cluster with Meshlift installed, the operator as a process,
+//! and what both leave to be read.
+
+pub mod audit;
+pub mod bed;
+pub mod operator;
+pub mod upgrades;
+pub mod wait;

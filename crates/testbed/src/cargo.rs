@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// Builds a program of the workspace, in the given profile, and returns its path.
-pub(crate) fn build(package: &str, program: &str, profile: &str) -> Result<PathBuf> {
+pub fn build(package: &str, program: &str, profile: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--locked", "--package", package, "--bin", program])

@@ -1,0 +1,112 @@
+//! Following a MeshUpgrade and reading what it says.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use meshlift_api::{MeshUpgradeStatus, Phase, Predicate};
+
+use crate::bed::Bed;
+use crate::wait::until;
+
+/// Waits until the status of a MeshUpgrade is as `wanted` says.
+pub async fn wait_status(
+    bed: &Bed,
+    name: &str,
+    what: &str,
+    limit: Duration,
+    wanted: impl Fn(&MeshUpgradeStatus) -> bool,
+) -> Result<MeshUpgradeStatus> {
+    let upgrades = bed.upgrades();
+    until(what, limit, || async {
+        let status = upgrades.get(name).await?.status.unwrap_or_default();
+        Ok(match wanted(&status) {
+            true => Ok(status),
+            false => Err(shown(&status)),
+        })
+    })
+    .await
+}
+
+/// Waits until a MeshUpgrade is in `phase`; fails at once when it ends in another.
+pub async fn wait_phase(
+    bed: &Bed,
+    name: &str,
+    phase: Phase,
+    limit: Duration,
+) -> Result<MeshUpgradeStatus> {
+    let what = format!("{name} is {phase}");
+    let there = |status: &MeshUpgradeStatus| {
+        status
+            .phase
+            .is_some_and(|p| p == phase || (p.is_terminal() && !phase.is_terminal()))
+            || (phase == Phase::Done && status.phase == Some(Phase::Failed))
+    };
+    let status = wait_status(bed, name, &what, limit, there).await?;
+    ensure!(
+        status.phase == Some(phase),
+        "{what}: it ended otherwise: {}",
+        shown(&status)
+    );
+    Ok(status)
+}
+
+/// Status, reason and message of a condition.
+pub fn condition<'a>(
+    status: &'a MeshUpgradeStatus,
+    kind: &str,
+) -> Result<(&'a str, &'a str, &'a str)> {
+    let found = status.conditions.iter().find(|c| c.type_ == kind);
+    let found = found.with_context(|| format!("no condition {kind}: {}", shown(status)))?;
+    Ok((&found.status, &found.reason, &found.message))
+}
+
+/// Fails unless a condition has this status and reason.
+pub fn ensure_condition(
+    status: &MeshUpgradeStatus,
+    kind: &str,
+    expected: (&str, &str),
+) -> Result<()> {
+    let (is, reason, _) = condition(status, kind)?;
+    ensure!(
+        (is, reason) == expected,
+        "condition {kind} is {is}/{reason}, not {expected:?}: {}",
+        shown(status)
+    );
+    Ok(())
+}
+
+/// Fails unless the message has all these words.
+pub fn ensure_says(status: &MeshUpgradeStatus, words: &[&str]) -> Result<()> {
+    for word in words {
+        ensure!(
+            status.message.contains(word),
+            "{word:?} is missing in: {}",
+            shown(status)
+        );
+    }
+    Ok(())
+}
+
+/// Why something is not moved, and the words for it; the reference ends in `name`.
+pub fn blocked<'a>(status: &'a MeshUpgradeStatus, name: &str) -> Result<(Predicate, &'a str)> {
+    let found = status.blocked.iter().find(|b| b.reference.contains(name));
+    let found = found.with_context(|| format!("{name} is not named in {:?}", status.blocked))?;
+    Ok((found.predicate, &found.message))
+}
+
+/// A status on one line.
+pub fn shown(status: &MeshUpgradeStatus) -> String {
+    let conditions: Vec<String> = status
+        .conditions
+        .iter()
+        .map(|c| format!("{}={}/{}", c.type_, c.status, c.reason))
+        .collect();
+    format!(
+        "{:?} {:?} {} {:?} [{}]",
+        status.phase,
+        status.step,
+        status.progress,
+        status.message,
+        conditions.join(" ")
+    )
+}

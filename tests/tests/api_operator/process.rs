@@ -1,0 +1,148 @@
+//! The operator as a process: election, stop, health and metrics.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use meshlift_api::Phase;
+use meshlift_tests::operator::{Operator, Settings};
+use meshlift_tests::upgrades::{wait_phase, wait_status};
+use meshlift_tests::wait::until;
+use serde_json::json;
+
+use crate::fixture::{SOON, with_bed};
+
+fn candidate(name: &str) -> Settings {
+    Settings {
+        elects: Some(name.to_owned()),
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn api_of_two_operators_one_leads_and_the_other_takes_over() -> Result<()> {
+    with_bed(async |bed| {
+        let first = Operator::start_with(bed, candidate("first")).await?;
+        first.wait_leads(Duration::from_secs(20)).await?;
+        let second = Operator::start_with(bed, candidate("second")).await?;
+        bed.create_upgrade("led", json!({ "targetVersion": "1.99.0" }))
+            .await?;
+        wait_phase(bed, "led", Phase::Detecting, SOON).await?;
+        ensure!(second.metric("meshlift_leader").await? == Some(0.0));
+        let idle = second.metric("meshlift_upgrade_phase{phase=\"Detecting\",upgrade=\"led\"}");
+        ensure!(
+            idle.await?.is_none(),
+            "the one that does not lead reconciles"
+        );
+
+        // Killed: the lease must run out.
+        let killed = Instant::now();
+        first.kill()?;
+        second.wait_leads(Duration::from_secs(20)).await?;
+        println!(
+            "failover after a kill: {:.1} s",
+            killed.elapsed().as_secs_f32()
+        );
+        bed.patch_upgrade("led", json!({ "spec": { "targetVersion": "1.98.0" } }))
+            .await?;
+        wait_status(bed, "led", "the new leader acts", SOON, |s| {
+            s.message.contains("1.98.0")
+        })
+        .await?;
+
+        // Stopped: it gives the lease back, so that the next one need not wait for it to run out.
+        let stopping = Instant::now();
+        let status = second.stop().await?;
+        ensure!(status.success(), "it stopped with {status}");
+        let stopped = stopping.elapsed();
+        ensure!(
+            stopped < Duration::from_secs(10),
+            "it took {stopped:?} to stop"
+        );
+        let third = Operator::start_with(bed, candidate("third")).await?;
+        third.wait_leads(Duration::from_secs(5)).await?;
+        bed.delete_upgrade("led").await
+    })
+}
+
+#[test]
+fn api_health_and_metrics_are_served() -> Result<()> {
+    with_bed(async |bed| {
+        let operator = Operator::start(bed).await?;
+        until("it is ready", SOON, || async {
+            let (status, body) = operator.get("/readyz").await?;
+            Ok(if status == 200 { Ok(()) } else { Err(body) })
+        })
+        .await?;
+        ensure!(operator.get("/healthz").await? == (200, "ok".to_owned()));
+        ensure!(operator.get("/nothing").await?.0 == 404);
+        bed.create_upgrade("measured", json!({ "targetVersion": "1.99.0" }))
+            .await?;
+        wait_phase(bed, "measured", Phase::Detecting, SOON).await?;
+        let phase = |phase: &str| {
+            format!("meshlift_upgrade_phase{{phase=\"{phase}\",upgrade=\"measured\"}}")
+        };
+        until("the phase is measured", SOON, || async {
+            let there = operator.metric(&phase("Detecting")).await?;
+            Ok(if there == Some(1.0) {
+                Ok(())
+            } else {
+                Err(format!("{there:?}"))
+            })
+        })
+        .await?;
+        ensure!(operator.metric(&phase("Upgrading")).await? == Some(0.0));
+        ensure!(operator.metric("meshlift_leader").await? == Some(1.0));
+        let (_, text) = operator.get("/metrics").await?;
+        for name in [
+            "meshlift_build_info",
+            "meshlift_upgrade_workloads",
+            "meshlift_reconcile_duration_seconds_count",
+        ] {
+            ensure!(
+                text.contains(&format!("# TYPE {}", name.trim_end_matches("_count"))),
+                "{name} is missing:\n{text}"
+            );
+        }
+        bed.delete_upgrade("measured").await?;
+        until("a deleted upgrade is not measured", SOON, || async {
+            let left = operator.metric(&phase("Detecting")).await?;
+            Ok(left.map_or(Ok(()), |value| Err(value.to_string())))
+        })
+        .await
+    })
+}
+
+#[test]
+fn api_without_rights_it_lives_and_is_not_ready() -> Result<()> {
+    with_bed(async |bed| {
+        let nobody = Settings {
+            kubeconfig: Some(bed.cluster.kubeconfig_for("nobody", &[])?),
+            ..Settings::default()
+        };
+        let mut operator = Operator::start_with(bed, nobody).await?;
+        let audit = bed.audit()?;
+        until("it was refused the list", SOON, || async {
+            let log = std::fs::read_to_string(bed.cluster.audit_log())?;
+            let refused = log.lines().any(|line| {
+                line.contains("\"username\":\"nobody\"")
+                    && line.contains("\"resource\":\"meshupgrades\"")
+                    && line.contains("\"code\":403")
+            });
+            Ok(refused.then_some(()).ok_or("not yet".to_owned()))
+        })
+        .await?;
+        ensure!(operator.get("/healthz").await?.0 == 200);
+        let (status, body) = operator.get("/readyz").await?;
+        ensure!(
+            status == 503 && body.contains("MeshUpgrades"),
+            "{status}: {body}"
+        );
+        ensure!(
+            audit
+                .writes("nobody")?
+                .iter()
+                .all(|write| write.code == 403)
+        );
+        operator.check()
+    })
+}
