@@ -205,7 +205,7 @@ fn find_release<'a>(
         .iter()
         .find(|r| r.name == name && r.namespace == namespace);
     found.ok_or_else(|| Obstacle::new("ReleaseNotFound", format!(
-        "istiod says it belongs to Helm release {namespace}/{name}, but there is no such release (helm -n {namespace} ls -a): reinstall it with helm upgrade --install --take-ownership"
+        "istiod says it belongs to Helm release {namespace}/{name}, but there is no such release (helm -n {namespace} ls): reinstall it with helm upgrade --install --take-ownership"
     )))
 }
 
