@@ -251,3 +251,6 @@ fn rival_target(course: &Course<'_>, view: &MeshView) -> Option<Obstacle> {
         ),
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -368,3 +368,6 @@ impl<'a> DataPlaneView<'a> {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

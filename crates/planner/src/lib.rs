@@ -7,6 +7,8 @@
 mod checks;
 mod data_plane;
 mod decision;
+#[cfg(test)]
+mod example;
 mod injection;
 mod lint;
 mod message;

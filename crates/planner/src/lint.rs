@@ -212,3 +212,6 @@ impl Effect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -349,3 +349,6 @@ fn set_condition(
         None => conditions.push(condition),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,3 +101,6 @@ pub(crate) fn signed(duration: GoDuration) -> SignedDuration {
     }
     SignedDuration::try_from(std::time::Duration::from(duration)).unwrap_or(SignedDuration::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! One row for each thing that Detecting can find: what spoils a healthy mesh, the reason that
+//! comes out, and a piece of the sentence that says how to mend it.
+
+use meshlift_api::{MeshType, Phase};
+use serde_json::{Map, json};
+
+use crate::decision::{Next, WaitingOn};
+use crate::example::{ago, before, istiod, now, planes, releases, upgrade, version};
+use crate::phase::decide;
+use crate::upgrade::Upgrade;
+use crate::version::KubernetesVersion;
+use crate::view::{InjectorWebhook, Installer, MeshView, ReleaseState, Seen, Validator};
+
+type Spoil = fn(&mut Upgrade, &mut MeshView);
+
+/// Spoils a healthy mesh and expects Detecting to wait with this reason and this advice.
+fn blocked_by(reason: &str, advice: &str, spoil: Spoil) {
+    let (mut upgrade, mut view) = (upgrade(Phase::Detecting), before());
+    spoil(&mut upgrade, &mut view);
+    let decision = decide(now(), &upgrade, &view);
+    let detected = decision.report.findings.detected.expect("a verdict");
+    assert_eq!((detected.reason, detected.holds), (reason, false));
+    assert!(detected.message.contains(advice), "{}", detected.message);
+    assert_eq!(decision.report.message, detected.message);
+    let Next::Wait(waiting) = decision.next else {
+        panic!("{reason}: {:?}", decision.next)
+    };
+    let expected = match reason {
+        "Unreadable" => WaitingOn::Unreadable,
+        _ => WaitingOn::Environment,
+    };
+    assert_eq!(waiting.on, expected);
+}
+
+fn why<T>() -> Seen<T> {
+    Seen::Unreadable("the server is on fire".into())
+}
+
+fn mesh(view: &mut MeshView) -> &mut meshlift_api::MeshSpec {
+    match &mut view.mesh {
+        Seen::Present(mesh) => mesh,
+        _ => panic!("no Mesh"),
+    }
+}
+
+#[test]
+fn a_healthy_mesh_passes() {
+    let (upgrade, view) = (upgrade(Phase::Detecting), before());
+    let decision = decide(now(), &upgrade, &view);
+    let detected = decision.report.findings.detected.expect("a verdict");
+    assert!(detected.holds, "{}", detected.message);
+    assert!(matches!(decision.next, Next::Record(_)));
+}
+
+#[test]
+fn the_mesh_must_be_one_that_may_be_upgraded() {
+    blocked_by("MeshNotFound", "kubectl get meshes", |upgrade, view| {
+        upgrade.spec.mesh = "prod".into();
+        view.mesh = Seen::Absent;
+    });
+    blocked_by("Unreadable", "on fire", |_, view| view.mesh = why());
+    blocked_by("MeshExternal", "never touched", |_, view| {
+        mesh(view).mesh_type = MeshType::External;
+    });
+    blocked_by("NoControlPlane", "install Istio first", |_, view| {
+        view.mesh = Seen::Absent;
+        planes(view).clear();
+    });
+    blocked_by("ManyMeshes", "create a Mesh for each", |_, view| {
+        view.mesh = Seen::Absent;
+        let mut other = istiod("b", "1.30.2");
+        other.namespace = "istio-b".into();
+        planes(view).push(other);
+    });
+}
+
+#[test]
+fn there_must_be_one_control_plane_to_leave() {
+    blocked_by("Unreadable", "on fire", |_, view| {
+        view.control_planes = why()
+    });
+    blocked_by("NoControlPlane", "controlPlaneNamespace", |_, view| {
+        planes(view)[0].namespace = "elsewhere".into();
+    });
+    blocked_by("ManyControlPlanes", "remove those", |_, view| {
+        planes(view).push(istiod("1-30-1", "1.30.1"));
+    });
+    blocked_by("VersionUnknown", "app.kubernetes.io/version", |_, view| {
+        planes(view)[0].version = None;
+    });
+    blocked_by(
+        "ControlPlaneNotReady",
+        "kubectl -n istio-system describe",
+        |_, view| {
+            planes(view)[0].ready = 1;
+            planes(view)[0].trouble = Some("OOMKilled".into());
+        },
+    );
+    blocked_by("RevisionTaken", "remove that release first", |_, view| {
+        planes(view).push(istiod("1-31-0", "1.31.1"));
+    });
+}
+
+#[test]
+fn only_helm_installations_are_upgraded() {
+    blocked_by("NotInstalledByHelm", "istioctl", |_, view| {
+        planes(view)[0].installer = Installer::Istioctl;
+    });
+    blocked_by("NotInstalledByHelm", "Sail operator", |_, view| {
+        planes(view)[0].installer = Installer::Sail;
+    });
+    blocked_by("NotInstalledByHelm", "other than Helm", |_, view| {
+        planes(view)[0].installer = Installer::Unknown;
+    });
+    blocked_by("Unreadable", "on fire", |_, view| view.releases = why());
+    blocked_by("ReleaseNotFound", "--take-ownership", |_, view| {
+        releases(view).retain(|r| r.chart != "istiod");
+    });
+    blocked_by("BaseReleaseNotFound", "--take-ownership", |_, view| {
+        releases(view).retain(|r| r.chart != "base");
+    });
+}
+
+#[test]
+fn a_helm_operation_of_someone_else_is_waited_for_and_ours_is_not() {
+    for at in [0, 1] {
+        let pending = |ours| ReleaseState::Pending {
+            since: ago(60),
+            ours,
+        };
+        let mut view = before();
+        releases(&mut view)[at].state = pending(false);
+        let decision = decide(now(), &upgrade(Phase::Detecting), &view);
+        let detected = decision.report.findings.detected.expect("a verdict");
+        assert_eq!(detected.reason, "ReleasePending");
+        assert!(
+            detected.message.contains("rollback"),
+            "{}",
+            detected.message
+        );
+        releases(&mut view)[at].state = pending(true);
+        let decision = decide(now(), &upgrade(Phase::Detecting), &view);
+        assert!(decision.report.findings.detected.is_some_and(|d| d.holds));
+    }
+}
+
+#[test]
+fn the_target_must_be_known_and_near() {
+    let cases: [(&str, Spoil); 5] = [
+        ("is no Istio version", |u, _| {
+            u.spec.target_version = "v1".into()
+        }),
+        ("ask for one that is", |u, _| {
+            u.spec.target_version = "1.31.7".into()
+        }),
+        ("a downgrade is refused", |u, _| {
+            u.spec.target_version = "1.29.8".into()
+        }),
+        ("upgrade to 1.31 first", |u, _| {
+            u.spec.target_version = "1.32.0".into()
+        }),
+        ("different flavours", |u, view| {
+            u.spec.target_version = "1.31.0-x".into();
+            view.catalog = Seen::Present(vec![version("1.31.0-x")]);
+        }),
+    ];
+    for (advice, spoil) in cases {
+        blocked_by("TargetRefused", advice, spoil);
+    }
+    blocked_by("Unreadable", "the chart repository https://", |_, view| {
+        view.catalog = why()
+    });
+    blocked_by("RevisionTooLong", "56 characters", |upgrade, view| {
+        let suffix = "x".repeat(60);
+        upgrade.spec.target_version = format!("1.31.0-{suffix}");
+        view.catalog = Seen::Present(vec![version(&format!("1.31.0-{suffix}"))]);
+        planes(view)[0].version = Some(version(&format!("1.30.2-{suffix}")));
+    });
+}
+
+#[test]
+fn kubernetes_must_be_inside_the_range() {
+    fn minor(view: &mut MeshView, minor: u32) {
+        view.kubernetes = Seen::Present(KubernetesVersion { major: 1, minor });
+    }
+    blocked_by(
+        "KubernetesTooOld",
+        "upgrade the cluster to 1.32",
+        |_, view| minor(view, 31),
+    );
+    blocked_by("KubernetesTooNew", "upgrade the operator", |_, view| {
+        minor(view, 38)
+    });
+    blocked_by(
+        "KubernetesTooNew",
+        "set targetVersion to 1.31 or newer",
+        |upgrade, view| {
+            upgrade.spec.target_version = "1.30.5".into();
+            view.catalog = Seen::Present(vec![version("1.30.5")]);
+            minor(view, 37);
+        },
+    );
+    blocked_by("Unreadable", "on fire", |_, view| view.kubernetes = why());
+    blocked_by(
+        "KubernetesUnknown",
+        "upgrade the operator",
+        |upgrade, view| {
+            upgrade.spec.target_version = "1.32.0".into();
+            planes(view)[0].version = Some(version("1.31.0"));
+        },
+    );
+}
+
+#[test]
+fn the_webhooks_must_be_sane() {
+    blocked_by("InjectorBroken", "restart istiod", |_, view| {
+        planes(view)[0].injector = Seen::Present(InjectorWebhook {
+            name: "istio-sidecar-injector".into(),
+            has_ca_bundle: false,
+        });
+    });
+    blocked_by("InjectorBroken", "reinstall release istiod", |_, view| {
+        planes(view)[0].injector = Seen::Absent;
+    });
+    blocked_by("Unreadable", "on fire", |_, view| {
+        planes(view)[0].injector = why()
+    });
+    blocked_by("ValidatorPointsNowhere", "defaultRevision", |_, view| {
+        view.validator = Seen::Present(Validator {
+            service: "gone".into(),
+            has_ca_bundle: true,
+        });
+    });
+    blocked_by("Unreadable", "on fire", |_, view| view.validator = why());
+}
+
+#[test]
+fn a_base_chart_without_a_default_revision_has_no_validator() {
+    let mut view = before();
+    view.validator = Seen::Absent;
+    let decision = decide(now(), &upgrade(Phase::Detecting), &view);
+    assert!(decision.report.findings.detected.is_some_and(|d| d.holds));
+}
+
+#[test]
+fn rights_and_values_must_suffice() {
+    blocked_by(
+        "PermissionsMissing",
+        "install the chart's RBAC",
+        |_, view| {
+            view.missing_permissions = Seen::Present(vec!["patch namespaces".into()]);
+        },
+    );
+    blocked_by("Unreadable", "on fire", |_, view| {
+        view.missing_permissions = why()
+    });
+    blocked_by(
+        "ValuesNotCarried",
+        "spec.values.istiod of the Mesh",
+        |_, view| {
+            let values = json!({ "global": { "tag": "our-own" } });
+            releases(view)[1].values = values.as_object().cloned().unwrap_or_else(Map::new);
+        },
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once() {
+    let mut view = before();
+    planes(&mut view)[0].ready = 0;
+    view.missing_permissions = Seen::Present(vec!["patch namespaces".into()]);
+    let message = decide(now(), &upgrade(Phase::Detecting), &view)
+        .report
+        .message;
+    assert!(message.contains("0 of 2 replicas"), "{message}");
+    assert!(message.contains("patch namespaces"), "{message}");
+}

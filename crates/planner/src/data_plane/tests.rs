@@ -1,0 +1,360 @@
+//! One row for each reason not to move something, and one test for each place a workload can be in.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use meshlift_api::{Phase, Predicate};
+
+use super::*;
+use crate::example::{
+    TARGET, ago, cart, istiod, labels, moved, namespace, now, planes, pod, upgrade, workload,
+};
+use crate::upgrade::Upgrade;
+use crate::view::{MeshView, Seen, WorkloadKind};
+
+type Spoil = fn(&mut Upgrade, &mut MeshView);
+
+/// A moved namespace whose workload still runs the old sidecar.
+fn stale() -> (Upgrade, MeshView) {
+    let mut view = moved();
+    *cart(&mut view) = workload("cart", "default");
+    (upgrade(Phase::Upgrading), view)
+}
+
+fn placement_of(change: Spoil) -> Placement {
+    let (mut upgrade, mut view) = stale();
+    change(&mut upgrade, &mut view);
+    let judged = assess(now(), TARGET, &upgrade, &view).expect("all is seen");
+    judged.placements[0].1.clone()
+}
+
+fn blocked_by(predicate: Predicate, command: &str, spoil: Spoil) {
+    let (mut upgrade, mut view) = stale();
+    spoil(&mut upgrade, &mut view);
+    let judged = assess(now(), TARGET, &upgrade, &view).expect("all is seen");
+    let blocked = judged.blocked.first().expect("something blocked");
+    assert_eq!(blocked.predicate, predicate);
+    assert!(
+        blocked.message.contains(command),
+        "{predicate}: {}",
+        blocked.message
+    );
+    assert_eq!(judged.counts().blocked, 1, "{predicate}");
+}
+
+fn loose(owner: Option<&str>) -> Vec<Arc<Pod>> {
+    vec![Arc::new(Pod {
+        owner_kind: owner.map(str::to_owned),
+        owner_name: owner.map(|_| "owner".to_owned()),
+        ..pod("lonely", "default")
+    })]
+}
+
+#[test]
+fn pods_that_no_restart_replaces() {
+    let rows: [(Predicate, &str, Spoil); 3] = [
+        (
+            Predicate::BarePod,
+            "kubectl -n shop get pod lonely",
+            |_, v| v.loose_pods = loose(None),
+        ),
+        (Predicate::Job, "get job owner", |_, v| {
+            v.loose_pods = loose(Some("Job"))
+        }),
+        (Predicate::UnknownController, "delete pod lonely", |_, v| {
+            v.loose_pods = loose(Some("GameServer"));
+        }),
+    ];
+    for (predicate, command, spoil) in rows {
+        blocked_by(predicate, command, spoil);
+    }
+}
+
+#[test]
+fn workloads_that_do_not_roll() {
+    blocked_by(Predicate::OnDelete, "delete pod", |_, view| {
+        cart(view).strategy = UpdateStrategy::OnDelete;
+    });
+    blocked_by(
+        Predicate::Partition,
+        "rollout restart statefulset/cart",
+        |_, view| {
+            cart(view).key.kind = WorkloadKind::StatefulSet;
+            cart(view).strategy = UpdateStrategy::Partition(2);
+        },
+    );
+    blocked_by(
+        Predicate::Paused,
+        "rollout resume deployment/cart",
+        |_, view| {
+            cart(view).paused = true;
+        },
+    );
+    blocked_by(Predicate::ManagedGateway, "by itself", |_, view| {
+        cart(view).managed_gateway = true;
+    });
+}
+
+#[test]
+fn a_partition_of_zero_rolls() {
+    let placement = placement_of(|_, view| cart(view).strategy = UpdateStrategy::Partition(0));
+    assert!(
+        matches!(placement, Placement::Stale { .. }),
+        "{placement:?}"
+    );
+}
+
+#[test]
+fn what_is_excluded_by_namespace_or_by_workload() {
+    fn exclude(upgrade: &mut Upgrade) {
+        upgrade.spec.data_plane.exclude = Some(LabelSelector {
+            match_labels: Some(labels(&[("team", "legacy")])),
+            ..LabelSelector::default()
+        });
+    }
+    blocked_by(Predicate::Excluded, "remove the label", |upgrade, view| {
+        exclude(upgrade);
+        cart(view).labels = labels(&[("team", "legacy")]);
+    });
+    blocked_by(Predicate::Excluded, "remove the label", |upgrade, view| {
+        exclude(upgrade);
+        namespace(view)
+            .labels
+            .insert("team".into(), "legacy".into());
+    });
+}
+
+#[test]
+fn workloads_that_would_not_come_back_on_the_target() {
+    blocked_by(Predicate::Tag, "istioctl tag set", |_, view| {
+        view.tags.push(Tag {
+            name: "prod".into(),
+            revision: "default".into(),
+        });
+        namespace(view).labels = labels(&[("istio.io/rev", "prod")]);
+    });
+    blocked_by(Predicate::PodLabel, "istio.io/rev=1-31-0", |_, view| {
+        namespace(view).labels.clear();
+        cart(view).template_labels = labels(&[("sidecar.istio.io/inject", "true")]);
+    });
+    blocked_by(
+        Predicate::LabelPutBack,
+        "where the label comes from",
+        |_, view| {
+            namespace(view).labels = labels(&[("istio-injection", "enabled")]);
+        },
+    );
+    blocked_by(Predicate::InjectionOff, "out of the mesh", |_, view| {
+        namespace(view).labels = labels(&[("istio-injection", "disabled")]);
+    });
+}
+
+#[test]
+fn a_rollout_of_its_own_is_left_alone_and_named_in_the_end() {
+    let (upgrade, mut view) = stale();
+    cart(&mut view).settled = false;
+    let judged = assess(now(), TARGET, &upgrade, &view).expect("all is seen");
+    assert_eq!(judged.placements[0].1, Placement::Busy);
+    assert_eq!((judged.counts().pending, judged.blocked.len()), (1, 0));
+    let named = judged.naming_busy(TARGET);
+    assert_eq!((named.counts().pending, named.counts().blocked), (0, 1));
+    assert_eq!(named.blocked[0].predicate, Predicate::RolloutIncomplete);
+    assert!(
+        named.blocked[0]
+            .message
+            .contains("rollout status deployment/cart")
+    );
+}
+
+#[test]
+fn old_sidecars_are_stale_and_new_ones_moved() {
+    let mark = TARGET.to_owned();
+    assert_eq!(placement_of(|_, _| ()), Placement::Stale { mark });
+    let placement = placement_of(|_, view| *cart(view) = workload("cart", TARGET));
+    assert_eq!(placement, Placement::Moved);
+    let placement = placement_of(|_, view| {
+        cart(view).pods[0] = Arc::new(Pod {
+            revision: None,
+            ..pod("cart-1", "")
+        });
+    });
+    assert!(
+        matches!(placement, Placement::Stale { .. }),
+        "{placement:?}"
+    );
+}
+
+/// A workload that was restarted and whose pod, made by that restart, came up old all the same.
+fn undone(view: &mut MeshView, mark: &str) {
+    let cart = cart(view);
+    cart.mark = Some(mark.into());
+    cart.restarted_at = Some(ago(60));
+    cart.pods = vec![Arc::new(Pod {
+        mark: Some(mark.into()),
+        ..pod("cart-2", "default")
+    })];
+}
+
+#[test]
+fn a_restart_that_is_undone_is_repeated_twice_and_then_named() {
+    let again = |mark: &str| Placement::Stale { mark: mark.into() };
+    assert_eq!(
+        placement_of(|_, view| undone(view, "1-31-0")),
+        again("1-31-0.2")
+    );
+    assert_eq!(
+        placement_of(|_, view| undone(view, "1-31-0.2")),
+        again("1-31-0.3")
+    );
+    let Placement::Failed(why) = placement_of(|_, view| undone(view, "1-31-0.3")) else {
+        panic!("restarted for ever")
+    };
+    assert!(why.contains("restarted 3 times"), "{why}");
+}
+
+#[test]
+fn pods_from_before_the_restart_are_a_watch_that_lags() {
+    let placement = placement_of(|_, view| {
+        undone(view, "1-31-0");
+        cart(view).pods = vec![Arc::new(pod("cart-1", "default"))];
+    });
+    assert_eq!(placement, Placement::Restarting);
+}
+
+#[test]
+fn a_mark_for_another_revision_is_none() {
+    let placement = placement_of(|_, view| undone(view, "1-30-2"));
+    let mark = TARGET.to_owned();
+    assert_eq!(placement, Placement::Stale { mark });
+}
+
+fn rolling(view: &mut MeshView, since: i64) {
+    let cart = cart(view);
+    cart.mark = Some(TARGET.into());
+    cart.settled = false;
+    cart.restarted_at = Some(ago(since));
+}
+
+#[test]
+fn a_restart_has_its_timeout() {
+    let placement = placement_of(|_, view| rolling(view, 600));
+    assert_eq!(placement, Placement::Restarting);
+    let placement = placement_of(|_, view| rolling(view, 601));
+    assert_eq!(
+        placement,
+        Placement::Failed("not all pods were ready within 10m".into())
+    );
+    let placement = placement_of(|_, view| {
+        rolling(view, 601);
+        let crashing = Pod {
+            trouble: Some("container app: CrashLoopBackOff".into()),
+            ..pod("cart-2", TARGET)
+        };
+        cart(view).pods.push(Arc::new(crashing));
+    });
+    let why = "pod cart-2: container app: CrashLoopBackOff".to_owned();
+    assert_eq!(placement, Placement::Failed(why));
+    let placement = placement_of(|_, view| {
+        rolling(view, 601);
+        cart(view).paused = true;
+    });
+    let Placement::Failed(why) = placement else {
+        panic!("{placement:?}")
+    };
+    assert!(why.contains("rollout resume deployment/cart"), "{why}");
+}
+
+#[test]
+fn a_new_run_gives_the_timeout_anew() {
+    let placement = placement_of(|upgrade, view| {
+        rolling(view, 5000);
+        upgrade.status.started_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+            ago(10),
+        ));
+    });
+    assert_eq!(placement, Placement::Restarting);
+}
+
+#[test]
+fn another_mesh_and_what_goes_with_its_namespace_do_not_count() {
+    let (upgrade, mut view) = stale();
+    let mut other = istiod("team-b", "1.29.8");
+    other.namespace = "istio-b".into();
+    planes(&mut view).push(other);
+    *cart(&mut view) = workload("cart", "team-b");
+    view.loose_pods = vec![Arc::new(pod("lonely", "team-b"))];
+    let judged = assess(now(), TARGET, &upgrade, &view).expect("all is seen");
+    assert_eq!((judged.placements.len(), judged.blocked.len()), (0, 0));
+    assert_eq!(judged.proxies.total, 0);
+
+    let (upgrade, mut view) = stale();
+    namespace(&mut view).terminating = true;
+    view.loose_pods = loose(None);
+    let judged = assess(now(), TARGET, &upgrade, &view).expect("all is seen");
+    assert_eq!((judged.placements.len(), judged.blocked.len()), (0, 0));
+    assert_eq!(judged.proxies.outdated, 2);
+}
+
+#[test]
+fn proxies_are_counted_by_revision() {
+    let (upgrade, mut view) = stale();
+    let unknown = Pod {
+        revision: None,
+        restarts: 3,
+        ..pod("c", "")
+    };
+    cart(&mut view)
+        .pods
+        .extend([Arc::new(pod("b", TARGET)), Arc::new(unknown)]);
+    let judged = assess(now(), TARGET, &upgrade, &view).expect("all is seen");
+    let p = judged.proxies;
+    assert_eq!((p.total, p.current, p.outdated, p.unknown), (3, 1, 1, 1));
+    assert_eq!(judged.restarts, 3);
+}
+
+#[test]
+fn nothing_is_judged_of_what_cannot_be_seen() {
+    let spoils: [Spoil; 3] = [
+        |_, view| view.control_planes = Seen::Absent,
+        |_, view| view.namespaces = Seen::Unreadable("no".into()),
+        |_, view| view.workloads = Seen::Unreadable("no".into()),
+    ];
+    for spoil in spoils {
+        let (mut upgrade, mut view) = stale();
+        spoil(&mut upgrade, &mut view);
+        assert_eq!(assess(now(), TARGET, &upgrade, &view), None);
+    }
+}
+
+#[test]
+fn selectors_select_as_kubernetes_does() {
+    let on = labels(&[("tier", "web")]);
+    let with = |operator: &str, values: &[&str]| LabelSelector {
+        match_expressions: Some(vec![LabelSelectorRequirement {
+            key: "tier".into(),
+            operator: operator.into(),
+            values: Some(values.iter().map(|v| (*v).to_owned()).collect()),
+        }]),
+        ..LabelSelector::default()
+    };
+    let rows = [
+        ("In", true, false),
+        ("NotIn", false, true),
+        ("Exists", true, false),
+        ("DoesNotExist", false, true),
+    ];
+    for (operator, with_label, without) in rows {
+        let selector = with(operator, &["web"]);
+        assert_eq!(excluded(Some(&selector), &on), with_label, "{operator}");
+        assert_eq!(
+            excluded(Some(&selector), &labels(&[])),
+            without,
+            "{operator}"
+        );
+    }
+    assert!(
+        !excluded(Some(&LabelSelector::default()), &on),
+        "empty selects nothing"
+    );
+    assert!(!excluded(None, &on));
+}

@@ -1,0 +1,187 @@
+//! One test for each violation: the decision that would be one, and the same decision allowed.
+
+use meshlift_api::Phase;
+use serde_json::Map;
+
+use super::*;
+use crate::decision::{Chart, ChartTarget, Report};
+use crate::example::{TARGET, cart, moved, now, planes, pod, upgrade, version, workload};
+use crate::view::{LiveCounters, Seen, Validator};
+
+fn target(release: &str) -> ChartTarget {
+    ChartTarget {
+        release: release.into(),
+        namespace: "istio-system".into(),
+        chart: Chart::Istiod,
+        repository: "https://charts.example.org".into(),
+        version: version("1.31.0"),
+        values: Map::new(),
+    }
+}
+
+fn restart() -> Effect {
+    Effect::RestartWorkload {
+        key: workload("cart", TARGET).key,
+        uid: "u".into(),
+        mark: TARGET.into(),
+        at: now(),
+    }
+}
+
+fn retire(revision: &str) -> Effect {
+    Effect::RetireRevision {
+        release: "istiod".into(),
+        namespace: "istio-system".into(),
+        revision: revision.into(),
+    }
+}
+
+/// Everything moved, and the validator too.
+fn unused() -> MeshView {
+    let mut view = moved();
+    view.validator = Seen::Present(Validator {
+        service: "istiod-1-31-0".into(),
+        has_ca_bundle: true,
+    });
+    view
+}
+
+fn linted(phase: Phase, view: &MeshView, batch: Vec<Effect>) -> Result<(), Violation> {
+    let decision = Decision::new(Next::Act(batch), Report::default());
+    lint(&upgrade(phase), view, &decision)
+}
+
+#[test]
+fn no_record() {
+    let mut view = moved();
+    assert_eq!(linted(Phase::Upgrading, &view, vec![restart()]), Ok(()));
+    for record in [Seen::Absent, Seen::Unreadable("no".into())] {
+        view.record = record;
+        let found = linted(Phase::Upgrading, &view, vec![restart()]);
+        assert!(matches!(found, Err(Violation::NoRecord(_))), "{found:?}");
+    }
+}
+
+#[test]
+fn wrong_phase() {
+    for phase in [Phase::Pending, Phase::Detecting, Phase::Done, Phase::Failed] {
+        let found = linted(phase, &moved(), vec![restart()]);
+        assert!(matches!(found, Err(Violation::WrongPhase(_, p)) if p == phase));
+        assert_eq!(linted(phase, &moved(), vec![Effect::LetGo]), Ok(()));
+    }
+}
+
+#[test]
+fn two_releases() {
+    let both = vec![
+        Effect::UpgradeBase(target("istio-base")),
+        Effect::InstallRevision(target("istiod-1-31-0")),
+    ];
+    let found = linted(Phase::Upgrading, &moved(), both.clone());
+    assert_eq!(found, Err(Violation::TwoReleases));
+    for one in both {
+        assert_eq!(linted(Phase::Upgrading, &moved(), vec![one]), Ok(()));
+    }
+}
+
+#[test]
+fn target_not_ready() {
+    let mut view = unused();
+    planes(&mut view)[1].ready = 0;
+    let moving = Effect::MoveNamespace {
+        name: "shop".into(),
+        uid: "u".into(),
+        resource_version: "1".into(),
+        revision: TARGET.into(),
+    };
+    let pointing = Effect::PointDefaultRevision(target("istio-base"));
+    for effect in [moving, restart(), pointing, retire("default")] {
+        let found = linted(Phase::HealthChecking, &view, vec![effect.clone()]);
+        assert!(
+            matches!(found, Err(Violation::TargetNotReady(..))),
+            "{found:?}"
+        );
+        assert_eq!(
+            linted(Phase::HealthChecking, &unused(), vec![effect]),
+            Ok(())
+        );
+    }
+}
+
+#[test]
+fn in_use() {
+    type Spoil = fn(&mut MeshView);
+    let spoils: [(&str, Spoil); 7] = [
+        ("runs its sidecar", |v| {
+            *cart(v) = workload("cart", "default")
+        }),
+        ("runs its sidecar", |v| {
+            v.loose_pods.push(pod("p", "default").into())
+        }),
+        ("workloads are not seen", |v| v.workloads = Seen::Absent),
+        ("workloads are not seen", |v| {
+            v.workloads = Seen::Unreadable("no".into())
+        }),
+        ("istiod-default-validator", |v| {
+            v.validator = moved().validator
+        }),
+        ("proxies are connected", |v| {
+            planes(v)[0].live = Seen::Present(LiveCounters {
+                connected: 1,
+                injection_failures: 0,
+            });
+        }),
+        ("nobody knows", |v| planes(v)[0].live = Seen::Absent),
+    ];
+    for (why, spoil) in spoils {
+        let mut view = unused();
+        spoil(&mut view);
+        let found = linted(Phase::HealthChecking, &view, vec![retire("default")]);
+        assert!(
+            matches!(&found, Err(Violation::InUse { user, .. }) if user.contains(why)),
+            "{found:?}"
+        );
+    }
+    let found = linted(Phase::HealthChecking, &unused(), vec![retire(TARGET)]);
+    assert!(matches!(&found, Err(Violation::InUse { user, .. }) if user.contains("target")));
+}
+
+#[test]
+fn foreign_release() {
+    let effects = [
+        Effect::UpgradeBase(target("someones")),
+        Effect::InstallRevision(target("someones")),
+        Effect::PointDefaultRevision(target("someones")),
+    ];
+    for effect in effects {
+        let found = linted(Phase::Upgrading, &moved(), vec![effect]);
+        assert_eq!(found, Err(Violation::ForeignRelease("someones".into())));
+    }
+}
+
+#[test]
+fn a_wait_is_never_a_violation() {
+    let mut view = moved();
+    view.record = Seen::Absent;
+    let decision = Decision::new(Next::Enter(Phase::Failed), Report::default());
+    assert_eq!(lint(&upgrade(Phase::Upgrading), &view, &decision), Ok(()));
+}
+
+#[test]
+fn every_effect_has_a_name_and_a_kind() {
+    let effects = [
+        restart(),
+        retire("default"),
+        Effect::HoldDeletion,
+        Effect::LetGo,
+    ];
+    for effect in effects {
+        assert!(!effect.describe().is_empty());
+        assert!(
+            effect
+                .kind()
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c == '_')
+        );
+    }
+}
