@@ -42,7 +42,7 @@ pub(crate) async fn reconcile(
     let Some(object) = context.newest(&object) else {
         return Ok(Action::await_change());
     };
-    let now = Timestamp::now();
+    let now = this_second();
     let upgrade = context.observer.upgrade(&object);
     let view = context.observer.look(now, &upgrade).await;
     let decision = decide(now, &upgrade, &view);
@@ -192,6 +192,12 @@ fn is_weighty(before: &MeshUpgradeStatus, after: &MeshUpgradeStatus) -> bool {
         status
     };
     plain(before) != plain(after)
+}
+
+/// Now, in whole seconds: what is written to status reads back as the same time.
+fn this_second() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 /// When to look again.
