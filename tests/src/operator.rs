@@ -12,9 +12,18 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 
 use crate::bed::{Bed, OPERATOR_NAMESPACE};
 use crate::wait::until;
+
+/// Built once: cargo waits for whoever else builds.
+static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
+
+async fn build() -> Result<PathBuf> {
+    tokio::task::spawn_blocking(|| cargo::build("meshlift-operator", "meshlift-operator", "dev"))
+        .await?
+}
 
 /// A running operator; it is killed when this is dropped.
 pub struct Operator {
@@ -40,10 +49,7 @@ impl Operator {
 
     /// The same, with settings.
     pub async fn start_with(bed: &Bed, settings: Settings) -> Result<Self> {
-        let program = tokio::task::spawn_blocking(|| {
-            cargo::build("meshlift-operator", "meshlift-operator", "dev")
-        })
-        .await??;
+        let program = PROGRAM.get_or_try_init(build).await?;
         let http = free_address()?;
         let name = settings.elects.as_deref().unwrap_or("operator");
         let log = bed

@@ -99,7 +99,8 @@ fn api_a_mesh_that_is_not_ours_is_left_alone() -> Result<()> {
             let upgrade = json!({ "mesh": name, "targetVersion": "1.31" });
             ends_blocked(bed, upgrade, "NotInstalledByHelm", &[name, words]).await?;
             bed.meshes().delete(name, &Default::default()).await?;
-            bed.cluster.kubectl(&["delete", "namespace", name]).await?;
+            let istiod = ["delete", "deployment", "istiod", "-n", name];
+            bed.cluster.kubectl(&istiod).await?;
         }
         Ok(())
     })

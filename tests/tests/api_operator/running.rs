@@ -27,7 +27,7 @@ fn api_a_run_starts_is_held_stops_and_goes_on_when_asked() -> Result<()> {
     with_own_bed(async |bed| {
         let operator = Operator::start(&bed).await?;
         starts_when_all_is_well(&bed).await?;
-        for kind in ["UpgradeBase", "InstallRevision", "HoldDeletion"] {
+        for kind in ["upgrade_base", "install_revision", "hold_deletion"] {
             let series = format!("meshlift_effects_total{{kind=\"{kind}\",result=\"ok\"}}");
             ensure!(operator.metric(&series).await? == Some(1.0), "{series}");
         }

@@ -1,0 +1,222 @@
+//! A mesh with a shop in it and visitors that keep calling it.
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use meshlift_testbed::istio::{self, IstioOptions};
+use meshlift_testbed::load::Collected;
+use meshlift_testbed::shop::{self, LoadHandle, LoadOptions};
+use meshlift_testbed::skip::is_root_or_skips;
+use meshlift_testbed::versions::ISTIO_FROM;
+use meshlift_testbed::{Options, progress};
+use meshlift_tests::bed::{Bed, ISTIO};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+/// Two meshes at a time are more than two cores carry.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A whole upgrade under load takes at most this long, on a slow machine.
+pub(crate) const UPGRADE: Duration = Duration::from_secs(420);
+
+/// Runs one test on a mesh of its own, if this is root.
+pub(crate) fn with_mesh<F: Future<Output = Result<()>>>(
+    name: &str,
+    test: impl FnOnce(Bed) -> F,
+) -> Result<()> {
+    if !is_root_or_skips(name) {
+        return Ok(());
+    }
+    // One that failed leaves nothing that the next one needs.
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    Runtime::new()?.block_on(async {
+        let bed = Bed::up(Options::mesh(name)).await?;
+        let values = IstioOptions { values: custom() };
+        istio::install(&bed.cluster, ISTIO_FROM, values).await?;
+        test(bed).await
+    })
+}
+
+/// Values that people set, which must survive.
+pub(crate) fn custom() -> Value {
+    json!({
+        "meshConfig": { "accessLogFile": "/dev/stdout" },
+        "resources": { "requests": { "cpu": "60m", "memory": "140Mi" } },
+    })
+}
+
+/// Opens the shop and lets visitors in.
+pub(crate) async fn open_shop(bed: &Bed) -> Result<LoadHandle> {
+    shop::deploy(&bed.cluster).await?;
+    shop::wait_ready(&bed.cluster, Duration::from_secs(180)).await?;
+    shop::load_start(&bed.cluster, LoadOptions::default()).await
+}
+
+/// Lets the visitors go home, and fails if one request was lost.
+pub(crate) async fn ensure_nothing_lost(load: LoadHandle) -> Result<()> {
+    let seen = load.stop().await?;
+    let Collected { totals, .. } = &seen;
+    progress::line(&format!(
+        "requests sent {}, lost {}",
+        totals.sent,
+        totals.lost()
+    ));
+    ensure!(
+        totals.ok > 100,
+        "too few requests to say anything: {}",
+        totals.ok
+    );
+    ensure!(
+        totals.lost() == 0,
+        "{} of {} requests were lost: {:?} {:?}",
+        totals.lost(),
+        totals.sent,
+        totals.failed,
+        totals.samples
+    );
+    ensure!(
+        seen.is_complete(),
+        "what became of all requests is not known: {:?}",
+        seen.running
+    );
+    Ok(())
+}
+
+/// A MeshUpgrade's spec that hurries.
+pub(crate) fn hurried() -> Value {
+    json!({
+        "targetVersion": "1.31",
+        "healthCheck": { "soak": "5s" },
+        "retire": { "after": "0s" },
+    })
+}
+
+/// Every sidecar by pod: `namespace/pod image`, in namespaces that Istio serves.
+pub(crate) async fn sidecars(bed: &Bed) -> Result<Vec<(String, String)>> {
+    let pods: Value = kubectl_json(bed, &["get", "pods", "--all-namespaces"]).await?;
+    let mut found = Vec::new();
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        let containers = ["initContainers", "containers"].map(|list| pod["spec"][list].as_array());
+        let proxy = containers
+            .into_iter()
+            .flatten()
+            .flatten()
+            .find(|c| c["name"] == "istio-proxy");
+        if let Some(image) = proxy.and_then(|proxy| proxy["image"].as_str()) {
+            let text = |key: &str| pod["metadata"][key].as_str().unwrap_or_default().to_owned();
+            found.push((
+                format!("{}/{}", text("namespace"), text("name")),
+                image.to_owned(),
+            ));
+        }
+    }
+    Ok(found)
+}
+
+/// Fails unless the mesh is at the new version: Helm's releases, control planes, every sidecar.
+pub(crate) async fn ensure_upgraded(bed: &Bed) -> Result<()> {
+    let releases: Value = helm_json(bed, &["ls", "-n", ISTIO]).await?;
+    let mut found: Vec<(&str, &str, &str)> = Vec::new();
+    for release in releases.as_array().into_iter().flatten() {
+        let text = |key: &str| release[key].as_str().unwrap_or_default();
+        found.push((text("name"), text("chart"), text("status")));
+    }
+    found.sort_unstable();
+    let expected = [
+        ("istio-base", "base-1.31.0", "deployed"),
+        ("istiod-1-31-0", "istiod-1.31.0", "deployed"),
+    ];
+    ensure!(found == expected, "releases: {found:?}");
+    let planes = kubectl_json(
+        bed,
+        &["get", "deployments", "-n", ISTIO, "-l", "app=istiod"],
+    )
+    .await?;
+    let names: Vec<&str> = planes["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|plane| plane["metadata"]["name"].as_str())
+        .collect();
+    ensure!(names == ["istiod-1-31-0"], "control planes: {names:?}");
+    let validator = [
+        "get",
+        "validatingwebhookconfiguration",
+        "istiod-default-validator",
+    ];
+    let validator = kubectl_json(bed, &validator).await?;
+    let service = &validator["webhooks"][0]["clientConfig"]["service"]["name"];
+    ensure!(
+        service == "istiod-1-31-0",
+        "the default validator calls {service}"
+    );
+    let sidecars = sidecars(bed).await?;
+    ensure!(!sidecars.is_empty(), "no sidecar at all");
+    let old: Vec<_> = sidecars
+        .iter()
+        .filter(|(_, image)| !image.ends_with(":1.31.0"))
+        .collect();
+    ensure!(old.is_empty(), "old sidecars: {old:?}");
+    Ok(())
+}
+
+/// Fails unless every custom value is still in the release of the new control plane.
+pub(crate) async fn ensure_values_survived(bed: &Bed) -> Result<()> {
+    let values = helm_json(bed, &["get", "values", "istiod-1-31-0", "-n", ISTIO]).await?;
+    let mut expected = istio::needed();
+    expected["meshConfig"] = custom()["meshConfig"].clone();
+    expected["resources"] = custom()["resources"].clone();
+    for (path, wanted) in leaves(&expected, "") {
+        let found = values.pointer(&path);
+        ensure!(found == Some(&wanted), "{path} is {found:?}, not {wanted}");
+    }
+    Ok(())
+}
+
+fn leaves(value: &Value, path: &str) -> Vec<(String, Value)> {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .flat_map(|(key, value)| leaves(value, &format!("{path}/{key}")))
+            .collect(),
+        leaf => vec![(path.to_owned(), leaf.clone())],
+    }
+}
+
+/// What Helm prints, as JSON.
+pub(crate) async fn helm_json(bed: &Bed, arguments: &[&str]) -> Result<Value> {
+    let text = bed
+        .cluster
+        .helm(&[arguments, &["--output", "json"]].concat())
+        .await?;
+    serde_json::from_str(&text).with_context(|| format!("helm {}", arguments.join(" ")))
+}
+
+/// What kubectl prints, as JSON.
+pub(crate) async fn kubectl_json(bed: &Bed, arguments: &[&str]) -> Result<Value> {
+    let text = bed
+        .cluster
+        .kubectl(&[arguments, &["--output", "json"]].concat())
+        .await?;
+    serde_json::from_str(&text).with_context(|| format!("kubectl {}", arguments.join(" ")))
+}
+
+/// How often each workload of the namespaces was rolled out: generations of its template by name.
+pub(crate) async fn rollouts(bed: &Bed, namespaces: &[&str]) -> Result<Vec<(String, usize)>> {
+    let mut counts = std::collections::BTreeMap::<String, usize>::new();
+    for namespace in namespaces {
+        for kind in ["replicasets", "controllerrevisions"] {
+            let list = kubectl_json(bed, &["get", kind, "-n", namespace]).await?;
+            for item in list["items"].as_array().into_iter().flatten() {
+                let owner = &item["metadata"]["ownerReferences"][0]["name"];
+                let owner = owner
+                    .as_str()
+                    .context("a template generation without an owner")?;
+                *counts.entry(format!("{namespace}/{owner}")).or_default() += 1;
+            }
+        }
+    }
+    Ok(counts.into_iter().collect())
+}

@@ -1,0 +1,111 @@
+//! The operator killed at ten points of one upgrade under load, four of them while Helm works for it.
+
+use anyhow::{Context, Result, ensure};
+use meshlift_api::{MeshUpgradeStatus, Phase, Step};
+use meshlift_testbed::progress;
+use meshlift_testbed::shop::{NAMESPACES, VISITORS};
+use meshlift_tests::bed::Bed;
+use meshlift_tests::operator::Operator;
+use meshlift_tests::upgrades::{shown, wait_phase};
+use meshlift_tests::wait::until;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::fixture::{
+    UPGRADE, ensure_nothing_lost, ensure_upgraded, ensure_values_survived, hurried, open_shop,
+    rollouts, with_mesh,
+};
+
+const NAME: &str = "to-1-31";
+
+/// When the operator is killed.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    /// Once this step is written, or a later one.
+    At(Step),
+    /// While Helm runs in this step; Helm goes on by itself.
+    WithHelmLeft(Step),
+    /// While Helm runs in this step, and Helm with it, as when a container dies.
+    WithHelm(Step),
+    /// Once so many workloads have moved.
+    Moved(u32),
+}
+
+const POINTS: [Point; 10] = [
+    Point::At(Step::CheckingEnvironment),
+    Point::WithHelmLeft(Step::UpgradingBase),
+    Point::WithHelm(Step::InstallingControlPlane),
+    Point::At(Step::ProvingControlPlane),
+    Point::At(Step::MovingNamespaces),
+    Point::At(Step::RestartingWorkloads),
+    Point::Moved(2),
+    Point::At(Step::Soaking),
+    Point::WithHelm(Step::MovingDefaultRevision),
+    Point::WithHelm(Step::RetiringControlPlane),
+];
+
+#[test]
+fn mesh_an_operator_killed_at_ten_points_loses_nothing() -> Result<()> {
+    with_mesh("mesh_kills", async |bed| {
+        let load = open_shop(&bed).await?;
+        let mut operator = Operator::start(&bed).await?;
+        bed.create_upgrade(NAME, hurried()).await?;
+        for point in POINTS {
+            let told = reach(&bed, &operator, point)
+                .await
+                .with_context(|| format!("{point:?}\n{}", operator.log_tail()))?;
+            operator.kill()?;
+            progress::line(&format!("killed at {point:?}: {told}"));
+            operator = Operator::start(&bed).await?;
+        }
+        let status = wait_phase(&bed, NAME, Phase::Done, UPGRADE).await;
+        let status = status.with_context(|| operator.log_tail())?;
+        ensure!(status.blocked.is_empty(), "{:?}", status.blocked);
+        // Also that no release is left in the middle of an operation.
+        ensure_upgraded(&bed).await?;
+        ensure_values_survived(&bed).await?;
+        let mut namespaces = NAMESPACES.to_vec();
+        namespaces.push(VISITORS);
+        let restarts = rollouts(&bed, &namespaces).await?;
+        ensure!(
+            restarts.len() == 6 && restarts.iter().all(|(_, n)| *n == 2),
+            "not each restarted exactly once: {restarts:?}"
+        );
+        ensure_nothing_lost(load).await
+    })
+}
+
+/// Waits for a point; kills Helm if that is part of it. Returns where the upgrade was.
+async fn reach(bed: &Bed, operator: &Operator, point: Point) -> Result<String> {
+    let what = format!("{point:?} is reached");
+    let upgrades = bed.upgrades();
+    until(&what, UPGRADE, || async {
+        let status = upgrades.get(NAME).await?.status.unwrap_or_default();
+        let ended = status.phase.is_some_and(Phase::is_terminal);
+        ensure!(!ended, "it ended before: {}", shown(&status));
+        let helm = operator.helm_child();
+        if !is_reached(point, &status, helm) {
+            return Ok(Err(shown(&status)));
+        }
+        let helm = helm.filter(|_| matches!(point, Point::WithHelm(_)));
+        if let Some(pid) = helm {
+            // The operator first, or it would see Helm fail.
+            for pid in [operator.pid(), pid] {
+                let pid = Pid::from_raw(pid.cast_signed());
+                kill(pid, Signal::SIGKILL).context("it ended by itself just now")?;
+            }
+        }
+        Ok(Ok(shown(&status)))
+    })
+    .await
+}
+
+fn is_reached(point: Point, status: &MeshUpgradeStatus, helm: Option<u32>) -> bool {
+    match point {
+        Point::At(step) => status.step >= Some(step),
+        Point::WithHelmLeft(step) | Point::WithHelm(step) => {
+            status.step == Some(step) && helm.is_some()
+        }
+        Point::Moved(count) => status.workloads.is_some_and(|w| w.moved >= count),
+    }
+}

@@ -1,0 +1,7 @@
+//! The whole thing, on a real node: istiod of two minors, real sidecars, traffic under the upgrade.
+//! Root only; said loudly where it is not.
+
+mod bad_luck;
+mod fixture;
+mod kills;
+mod whole;
