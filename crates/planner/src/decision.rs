@@ -83,6 +83,8 @@ pub enum Effect {
         key: WorkloadKey,
         /// Its UID.
         uid: String,
+        /// Its resource version when it was looked at.
+        resource_version: String,
         /// Restart mark.
         mark: String,
         /// When.

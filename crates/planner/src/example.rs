@@ -114,6 +114,7 @@ pub(crate) fn workload(name: &str, revision: &str) -> Workload {
             name: name.into(),
         },
         uid: format!("uid-{name}"),
+        resource_version: "7".into(),
         labels: BTreeMap::new(),
         template_labels: BTreeMap::new(),
         mark: None,

@@ -259,3 +259,37 @@ pub(crate) fn blocked_pod(pod: &Pod, predicate: Predicate) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_said_without_zeros() {
+        let say = |seconds| span(SignedDuration::from_secs(seconds));
+        assert_eq!(say(0), "0s");
+        assert_eq!(say(90), "1m 30s");
+        assert_eq!(say(3600), "1h");
+        assert_eq!(say(-5), "0s");
+    }
+
+    #[test]
+    fn moments_are_rounded_up_to_seconds() {
+        let say = |text: &str| moment(text.parse().expect("a time"));
+        assert_eq!(say("2026-11-02T02:00:00Z"), "2026-11-02 02:00:00 UTC");
+        assert_eq!(say("2026-11-02T02:00:00.001Z"), "2026-11-02 02:00:01 UTC");
+    }
+
+    #[test]
+    fn a_long_list_says_how_long_it_is() {
+        assert_eq!(first_few(&["a", "b", "c"]), "a, b, c");
+        assert_eq!(first_few(&["a", "b", "c", "d", "e"]), "a, b, c and 2 more");
+    }
+
+    #[test]
+    fn a_cap_counts_characters_and_leaves_short_texts_alone() {
+        let fits = "\u{e9}".repeat(LONGEST);
+        assert_eq!(capped(&fits), fits);
+        assert!(capped(&(fits + "x")).chars().count() <= LONGEST);
+    }
+}

@@ -81,3 +81,44 @@ impl Record {
         format!("istiod-{}", self.target_revision)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::{labels, record, version};
+
+    fn with(namespace: &str, label: &str, base: &str) -> Record {
+        let mut record = record();
+        record.base.version = version(base);
+        record.namespaces.push(RecordedNamespace {
+            name: namespace.into(),
+            labels: labels(&[("istio.io/rev", label)]),
+        });
+        record
+    }
+
+    #[test]
+    fn a_second_run_keeps_what_the_first_found() {
+        let first = with("shop", "default", "1.30.2");
+        let mut second = with("shop", "1-31-0", "1.31.0");
+        second
+            .namespaces
+            .extend(with("blog", "1-31-0", "1.31.0").namespaces);
+        let kept = second.continuing(Some(&first));
+        assert_eq!(kept.base.version, version("1.30.2"));
+        let names: Vec<&str> = kept.namespaces.iter().map(|ns| ns.name.as_str()).collect();
+        assert_eq!(names, ["blog", "shop"]);
+        assert_eq!(kept.namespaces[1].labels, first.namespaces[0].labels);
+    }
+
+    #[test]
+    fn another_course_keeps_nothing() {
+        let first = Record {
+            target_revision: "1-30-5".into(),
+            ..with("shop", "default", "1.30.2")
+        };
+        let second = with("shop", "1-31-0", "1.31.0");
+        assert_eq!(second.clone().continuing(Some(&first)), second);
+        assert_eq!(second.clone().continuing(None), second);
+    }
+}

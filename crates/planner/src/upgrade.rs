@@ -46,3 +46,38 @@ impl Upgrade {
         format!("upgrade-{}-{}", name.trim_end_matches(['.', '-']), self.uid)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use meshlift_api::Phase;
+
+    use crate::example::upgrade;
+
+    #[test]
+    fn a_changed_spec_and_a_new_retry_ask_again_and_nothing_else_does() {
+        let mut ended = upgrade(Phase::Done);
+        assert!(!ended.asked_again());
+        ended.retry = Some("1".into());
+        assert!(ended.asked_again());
+        ended.status.observed_retry = Some("1".into());
+        assert!(!ended.asked_again());
+        ended.retry = None;
+        assert!(
+            !ended.asked_again(),
+            "an annotation taken away asks for nothing"
+        );
+        ended.generation = 2;
+        assert!(ended.asked_again());
+    }
+
+    #[test]
+    fn a_record_has_a_name_that_kubernetes_takes() {
+        let mut upgrade = upgrade(Phase::Detecting);
+        assert_eq!(upgrade.record_name(), "upgrade-to-1-31-0b5e");
+        upgrade.name = "n".repeat(253);
+        assert_eq!(upgrade.record_name().len(), 253);
+        assert!(upgrade.record_name().ends_with("-0b5e"));
+        upgrade.uid = "u".repeat(300);
+        assert!(upgrade.record_name().starts_with("upgrade-"));
+    }
+}

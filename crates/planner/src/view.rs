@@ -296,6 +296,8 @@ pub struct Workload {
     pub key: WorkloadKey,
     /// UID.
     pub uid: String,
+    /// Resource version, so that a change between look and act is noticed.
+    pub resource_version: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Labels of its pod template.

@@ -159,13 +159,16 @@ impl Executor {
                     patches::move_namespace(client, watches, name, uid, resource_version, revision);
                 within(LIMIT, &what, patch).await
             }
-            Effect::RestartWorkload { key, uid, mark, at } => {
-                within(
-                    LIMIT,
-                    &what,
-                    patches::restart(client, watches, key, uid, mark, *at),
-                )
-                .await
+            Effect::RestartWorkload {
+                key,
+                uid,
+                resource_version,
+                mark,
+                at,
+            } => {
+                let seen = (uid.as_str(), resource_version.as_str());
+                let patch = patches::restart(client, watches, key, seen, mark, *at);
+                within(LIMIT, &what, patch).await
             }
         }
     }

@@ -61,7 +61,7 @@ pub(super) async fn restart(
     client: &Client,
     watches: &Watches,
     key: &WorkloadKey,
-    uid: &str,
+    (uid, resource_version): (&str, &str),
     mark: &str,
     at: Timestamp,
 ) -> Result<()> {
@@ -69,6 +69,8 @@ pub(super) async fn restart(
     let patch = json!({
         "metadata": {
             "uid": uid,
+            // A mark that was written meanwhile must not be taken back: that would be a rollout.
+            "resourceVersion": resource_version,
             "annotations": { (l::RESTARTED_AT): at.to_string() },
         },
         "spec": { "template": { "metadata": { "annotations": { (l::RESTARTED_FOR): mark } } } }

@@ -77,6 +77,7 @@ fn workload(fact: &WorkloadFact, pods: Pods) -> Workload {
     Workload {
         key: fact.key.clone(),
         uid: fact.uid.clone(),
+        resource_version: fact.resource_version.clone(),
         labels: fact.labels.clone(),
         template_labels: fact.template_labels.clone(),
         mark: fact.mark.clone(),

@@ -23,6 +23,7 @@ fn restart() -> Effect {
     Effect::RestartWorkload {
         key: workload("cart", TARGET).key,
         uid: "u".into(),
+        resource_version: "7".into(),
         mark: TARGET.into(),
         at: now(),
     }

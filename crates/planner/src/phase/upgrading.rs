@@ -123,7 +123,12 @@ fn control_plane(
             version: to.clone(),
             values: record.target_values.clone(),
         };
-        let differs = |release: &Release| release.version.as_ref() != Some(to);
+        // Of the same version it is left as it is, unless it does not come up: then what was mended
+        // since it was installed (an image, a value) has to reach it.
+        let down = target_is_down(view, record);
+        let differs = |release: &Release| {
+            release.version.as_ref() != Some(to) || (down && release.values != record.target_values)
+        };
         let step = Step::InstallingControlPlane;
         helm_step(
             now,
@@ -135,6 +140,17 @@ fn control_plane(
         )
     })
     .or_else(|| prove(now, upgrade, view, record))
+}
+
+/// Whether the new control plane is seen not to be ready.
+fn target_is_down(view: &MeshView, record: &Record) -> bool {
+    let target = |plane: &&ControlPlane| plane.revision == record.target_revision;
+    view.control_planes.present().is_some_and(|planes| {
+        !planes
+            .iter()
+            .find(target)
+            .is_some_and(ControlPlane::is_ready)
+    })
 }
 
 /// The `base` release at the target version.
@@ -645,6 +661,7 @@ fn next_restarts(
         batch.push(Effect::RestartWorkload {
             key: workload.key.clone(),
             uid: workload.uid.clone(),
+            resource_version: workload.resource_version.clone(),
             mark: mark.clone(),
             at: now,
         });

@@ -58,3 +58,29 @@ impl KubernetesRange {
         self.low <= version && version <= self.high
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kubernetes(minor: u32) -> KubernetesVersion {
+        KubernetesVersion { major: 1, minor }
+    }
+
+    #[test]
+    fn both_ends_of_a_range_are_inside() {
+        let range = kubernetes_range(&"1.31.0".parse().expect("a version")).expect("known");
+        let inside: Vec<u32> = (0..50).filter(|m| range.contains(kubernetes(*m))).collect();
+        assert_eq!(inside, [32, 33, 34, 35, 36, 37]);
+        for unknown in ["1.19.0", "1.32.0", "2.31.0"] {
+            assert_eq!(kubernetes_range(&unknown.parse().expect("a version")), None);
+        }
+    }
+
+    #[test]
+    fn the_oldest_istio_for_a_kubernetes() {
+        assert_eq!(first_supporting(kubernetes(37)), Some("1.31".to_owned()));
+        assert_eq!(first_supporting(kubernetes(36)), Some("1.30".to_owned()));
+        assert_eq!(first_supporting(kubernetes(38)), None);
+    }
+}

@@ -109,6 +109,7 @@ prop_compose! {
     ) -> Workload {
         Workload {
             uid: format!("uid-{name}"),
+            resource_version: "7".into(),
             key: WorkloadKey { namespace, kind, name },
             labels, template_labels, mark, restarted_at, strategy,
             paused: flags[0] && flags[1],

@@ -41,7 +41,13 @@ impl World {
                 resource_version,
                 revision,
             } => self.move_namespace(name, uid, resource_version, revision),
-            Effect::RestartWorkload { key, uid, mark, at } => self.restart(key, uid, mark, *at),
+            Effect::RestartWorkload {
+                key,
+                uid,
+                resource_version,
+                mark,
+                at,
+            } => self.restart(key, (uid, resource_version), mark, *at),
             Effect::RetireRevision {
                 release, revision, ..
             } => self.retire(release, revision),
@@ -206,7 +212,7 @@ impl World {
     fn restart(
         &mut self,
         key: &WorkloadKey,
-        uid: &str,
+        (uid, resource_version): (&str, &str),
         mark: &str,
         at: Timestamp,
     ) -> Result<(), Failure> {
@@ -217,6 +223,13 @@ impl World {
         else {
             return Err(conflict(format!("{key} is gone")));
         };
+        if app.resource_version.to_string() != resource_version {
+            return Err(conflict(format!("{key} changed")));
+        }
+        if self.denied.as_ref() == Some(&key.name) {
+            let why = format!("restarting {key}: admission webhook \"policy\" denied the request");
+            return Err((ErrorClass::Blocked, why));
+        }
         let changes = app.mark.as_deref() != Some(mark);
         if changes {
             let target = mark.split('.').next().unwrap_or_default();
@@ -232,8 +245,10 @@ impl World {
                 Injection::Refused(why) => panic!("restart of {key} cannot start pods: {why}"),
             }
         }
+        let serial = self.next_serial();
         let app = self.apps.iter_mut().find(|app| app.key == *key);
         let app = app.expect("found above");
+        app.resource_version = serial;
         app.restarted_at = Some(at);
         if changes {
             app.mark = Some(mark.into());

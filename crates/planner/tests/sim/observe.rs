@@ -105,6 +105,7 @@ fn workload(app: &App, pods: &World) -> Workload {
     Workload {
         key: app.key.clone(),
         uid: app.uid.clone(),
+        resource_version: app.resource_version.to_string(),
         labels: app.labels.clone(),
         template_labels: app.template_labels.clone(),
         mark: app.mark.clone(),

@@ -40,6 +40,10 @@ pub struct World {
     pub unreadable: BTreeMap<&'static str, String>,
     /// Why the pods of a newly installed istiod never get ready.
     pub istiod_trouble: Option<String>,
+    /// Namespaces that refuse new pods, and why.
+    pub refusing: BTreeMap<String, String>,
+    /// A workload that a policy lets nobody change.
+    pub denied: Option<String>,
     /// Writes by object; the status of the MeshUpgrade aside.
     pub writes: BTreeMap<String, u32>,
     pub status_writes: u32,
@@ -59,6 +63,7 @@ pub struct Istiod {
 pub struct App {
     pub key: WorkloadKey,
     pub uid: String,
+    pub resource_version: u64,
     pub labels: BTreeMap<String, String>,
     pub template_labels: BTreeMap<String, String>,
     pub mark: Option<String>,
@@ -127,8 +132,11 @@ impl World {
     }
 
     pub fn app(&mut self, name: &str) -> &mut App {
+        let serial = self.next_serial();
         let found = self.apps.iter_mut().find(|app| app.key.name == name);
-        found.expect("a workload of that name")
+        let app = found.expect("a workload of that name");
+        app.resource_version = serial;
+        app
     }
 
     /// Deletes a namespace with all that is in it, at once.
@@ -143,6 +151,9 @@ impl World {
         let Some(namespace) = self.namespaces.iter().find(|ns| ns.name == namespace) else {
             return Injection::Refused(format!("namespaces \"{namespace}\" not found"));
         };
+        if let Some(why) = self.refusing.get(&namespace.name) {
+            return Injection::Refused(why.clone());
+        }
         let planes = self.planes();
         let revision = match injector_of(&namespace.labels, template, &planes, &self.tags) {
             Injector::Namespace(revision) | Injector::Pod(Some(revision)) => revision,
@@ -192,10 +203,15 @@ impl World {
             }
         }
         for at in 0..self.apps.len() {
+            let settled = self.apps[at].settled();
             for member in &mut self.apps[at].pods {
                 member.pod.ready |= due(member.ready_at);
             }
             while self.roll(at) {}
+            // Its status changed.
+            if self.apps[at].settled() != settled {
+                self.apps[at].resource_version = self.next_serial();
+            }
         }
     }
 
@@ -271,6 +287,7 @@ impl App {
                 name: name.into(),
             },
             uid: format!("uid-{namespace}-{name}"),
+            resource_version: 1,
             labels: labels(&[("app", name)]),
             template_labels: labels(&[("app", name)]),
             mark: None,

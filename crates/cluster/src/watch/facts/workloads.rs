@@ -96,6 +96,8 @@ pub struct WorkloadFact {
     pub key: WorkloadKey,
     /// UID.
     pub uid: String,
+    /// Resource version.
+    pub resource_version: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Labels of the template.
@@ -178,6 +180,7 @@ fn workload<W: WorkloadObject>(object: &W) -> WorkloadFact {
             name: meta.name.clone().unwrap_or_default(),
         },
         uid: meta.uid.clone().unwrap_or_default(),
+        resource_version: meta.resource_version.clone().unwrap_or_default(),
         template_labels: pick(
             template.labels.as_ref().unwrap_or(&BTreeMap::new()),
             &[l::SIDECAR_INJECT, l::ISTIO_REV],
