@@ -1,33 +1,28 @@
 //! HealthChecking: everything moved. Watch health through the soak, then make the new control
 //! plane the default one, and only then let the old one go, if nothing uses it any more.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use meshlift_api::{Outcome, Phase, Soak, Step};
+use meshlift_api::{Soak, Step};
 
-use super::upgrading::{
-    base_target, data_plane, helm_step, judged, recorded, step_began, stop, with_data_plane,
-};
+use super::data_plane::{data_plane, judged, with_data_plane};
+use super::upgrading::{recorded, step_began, stop};
 use super::{BACKSTOP, POLL, blind, later, signed, wait};
 use crate::data_plane::DataPlaneView;
-use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn};
-use crate::injection::{Injector, injector_of};
+use crate::decision::{Decision, Next, Report, Verdict, Waiting, WaitingOn};
+use crate::message;
 use crate::record::Record;
 use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView, Release, ReleaseState, Seen};
-use crate::{message, values};
-
-/// How long a watch may lag behind what Helm did: the API server ends each within this time.
-const SETTLING: SignedDuration = SignedDuration::from_mins(5);
+use crate::view::{ControlPlane, MeshView, Seen};
 
 /// One look of this phase.
-struct Look<'a> {
-    now: Timestamp,
-    upgrade: &'a Upgrade,
-    view: &'a MeshView,
-    record: &'a Record,
-    judged: DataPlaneView<'a>,
-    planes: &'a [ControlPlane],
+pub(super) struct Look<'a> {
+    pub(super) now: Timestamp,
+    pub(super) upgrade: &'a Upgrade,
+    pub(super) view: &'a MeshView,
+    pub(super) record: &'a Record,
+    pub(super) judged: DataPlaneView<'a>,
+    pub(super) planes: &'a [ControlPlane],
 }
 
 pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
@@ -69,7 +64,7 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
 }
 
 impl Look<'_> {
-    fn report(&self, step: Step, message: String) -> Report {
+    pub(super) fn report(&self, step: Step, message: String) -> Report {
         let report = with_data_plane(Report::default(), &self.judged, self.record);
         Report {
             step: Some(step),
@@ -78,20 +73,18 @@ impl Look<'_> {
         }
     }
 
-    fn target(&self) -> Option<&ControlPlane> {
+    pub(super) fn target(&self) -> Option<&ControlPlane> {
         self.planes
             .iter()
             .find(|plane| plane.revision == self.record.target_revision)
     }
 
-    fn source(&self) -> Option<&ControlPlane> {
+    pub(super) fn source(&self) -> Option<&ControlPlane> {
         let namespace = &self.record.source.namespace;
         self.planes
             .iter()
             .find(|p| p.revision == self.record.source_revision && p.namespace == *namespace)
     }
-
-    // --- soak --------------------------------------------------------------------------------
 
     /// Watches health until the soak has passed; `None` when it has.
     fn soak(&self) -> Option<Decision> {
@@ -229,274 +222,5 @@ impl Look<'_> {
             wait(self.now, WaitingOn::ControlPlane, BACKSTOP),
             report,
         ))
-    }
-
-    // --- the old control plane ---------------------------------------------------------------
-
-    fn keep_old(&self) -> Option<Decision> {
-        let passed = self.upgrade.status.soak.as_ref()?.passed_at.as_ref()?.0;
-        let end = later(passed, signed(self.upgrade.spec.retire.after));
-        if self.now >= end {
-            return None;
-        }
-        let message = format!(
-            "healthy on {}; the old control plane {} stays until {}",
-            self.record.target_revision,
-            self.record.source.version,
-            message::moment(end)
-        );
-        let report = self.report(Step::KeepingOldControlPlane, message);
-        let until = end.min(later(self.now, BACKSTOP));
-        Some(Decision::new(
-            Next::Wait(Waiting {
-                on: WaitingOn::RetireDelay,
-                until,
-            }),
-            report,
-        ))
-    }
-
-    /// Points the default revision at the new control plane; `None` when it does.
-    fn move_default(&self) -> Option<Decision> {
-        let step = Step::MovingDefaultRevision;
-        let validator = match &self.view.validator {
-            Seen::Present(validator) => validator,
-            Seen::Absent => return None,
-            Seen::Unreadable(why) => {
-                let report = self.report(step, String::new());
-                return Some(blind(self.now, report, "the validating webhook", why));
-            }
-        };
-        let target = self.target()?;
-        if validator.service == target.name && validator.has_ca_bundle {
-            return None;
-        }
-        if validator.service == target.name {
-            let message = format!(
-                "waits until {} writes its CA bundle into the default validator",
-                target.name
-            );
-            return Some(Decision::new(
-                wait(self.now, WaitingOn::Validator, BACKSTOP),
-                self.report(step, message),
-            ));
-        }
-        let releases = match &self.view.releases {
-            Seen::Present(releases) => releases.as_slice(),
-            Seen::Absent => &[],
-            Seen::Unreadable(why) => {
-                return Some(blind(
-                    self.now,
-                    self.report(step, String::new()),
-                    "the Helm releases",
-                    why,
-                ));
-            }
-        };
-        let base = base_target(self.record, self.base_with_default());
-        // What Helm says to have done may take a while to be seen, but not for ever.
-        let patience = later(step_began(self.upgrade, step, self.now), SETTLING);
-        let undone =
-            |release: &Release| release.values != self.base_with_default() || self.now >= patience;
-        let Some(decision) = helm_step(
-            self.now,
-            releases,
-            base,
-            step,
-            undone,
-            Effect::PointDefaultRevision,
-        ) else {
-            let message = format!("waits until the default validator calls {}", target.name);
-            let waiting = wait(self.now, WaitingOn::Validator, POLL);
-            return Some(Decision::new(waiting, self.report(step, message)));
-        };
-        let message = match &decision.next {
-            Next::Act(batch) if matches!(batch[..], [Effect::PointDefaultRevision(_)]) => format!(
-                "points the default revision and its validating webhook at {} (Helm release {}/{})",
-                target.name, self.record.base.namespace, self.record.base.name
-            ),
-            _ => decision.report.message,
-        };
-        let report = self.report(step, message);
-        Some(Decision {
-            next: decision.next,
-            report,
-        })
-    }
-
-    fn base_with_default(&self) -> serde_json::Map<String, serde_json::Value> {
-        values::base_with_default(&self.record.base_values, &self.record.target_revision)
-    }
-
-    fn retire(&self) -> Decision {
-        let step = Step::RetiringControlPlane;
-        let release = self.source_release();
-        let (plane, release) = match (self.source(), release) {
-            (_, Err(why)) => {
-                return blind(
-                    self.now,
-                    self.report(step, String::new()),
-                    "the Helm releases",
-                    &why,
-                );
-            }
-            (None, Ok(None)) => return self.done(),
-            (plane, Ok(release)) => (plane, release),
-        };
-        if let Some(waiting) = release.and_then(|release| self.foreign_helm(release)) {
-            return waiting;
-        }
-        let users = self.users();
-        if !users.is_empty() {
-            return self.old_stays(&users);
-        }
-        let Some(plane) = plane else {
-            // The Deployment is gone and the release is not: the uninstall was cut off.
-            return self.uninstall();
-        };
-        match &plane.live {
-            Seen::Present(live) if live.connected == 0 => {}
-            Seen::Present(live) => return self.wait_for_disconnect(live.connected),
-            Seen::Unreadable(why) if plane.desired > 0 => return self.blind_to_old(why),
-            Seen::Absent if plane.ready > 0 => return self.blind_to_old("not looked at yet"),
-            // It has no pod, so nothing can be connected to it.
-            Seen::Unreadable(_) | Seen::Absent => {}
-        }
-        match release {
-            Some(_) => self.uninstall(),
-            None => {
-                let message = format!("waits for {} to be gone", plane.name);
-                Decision::new(
-                    wait(self.now, WaitingOn::Retirement, POLL),
-                    self.report(step, message),
-                )
-            }
-        }
-    }
-
-    fn blind_to_old(&self, why: &str) -> Decision {
-        let report = self.report(Step::RetiringControlPlane, String::new());
-        blind(self.now, report, "the metrics of the old istiod", why)
-    }
-
-    /// The old release, if it is still in Helm's storage.
-    fn source_release(&self) -> Result<Option<&Release>, String> {
-        let source = &self.record.source;
-        let same = |r: &&Release| r.name == source.name && r.namespace == source.namespace;
-        match &self.view.releases {
-            Seen::Present(releases) => Ok(releases.iter().find(same)),
-            Seen::Absent => Ok(None),
-            Seen::Unreadable(why) => Err(why.clone()),
-        }
-    }
-
-    /// Waits for someone else who works on the old release.
-    fn foreign_helm(&self, release: &Release) -> Option<Decision> {
-        let ReleaseState::Pending { ours: false, since } = release.state else {
-            return None;
-        };
-        let message = message::foreign_helm(release, since);
-        Some(Decision::new(
-            wait(self.now, WaitingOn::ForeignHelm, POLL),
-            self.report(Step::RetiringControlPlane, message),
-        ))
-    }
-
-    /// Who still uses the old control plane, besides open connections.
-    fn users(&self) -> Vec<String> {
-        let old = &self.record.source_revision;
-        let mut users = Vec::new();
-        let none = std::collections::BTreeMap::new();
-        for namespace in self.view.namespaces.present().into_iter().flatten() {
-            match injector_of(&namespace.labels, &none, self.planes, &self.view.tags) {
-                Injector::Namespace(revision) if revision == *old && !namespace.terminating => {
-                    users.push(format!("namespace {}", namespace.name));
-                }
-                _ => {}
-            }
-        }
-        let tags = self.view.tags.iter().filter(|tag| tag.revision == *old);
-        users.extend(tags.map(|tag| format!("revision tag {}", tag.name)));
-        if let (Some(plane), Some(validator)) = (self.source(), self.view.validator.present())
-            && validator.service == plane.name
-        {
-            users.push("webhook istiod-default-validator".to_owned());
-        }
-        let in_workloads = self
-            .view
-            .workloads
-            .present()
-            .into_iter()
-            .flatten()
-            .flat_map(|w| &w.pods);
-        for pod in in_workloads.chain(&self.view.loose_pods) {
-            // A sidecar without a readable revision may belong to any control plane.
-            if pod.revision.as_ref().is_none_or(|revision| revision == old) {
-                users.push(format!("pod {}/{}", pod.namespace, pod.name));
-            }
-        }
-        users
-    }
-
-    fn wait_for_disconnect(&self, connected: u64) -> Decision {
-        let step = Step::RetiringControlPlane;
-        let patience = signed(self.upgrade.spec.data_plane.restart.timeout);
-        if self.now >= later(step_began(self.upgrade, step, self.now), patience) {
-            let user = format!(
-                "{connected} connected proxies that are no pods of this cluster (virtual machines, other clusters?)"
-            );
-            return self.old_stays(&[user]);
-        }
-        let message = format!("waits for {connected} proxies to leave the old control plane");
-        Decision::new(
-            wait(self.now, WaitingOn::Retirement, POLL),
-            self.report(step, message),
-        )
-    }
-
-    fn uninstall(&self) -> Decision {
-        let source = &self.record.source;
-        let effect = Effect::RetireRevision {
-            release: source.name.clone(),
-            namespace: source.namespace.clone(),
-            revision: self.record.source_revision.clone(),
-        };
-        let message = format!(
-            "removes the old control plane: Helm uninstalls {}/{}",
-            source.namespace, source.name
-        );
-        Decision::new(
-            Next::Act(vec![effect]),
-            self.report(Step::RetiringControlPlane, message),
-        )
-    }
-
-    fn old_stays(&self, users: &[String]) -> Decision {
-        let message = message::done_old_stays(self.record, self.judged.counts(), users);
-        let retired = Verdict::no("InUse", format!("used by {}", message::first_few(users)));
-        self.end(message, retired)
-    }
-
-    fn done(&self) -> Decision {
-        let blocked = self
-            .report(Step::RetiringControlPlane, String::new())
-            .blocked
-            .unwrap_or_default();
-        let message = message::done(&self.record.target_version, &blocked);
-        let retired = Verdict::yes(
-            "Retired",
-            format!("istiod {} is gone", self.record.source.version),
-        );
-        self.end(message, retired)
-    }
-
-    fn end(&self, message: String, retired: Option<Verdict>) -> Decision {
-        let mut report = self.report(Step::RetiringControlPlane, message);
-        report.outcome = Some(Outcome::Upgraded);
-        report.findings = Findings {
-            old_revision_retired: retired,
-            ..report.findings
-        };
-        Decision::new(Next::Enter(Phase::Done), report)
     }
 }

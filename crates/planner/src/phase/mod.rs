@@ -1,9 +1,13 @@
 //! One decision function per phase, behind one door.
 
+mod control_plane;
+mod data_plane;
 mod detecting;
 mod ended;
 mod health_checking;
 mod pending;
+mod retirement;
+mod survey;
 mod upgrading;
 
 use jiff::{SignedDuration, Timestamp};
@@ -79,6 +83,17 @@ pub(crate) fn wait(now: Timestamp, on: WaitingOn, recheck: SignedDuration) -> Ne
         on,
         until: later(now, recheck),
     })
+}
+
+/// Whether the soak has passed and the old control plane has stayed for as long as it should.
+pub(crate) fn retirement_due(now: Timestamp, upgrade: &Upgrade) -> bool {
+    retirement_at(upgrade).is_some_and(|at| now >= at)
+}
+
+/// When the old control plane may go; known once the soak has passed.
+fn retirement_at(upgrade: &Upgrade) -> Option<Timestamp> {
+    let passed = upgrade.status.soak.as_ref()?.passed_at.as_ref()?.0;
+    Some(later(passed, signed(upgrade.spec.retire.after)))
 }
 
 fn later(now: Timestamp, by: SignedDuration) -> Timestamp {

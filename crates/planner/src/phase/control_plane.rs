@@ -1,0 +1,301 @@
+//! The new control plane beside the old one: CRDs first, then istiod, then the proof that it injects.
+
+use jiff::{SignedDuration, Timestamp};
+use meshlift_api::Step;
+
+use super::data_plane::judged;
+use super::upgrading::{same_step, step_began, stop, timeout};
+use super::{BACKSTOP, POLL, blind, later, wait};
+use crate::decision::{
+    Chart, ChartTarget, Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn,
+};
+use crate::message;
+use crate::record::Record;
+use crate::upgrade::Upgrade;
+use crate::version::Version;
+use crate::view::{ControlPlane, MeshView, Probe, Release, ReleaseState, Seen};
+
+/// Brings up the new control plane; `None` when it is there and proved.
+pub(super) fn control_plane(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+) -> Option<Decision> {
+    let releases = match &view.releases {
+        Seen::Present(releases) => releases.as_slice(),
+        Seen::Absent => &[],
+        Seen::Unreadable(why) => {
+            return Some(blind(now, same_step(upgrade), "the Helm releases", why));
+        }
+    };
+    let to = &record.target_version;
+    let base = base_target(record, record.base_values.clone());
+    let base_is_behind = |release: &Release| release.version.as_ref().is_none_or(|v| v < to);
+    helm_step(
+        now,
+        releases,
+        base,
+        Step::UpgradingBase,
+        base_is_behind,
+        Effect::UpgradeBase,
+    )
+    .or_else(|| {
+        let istiod = ChartTarget {
+            release: record.target_release(),
+            namespace: record.source.namespace.clone(),
+            chart: Chart::Istiod,
+            repository: record.repository.clone(),
+            version: to.clone(),
+            values: record.target_values.clone(),
+        };
+        // Of the same version it is left as it is, unless it does not come up: then what was mended
+        // since it was installed (an image, a value) has to reach it.
+        let down = target_is_down(view, record);
+        let differs = |release: &Release| {
+            release.version.as_ref() != Some(to) || (down && release.values != record.target_values)
+        };
+        let step = Step::InstallingControlPlane;
+        helm_step(
+            now,
+            releases,
+            istiod,
+            step,
+            differs,
+            Effect::InstallRevision,
+        )
+    })
+    .or_else(|| prove(now, upgrade, view, record))
+}
+
+/// Whether the new control plane is seen not to be ready.
+fn target_is_down(view: &MeshView, record: &Record) -> bool {
+    let target = |plane: &&ControlPlane| plane.revision == record.target_revision;
+    view.control_planes.present().is_some_and(|planes| {
+        !planes
+            .iter()
+            .find(target)
+            .is_some_and(ControlPlane::is_ready)
+    })
+}
+
+/// The `base` release at the target version.
+pub(super) fn base_target(
+    record: &Record,
+    values: serde_json::Map<String, serde_json::Value>,
+) -> ChartTarget {
+    ChartTarget {
+        release: record.base.name.clone(),
+        namespace: record.base.namespace.clone(),
+        chart: Chart::Base,
+        repository: record.repository.clone(),
+        version: record.target_version.clone(),
+        values,
+    }
+}
+
+/// A Helm operation of ours that is still pending when nothing of ours runs was cut off; the label
+/// that tells ours outlives us, though, so a person's operation gets this long to end.
+const CUT_OFF_AFTER: SignedDuration = SignedDuration::from_secs(20);
+
+/// Brings a release to its target, or waits for whoever works on it; `None` when it is there.
+pub(super) fn helm_step(
+    now: Timestamp,
+    releases: &[Release],
+    target: ChartTarget,
+    step: Step,
+    outdated: impl Fn(&Release) -> bool,
+    effect: impl FnOnce(ChartTarget) -> Effect,
+) -> Option<Decision> {
+    let found = releases
+        .iter()
+        .find(|r| r.name == target.release && r.namespace == target.namespace);
+    let message = format!(
+        "Helm brings release {}/{} to chart {} {}",
+        target.namespace,
+        target.release,
+        target.chart.name(),
+        target.version
+    );
+    let report = Report {
+        step: Some(step),
+        message,
+        ..Report::default()
+    };
+    match found {
+        Some(release) => match &release.state {
+            ReleaseState::Pending { ours: true, since } if now >= later(*since, CUT_OFF_AFTER) => {
+                let clear = Effect::ClearPendingRelease {
+                    release: release.name.clone(),
+                    namespace: release.namespace.clone(),
+                    storage: release.storage.clone(),
+                };
+                let message = format!(
+                    "clears the Helm operation on {}/{} that was cut off",
+                    release.namespace, release.name
+                );
+                Some(Decision::new(
+                    Next::Act(vec![clear]),
+                    Report { message, ..report },
+                ))
+            }
+            ReleaseState::Pending { ours: true, since } => {
+                let message = format!(
+                    "waits whether the Helm operation on {}/{} that began at {} still ends",
+                    release.namespace,
+                    release.name,
+                    message::moment(*since)
+                );
+                Some(Decision::new(
+                    wait(now, WaitingOn::ForeignHelm, POLL),
+                    Report { message, ..report },
+                ))
+            }
+            ReleaseState::Pending { ours: false, since } => {
+                let message = message::foreign_helm(release, *since);
+                Some(Decision::new(
+                    wait(now, WaitingOn::ForeignHelm, POLL),
+                    Report { message, ..report },
+                ))
+            }
+            ReleaseState::Deployed if !outdated(release) => None,
+            _ => Some(Decision::new(Next::Act(vec![effect(target)]), report)),
+        },
+        None => Some(Decision::new(Next::Act(vec![effect(target)]), report)),
+    }
+}
+
+/// Waits until the new control plane is available, has its CA bundle and injects.
+fn prove(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) -> Option<Decision> {
+    let planes = match &view.control_planes {
+        Seen::Present(planes) => planes.as_slice(),
+        Seen::Absent => &[],
+        Seen::Unreadable(why) => {
+            return Some(blind(now, same_step(upgrade), "the control planes", why));
+        }
+    };
+    let plane = planes
+        .iter()
+        .find(|plane| plane.revision == record.target_revision);
+    let missing = unproved(plane, view, record)?;
+    let report = Report {
+        step: Some(Step::ProvingControlPlane),
+        message: format!("waits for the new control plane: {}", missing.what),
+        findings: Findings {
+            control_plane_ready: Verdict::no(missing.reason, missing.what.clone()),
+            ..Findings::default()
+        },
+        ..Report::default()
+    };
+    let deadline = later(
+        step_began(upgrade, Step::ProvingControlPlane, now),
+        timeout(upgrade),
+    );
+    if now >= deadline {
+        let what = format!(
+            "the new control plane {} did not come up within {}: {}",
+            record.target_revision,
+            message::span(timeout(upgrade)),
+            missing.what
+        );
+        let counts = judged(now, upgrade, view, record)
+            .unwrap_or_default()
+            .counts();
+        let state = message::mesh_left(record, counts);
+        return Some(stop(&what, &state, report));
+    }
+    let until = later(now, missing.recheck).min(deadline);
+    Some(Decision::new(
+        Next::Wait(Waiting {
+            on: missing.on,
+            until,
+        }),
+        report,
+    ))
+}
+
+struct Missing {
+    reason: &'static str,
+    what: String,
+    on: WaitingOn,
+    recheck: SignedDuration,
+}
+
+impl Missing {
+    fn plane(reason: &'static str, what: String) -> Option<Self> {
+        Some(Self {
+            reason,
+            what,
+            on: WaitingOn::ControlPlane,
+            recheck: BACKSTOP,
+        })
+    }
+}
+
+fn unproved(plane: Option<&ControlPlane>, view: &MeshView, record: &Record) -> Option<Missing> {
+    let Some(plane) = plane else {
+        let what = format!(
+            "istiod of revision {} is not there yet",
+            record.target_revision
+        );
+        return Missing::plane("NotFound", what);
+    };
+    if !plane.is_ready() {
+        return Missing::plane("NotReady", message::not_ready(plane));
+    }
+    match &plane.injector {
+        Seen::Present(webhook) if webhook.has_ca_bundle => {}
+        Seen::Present(webhook) => {
+            let what = format!(
+                "{} has written no CA bundle into its webhook {}",
+                plane.name, webhook.name
+            );
+            return Missing::plane("NoCaBundle", what);
+        }
+        Seen::Absent => {
+            return Missing::plane(
+                "NoWebhook",
+                format!("{} has no injection webhook", plane.name),
+            );
+        }
+        Seen::Unreadable(why) => {
+            return Missing::plane("Unreadable", format!("its webhook cannot be read: {why}"));
+        }
+    }
+    let what = not_injecting(view, &plane.namespace, record)?;
+    Some(Missing {
+        reason: "NotInjecting",
+        what,
+        on: WaitingOn::Injection,
+        recheck: POLL,
+    })
+}
+
+/// What is wrong with the injection of a dry-run pod in a namespace, if anything.
+pub(super) fn not_injecting(view: &MeshView, namespace: &str, record: &Record) -> Option<String> {
+    let wanted = &record.target_revision;
+    let Some(probe) = view.probes.get(namespace) else {
+        return Some(format!(
+            "no dry-run pod was tried in namespace {namespace} yet"
+        ));
+    };
+    match probe {
+        Probe::Injected { revision, image } if revision == wanted => {
+            let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
+            let version = Version::from_image_tag(tag);
+            // A tag of the user's own making says nothing about the version.
+            version.filter(|v| *v != record.target_version).map(|found| {
+                format!("a dry-run pod in namespace {namespace} got proxy image {image}, which is {found} and not {}", record.target_version)
+            })
+        }
+        Probe::Injected { revision, .. } => Some(format!(
+            "a dry-run pod in namespace {namespace} was injected by revision {revision} and not by {wanted}"
+        )),
+        Probe::NotInjected => Some(format!(
+            "a dry-run pod in namespace {namespace} came back without a sidecar"
+        )),
+        Probe::Refused(why) => Some(format!(
+            "a dry-run pod in namespace {namespace} was refused: {why}"
+        )),
+    }
+}

@@ -1,0 +1,305 @@
+//! Up to the last restart.
+
+use super::*;
+
+#[test]
+fn for_an_older_upgrade() {
+    let spoil: Spoil = |_, view| {
+        view.rivals.push(Rival {
+            name: "older".into(),
+            uid: "a".into(),
+            created_at: ago(9999),
+            phase: Phase::Pending,
+        });
+    };
+    let on = WaitingOn::Rival;
+    let reason = "WaitingForOtherUpgrade";
+    waits(Phase::Pending, on, reason, "MeshUpgrade older", spoil);
+    waits(Phase::Detecting, on, reason, "MeshUpgrade older", spoil);
+}
+
+#[test]
+fn a_younger_upgrade_goes_first_only_when_it_already_runs() {
+    let goes = |phase: Phase, created: i64| {
+        let mut view = before();
+        view.rivals.push(Rival {
+            name: "other".into(),
+            uid: "a".into(),
+            created_at: ago(created),
+            phase,
+        });
+        let next = decide(now(), &upgrade(Phase::Pending), &view).next;
+        next == Next::Enter(Phase::Detecting)
+    };
+    assert!(goes(Phase::Detecting, 10), "the older goes first");
+    assert!(!goes(Phase::Upgrading, 10), "what runs goes on");
+    assert!(!goes(Phase::Detecting, 9999), "the older goes first");
+    assert!(
+        goes(Phase::Failed, 9999),
+        "what has ended is in nobody's way"
+    );
+}
+
+#[test]
+fn for_the_environment() {
+    let (on, reason) = (WaitingOn::Environment, "Blocked");
+    waits(Phase::Detecting, on, reason, "downgrade", |upgrade, _| {
+        upgrade.spec.target_version = "1.29.8".into();
+    });
+}
+
+#[test]
+fn while_paused() {
+    let (on, reason) = (WaitingOn::Paused, "Paused");
+    waits(
+        Phase::Upgrading,
+        on,
+        reason,
+        "set spec.paused to false",
+        |upgrade, view| {
+            upgrade.spec.paused = true;
+            *cart(view) = workload("cart", "default");
+        },
+    );
+}
+
+#[test]
+fn for_the_next_try() {
+    let (on, reason) = (WaitingOn::Backoff, "Retrying");
+    waits(
+        Phase::Upgrading,
+        on,
+        reason,
+        "tried again",
+        |upgrade, view| {
+            let next_at = Some(Time(now() + SignedDuration::from_secs(8)));
+            upgrade.status.message = "tried again soon".into();
+            upgrade.status.attempts = Some(Attempts {
+                count: 3,
+                next_at,
+                last_error: "no".into(),
+            });
+            *cart(view) = workload("cart", "default");
+        },
+    );
+}
+
+#[test]
+fn for_what_cannot_be_read() {
+    let (on, reason) = (WaitingOn::Unreadable, "Unreadable");
+    let spoils: [(Phase, &str, Spoil); 9] = [
+        (Phase::Detecting, "the Mesh", |_, v| v.mesh = why()),
+        (Phase::Detecting, "the record", |_, v| v.record = why()),
+        (Phase::Upgrading, "the record", |_, v| v.record = why()),
+        (Phase::Upgrading, "the Helm releases", |_, v| {
+            v.releases = why()
+        }),
+        (Phase::Upgrading, "the control planes", |_, v| {
+            v.control_planes = why()
+        }),
+        (Phase::Upgrading, "the namespaces", |_, v| {
+            v.namespaces = why()
+        }),
+        (Phase::HealthChecking, "the workloads", |_, v| {
+            v.workloads = why()
+        }),
+        (Phase::HealthChecking, "the metrics of istiod", |_, v| {
+            planes(v)[1].live = why()
+        }),
+        (Phase::HealthChecking, "the validating webhook", |u, v| {
+            u.status.soak = Some(passed(9999));
+            v.validator = why();
+        }),
+    ];
+    for (phase, what, spoil) in spoils {
+        waits(phase, on, reason, what, spoil);
+    }
+}
+
+#[test]
+fn for_helm_operations() {
+    let (on, reason) = (WaitingOn::ForeignHelm, "WaitingForHelm");
+    waits(
+        Phase::Upgrading,
+        on,
+        reason,
+        "someone else began",
+        |_, view| {
+            releases(view)[0].state = ReleaseState::Pending {
+                since: ago(600),
+                ours: false,
+            };
+        },
+    );
+    waits(Phase::Upgrading, on, reason, "still ends", |_, view| {
+        releases(view)[0].state = ReleaseState::Pending {
+            since: ago(5),
+            ours: true,
+        };
+    });
+    waits(
+        Phase::HealthChecking,
+        on,
+        reason,
+        "rollback istiod",
+        |upgrade, view| {
+            retiring(upgrade, view);
+            releases(view)[1].state = ReleaseState::Pending {
+                since: ago(600),
+                ours: false,
+            };
+        },
+    );
+}
+
+#[test]
+fn an_operation_of_ours_that_was_cut_off_is_cleared() {
+    let mut view = moved();
+    releases(&mut view)[0].state = ReleaseState::Pending {
+        since: ago(60),
+        ours: true,
+    };
+    let Next::Act(batch) = decide(now(), &upgrade(Phase::Upgrading), &view).next else {
+        panic!("nothing is done")
+    };
+    assert!(matches!(batch[..], [Effect::ClearPendingRelease { .. }]));
+}
+
+#[test]
+fn for_the_new_control_plane() {
+    let (on, reason) = (WaitingOn::ControlPlane, "WaitingForControlPlane");
+    let spoils: [(&str, Spoil); 5] = [
+        ("is not there yet", |_, v| planes(v).truncate(1)),
+        ("1 of 2 replicas ready (OOMKilled)", |_, v| {
+            planes(v)[1].ready = 1;
+            planes(v)[1].trouble = Some("OOMKilled".into());
+        }),
+        ("no CA bundle", |_, v| {
+            if let Seen::Present(webhook) = &mut planes(v)[1].injector {
+                webhook.has_ca_bundle = false;
+            }
+        }),
+        ("no injection webhook", |_, v| {
+            planes(v)[1].injector = Seen::Absent
+        }),
+        ("its webhook cannot be read", |_, v| {
+            planes(v)[1].injector = why()
+        }),
+    ];
+    for (sentence, spoil) in spoils {
+        waits(Phase::Upgrading, on, reason, sentence, spoil);
+    }
+    waits(
+        Phase::HealthChecking,
+        on,
+        reason,
+        "0 of 2",
+        |upgrade, view| {
+            upgrade.status.soak = Some(passed(9999));
+            planes(view)[1].ready = 0;
+        },
+    );
+}
+
+#[test]
+fn for_injection() {
+    let (on, reason) = (WaitingOn::Injection, "WaitingForInjection");
+    fn probe(view: &mut MeshView, probe: Probe) {
+        view.probes.insert("istio-system".into(), probe);
+    }
+    let injected = |revision: &str, tag: &str| Probe::Injected {
+        revision: revision.into(),
+        image: format!("example.org/proxyv2:{tag}"),
+    };
+    let wrong = injected("default", "1.31.0");
+    let rows = [
+        (Probe::NotInjected, "came back without a sidecar"),
+        (Probe::Refused("quota".into()), "was refused: quota"),
+        (wrong, "by revision default and not by 1-31-0"),
+        (injected(TARGET, "1.30.2"), "which is 1.30.2 and not 1.31.0"),
+    ];
+    for (found, sentence) in rows {
+        let mut view = moved();
+        probe(&mut view, found);
+        let decision = decide(now(), &upgrade(Phase::Upgrading), &view);
+        assert!(matches!(&decision.next, Next::Wait(w) if w.on == on));
+        assert!(
+            decision.report.message.contains(sentence),
+            "{}",
+            decision.report.message
+        );
+    }
+    waits(Phase::Upgrading, on, reason, "no dry-run pod", |_, view| {
+        view.probes.clear()
+    });
+    let mut own_tag = moved();
+    probe(&mut own_tag, injected(TARGET, "our-build"));
+    let next = decide(now(), &upgrade(Phase::Upgrading), &own_tag).next;
+    assert_eq!(
+        next,
+        Next::Enter(Phase::HealthChecking),
+        "a tag of one's own says nothing"
+    );
+}
+
+#[test]
+fn for_workloads() {
+    let (on, reason) = (WaitingOn::Workloads, "WaitingForWorkloads");
+    waits(
+        Phase::Upgrading,
+        on,
+        reason,
+        "waits for Deployment shop/cart",
+        |_, view| {
+            let cart = cart(view);
+            cart.mark = Some(TARGET.into());
+            cart.settled = false;
+            cart.restarted_at = Some(ago(5));
+        },
+    );
+    waits(
+        Phase::Upgrading,
+        on,
+        reason,
+        "whose own rollout goes on",
+        |_, view| {
+            *cart(view) = workload("cart", "default");
+            cart(view).settled = false;
+        },
+    );
+    waits(
+        Phase::Upgrading,
+        on,
+        reason,
+        "held back: a dry-run pod",
+        |_, view| {
+            *cart(view) = workload("cart", "default");
+            view.probes
+                .insert("shop".into(), Probe::Refused("quota".into()));
+        },
+    );
+}
+
+#[test]
+fn what_is_held_back_has_a_deadline_that_counts_from_then() {
+    let mut view = moved();
+    *cart(&mut view) = workload("cart", "default");
+    let refused = Probe::Refused("quota".into());
+    view.probes.insert("shop".into(), refused);
+    let mut upgrade = upgrade(Phase::Upgrading);
+    upgrade.status.step_started_at = Some(Time(ago(9999)));
+    upgrade.status.step = Some(Step::RestartingWorkloads);
+    let decision = decide(now(), &upgrade, &view);
+    assert!(
+        matches!(decision.next, Next::Wait(_)),
+        "an hour of restarts is not its deadline"
+    );
+    upgrade.status.step = decision.report.step;
+    let decision = decide(now(), &upgrade, &view);
+    assert_eq!(decision.next, Next::Enter(Phase::Failed));
+    assert!(
+        decision.report.message.contains("quota"),
+        "{}",
+        decision.report.message
+    );
+}

@@ -1,0 +1,250 @@
+//! Health, the old control plane, the end.
+
+use super::*;
+
+#[test]
+fn for_the_soak() {
+    let (on, reason) = (WaitingOn::Soak, "Soaking");
+    waits(
+        Phase::HealthChecking,
+        on,
+        reason,
+        "healthy, watched until",
+        |_, _| (),
+    );
+    waits(
+        Phase::HealthChecking,
+        on,
+        reason,
+        "1 failed injections",
+        |upgrade, view| {
+            let mut soak = passed(10);
+            soak.passed_at = None;
+            upgrade.status.soak = Some(soak);
+            planes(view)[1].live = Seen::Present(LiveCounters {
+                connected: 1,
+                injection_failures: 1,
+            });
+        },
+    );
+    waits(
+        Phase::HealthChecking,
+        on,
+        reason,
+        "istiod has 0 of 2",
+        |_, view| {
+            planes(view)[0].ready = 0;
+        },
+    );
+}
+
+#[test]
+fn for_the_old_control_plane_to_have_stayed() {
+    let (on, reason) = (WaitingOn::RetireDelay, "KeepingOldControlPlane");
+    waits(
+        Phase::HealthChecking,
+        on,
+        reason,
+        "stays until 2026-11-02 02:59:50 UTC",
+        |upgrade, _| {
+            upgrade.status.soak = Some(passed(10));
+        },
+    );
+}
+
+#[test]
+fn for_the_validator() {
+    let (on, reason) = (WaitingOn::Validator, "WaitingForValidator");
+    waits(
+        Phase::HealthChecking,
+        on,
+        reason,
+        "writes its CA bundle",
+        |upgrade, view| {
+            retiring(upgrade, view);
+            if let Seen::Present(validator) = &mut view.validator {
+                validator.has_ca_bundle = false;
+            }
+        },
+    );
+    waits(
+        Phase::HealthChecking,
+        on,
+        reason,
+        "calls istiod-1-31-0",
+        |upgrade, view| {
+            upgrade.status.soak = Some(passed(9999));
+            let values = json!({ "defaultRevision": TARGET });
+            releases(view)[0].values = values.as_object().cloned().unwrap_or_default();
+        },
+    );
+}
+
+#[test]
+fn for_the_retirement() {
+    let (on, reason) = (WaitingOn::Retirement, "WaitingForRetirement");
+    waits(
+        Phase::HealthChecking,
+        on,
+        reason,
+        "3 proxies to leave",
+        |upgrade, view| {
+            retiring(upgrade, view);
+            planes(view)[0].live = Seen::Present(LiveCounters {
+                connected: 3,
+                injection_failures: 0,
+            });
+        },
+    );
+    waits(
+        Phase::HealthChecking,
+        on,
+        reason,
+        "istiod to be gone",
+        |upgrade, view| {
+            retiring(upgrade, view);
+            releases(view).remove(1);
+        },
+    );
+}
+
+#[test]
+fn the_old_control_plane_goes_only_when_its_connections_were_seen() {
+    let mut upgrade = upgrade(Phase::HealthChecking);
+    let mut view = moved();
+    retiring(&mut upgrade, &mut view);
+    let next = |view: &MeshView| decide(now(), &upgrade, view).next;
+    assert!(
+        matches!(&next(&view), Next::Act(b) if matches!(b[..], [Effect::RetireRevision { .. }]))
+    );
+    for live in [Seen::Absent, why()] {
+        planes(&mut view)[0].live = live;
+        assert!(matches!(&next(&view), Next::Wait(w) if w.on == WaitingOn::Unreadable));
+    }
+    planes(&mut view)[0].live = Seen::Absent;
+    planes(&mut view)[0].ready = 0;
+    assert!(
+        matches!(next(&view), Next::Act(_)),
+        "nothing is connected to no pod"
+    );
+}
+
+#[test]
+fn who_uses_the_old_control_plane_keeps_it() {
+    let spoils: [(&str, Spoil); 4] = [
+        ("pod shop/cart-1", |_, view| {
+            *cart(view) = workload("cart", "default");
+            cart(view).paused = true;
+        }),
+        ("namespace shop", |_, view| {
+            namespace(view).labels = crate::example::labels(&[("istio-injection", "enabled")]);
+        }),
+        ("revision tag prod", |_, view| {
+            view.tags.push(crate::view::Tag {
+                name: "prod".into(),
+                revision: "default".into(),
+            });
+        }),
+        ("pod shop/cart-1", |_, view| {
+            // Its Deployment was deleted by hand, its release not.
+            *cart(view) = workload("cart", "default");
+            cart(view).paused = true;
+            planes(view).remove(0);
+        }),
+    ];
+    for (user, spoil) in spoils {
+        let mut upgrade = upgrade(Phase::HealthChecking);
+        let mut view = moved();
+        retiring(&mut upgrade, &mut view);
+        spoil(&mut upgrade, &mut view);
+        let decision = decide(now(), &upgrade, &view);
+        assert_eq!(decision.next, Next::Enter(Phase::Done), "{user}");
+        let message = decision.report.message;
+        assert!(
+            message.contains(user) && message.contains("stays"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn for_nothing_when_it_has_ended() {
+    let on = WaitingOn::Nothing;
+    for phase in [Phase::Done, Phase::Failed] {
+        waits(phase, on, "Ended", "as it was", |upgrade, _| {
+            upgrade.held = false;
+            upgrade.status.message = "as it was".into();
+        });
+    }
+    let mut deleted = upgrade(Phase::Detecting);
+    (deleted.deleting, deleted.held) = (true, false);
+    let next = decide(now(), &deleted, &before()).next;
+    assert!(matches!(next, Next::Wait(w) if w.on == on));
+}
+
+#[test]
+fn what_is_asked_for_before_the_finalizer_went_is_not_lost() {
+    let mut upgrade = upgrade(Phase::Done);
+    upgrade.generation = 2;
+    let decision = decide(now(), &upgrade, &before());
+    assert_eq!(decision.next, Next::Enter(Phase::Pending));
+    assert!(decision.report.new_run);
+}
+
+#[test]
+fn a_new_control_plane_that_falls_ill_gets_nothing_more() {
+    let mut view = moved();
+    planes(&mut view)[1].ready = 0;
+    *cart(&mut view) = workload("cart", "default");
+    namespace(&mut view).labels = crate::example::labels(&[("istio-injection", "enabled")]);
+    namespace(&mut view).moved_to = None;
+    for phase in [Phase::Upgrading, Phase::HealthChecking] {
+        let decision = decide(now(), &upgrade(phase), &view);
+        assert!(!decision.mutates(), "{phase}: {:?}", decision.next);
+    }
+}
+
+#[test]
+fn without_its_record_it_stops() {
+    let mut view = moved();
+    view.record = Seen::Absent;
+    for phase in [Phase::Upgrading, Phase::HealthChecking] {
+        let decision = decide(now(), &upgrade(phase), &view);
+        assert_eq!(decision.next, Next::Enter(Phase::Failed));
+        assert!(
+            decision.report.message.contains("record"),
+            "{}",
+            decision.report.message
+        );
+    }
+}
+
+#[test]
+fn lists_that_were_not_looked_at_are_not_empty_ones() {
+    let mut view = moved();
+    view.workloads = Seen::Absent;
+    let next = decide(now(), &upgrade(Phase::Upgrading), &view).next;
+    assert!(matches!(next, Next::Wait(w) if w.on == WaitingOn::Unreadable));
+    let mut view = moved();
+    view.control_planes = Seen::Absent;
+    let next = decide(now(), &upgrade(Phase::Upgrading), &view).next;
+    assert!(matches!(next, Next::Wait(w) if w.on == WaitingOn::ControlPlane));
+}
+
+#[test]
+fn durations_of_any_size_are_durations() {
+    let of = |seconds: u64| signed(std::time::Duration::from_secs(seconds).into());
+    assert_eq!(of(90), SignedDuration::from_secs(90));
+    assert_eq!(of(u64::MAX), SignedDuration::MAX);
+}
+
+#[test]
+fn at_the_target_means_a_ready_istiod_of_that_version() {
+    let mut view = before();
+    *planes(&mut view) = vec![istiod(TARGET, "1.31.0")];
+    *cart(&mut view) = workload("cart", TARGET);
+    let next = |view: &MeshView| decide(now(), &upgrade(Phase::Detecting), view).next;
+    assert_eq!(next(&view), Next::Enter(Phase::Done));
+    planes(&mut view)[0].ready = 0;
+    assert!(matches!(next(&view), Next::Wait(_)));
+}

@@ -1,0 +1,55 @@
+//! One row for each thing that can be waited for: what causes it, and the reason in the status.
+
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use meshlift_api::conditions::RECONCILING;
+use meshlift_api::{Attempts, Phase, Step};
+use serde_json::json;
+
+use super::{decide, signed};
+use crate::decision::{Effect, Next, WaitingOn};
+use crate::example::{
+    TARGET, ago, before, cart, istiod, moved, namespace, now, passed, planes, releases, upgrade,
+    workload,
+};
+use crate::status::{Executed, fold};
+use crate::upgrade::Upgrade;
+use crate::view::{LiveCounters, MeshView, Probe, ReleaseState, Rival, Seen, Validator};
+
+mod before_the_soak;
+mod from_the_soak_on;
+
+type Spoil = fn(&mut Upgrade, &mut MeshView);
+
+/// Expects this wait, its reason in the condition, and a sentence with this piece in it.
+fn waits(phase: Phase, on: WaitingOn, reason: &str, sentence: &str, spoil: Spoil) {
+    let mut upgrade = upgrade(phase);
+    let mut view = if phase.is_locked() { moved() } else { before() };
+    spoil(&mut upgrade, &mut view);
+    let decision = decide(now(), &upgrade, &view);
+    let Next::Wait(waiting) = &decision.next else {
+        panic!("{on:?}: {:?}", decision.next)
+    };
+    assert_eq!(waiting.on, on);
+    assert!(waiting.until > now(), "{on:?} looks again at once");
+    let status = fold(now(), &upgrade, &decision, &Executed::Nothing);
+    assert!(status.message.contains(sentence), "{}", status.message);
+    let mut conditions = status.conditions.iter();
+    let reconciling = conditions.find(|c| c.type_ == RECONCILING);
+    let found = reconciling.map(|c| (c.reason.as_str(), c.status.as_str()));
+    let value = if phase.is_terminal() { "False" } else { "True" };
+    assert_eq!(found, Some((reason, value)));
+}
+
+fn why<T>() -> Seen<T> {
+    Seen::Unreadable("the server is on fire".into())
+}
+
+/// The soak and the delay passed, the default revision moved.
+fn retiring(upgrade: &mut Upgrade, view: &mut MeshView) {
+    upgrade.status.soak = Some(passed(9999));
+    view.validator = Seen::Present(Validator {
+        service: "istiod-1-31-0".into(),
+        has_ca_bundle: true,
+    });
+}
