@@ -1,10 +1,13 @@
 //! The operator killed at ten points of one upgrade under load, four of them while Helm works for it.
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::ListParams;
 use meshlift_api::{MeshUpgradeStatus, Phase, Step};
 use meshlift_testbed::progress;
 use meshlift_testbed::shop::{NAMESPACES, VISITORS};
-use meshlift_tests::bed::Bed;
+use meshlift_tests::bed::{Bed, ISTIO};
 use meshlift_tests::operator::Operator;
 use meshlift_tests::upgrades::{shown, wait_phase};
 use meshlift_tests::wait::until;
@@ -25,7 +28,7 @@ enum Point {
     At(Step),
     /// While Helm runs in this step; Helm goes on by itself.
     WithHelmLeft(Step),
-    /// While Helm runs in this step, and Helm with it, as when a container dies.
+    /// In the middle of what Helm does in this step, and Helm with it, as when a container dies.
     WithHelm(Step),
     /// Once so many workloads have moved.
     Moved(u32),
@@ -87,6 +90,9 @@ async fn reach(bed: &Bed, operator: &Operator, point: Point) -> Result<String> {
         if !is_reached(point, &status, helm) {
             return Ok(Err(shown(&status)));
         }
+        if matches!(point, Point::WithHelm(_)) && !is_helm_halfway(bed).await? {
+            return Ok(Err(format!("Helm is not halfway; {}", shown(&status))));
+        }
         let helm = helm.filter(|_| matches!(point, Point::WithHelm(_)));
         if let Some(pid) = helm {
             // The operator first, or it would see Helm fail.
@@ -98,6 +104,16 @@ async fn reach(bed: &Bed, operator: &Operator, point: Point) -> Result<String> {
         Ok(Ok(shown(&status)))
     })
     .await
+}
+
+/// Whether Helm's storage says that a release is in the middle of an operation.
+async fn is_helm_halfway(bed: &Bed) -> Result<bool> {
+    let secrets = Api::<Secret>::namespaced(bed.client.clone(), ISTIO);
+    let halfway = "owner=helm,status in (pending-install,pending-upgrade,uninstalling)";
+    let found = secrets
+        .list_metadata(&ListParams::default().labels(halfway))
+        .await?;
+    Ok(!found.items.is_empty())
 }
 
 fn is_reached(point: Point, status: &MeshUpgradeStatus, helm: Option<u32>) -> bool {
