@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt};
+use meshlift_api::conditions::RECONCILING;
 use meshlift_api::{MeshUpgrade, MeshUpgradeStatus};
 use meshlift_cluster::{Error, Executor, Observer, Watches, status};
 use meshlift_planner::view::Seen;
@@ -132,9 +133,7 @@ impl Context {
             .executor
             .execute(object, upgrade, view, decision, &told)
             .await;
-        if decision.mutates() {
-            self.observer.forget(upgrade);
-        }
+        self.observer.forget(upgrade, decision);
         if let Executed::Failed { class, message } = &executed {
             self.metrics.error(*class);
             tracing::warn!(upgrade = upgrade.name, ?class, message, "step failed");
@@ -188,6 +187,10 @@ fn is_weighty(before: &MeshUpgradeStatus, after: &MeshUpgradeStatus) -> bool {
         status.proxies = None;
         for condition in &mut status.conditions {
             condition.message.clear();
+            // Between two restarts it only says whether one was just begun or is waited for.
+            if condition.type_ == RECONCILING {
+                condition.reason.clear();
+            }
         }
         status
     };

@@ -32,4 +32,4 @@ pub use phase::decide;
 pub use record::{Record, RecordedNamespace, RecordedRelease};
 pub use status::{ErrorClass, Executed, backoff, fold};
 pub use upgrade::Upgrade;
-pub use wanted::{Wanted, wanted};
+pub use wanted::{ReleasesWanted, Wanted, wanted};

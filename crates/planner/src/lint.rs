@@ -4,9 +4,10 @@
 use meshlift_api::Phase;
 
 use crate::decision::{Decision, Effect, Next};
+use crate::injection::{Injector, injector_of};
 use crate::record::Record;
 use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView};
+use crate::view::{ControlPlane, MeshView, Namespace};
 
 /// A decision that must not be executed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,6 +133,18 @@ fn unused(view: &MeshView, record: &Record, revision: &str) -> Result<(), Violat
             pod.namespace, pod.name
         ));
     }
+    let none = std::collections::BTreeMap::new();
+    let bound = |ns: &&Namespace| {
+        let injector = injector_of(&ns.labels, &none, planes, &view.tags);
+        !ns.terminating && injector == Injector::Namespace(revision.to_owned())
+    };
+    let mut namespaces = view.namespaces.present().into_iter().flatten();
+    if let Some(namespace) = namespaces.find(bound) {
+        return in_use(format!("namespace {} asks for it", namespace.name));
+    }
+    if let Some(tag) = view.tags.iter().find(|tag| tag.revision == revision) {
+        return in_use(format!("revision tag {} points at it", tag.name));
+    }
     let old: Option<&ControlPlane> = planes.iter().find(|plane| plane.revision == revision);
     match (old, view.validator.present()) {
         (Some(old), Some(validator)) if validator.service == old.name => {
@@ -157,6 +170,11 @@ impl Effect {
                 | Effect::PointDefaultRevision(_)
                 | Effect::RetireRevision { .. }
         )
+    }
+
+    /// Whether Helm's storage is another one after it.
+    pub fn changes_releases(&self) -> bool {
+        self.runs_helm() || matches!(self, Effect::ClearPendingRelease { .. })
     }
 
     /// A name for logs, metrics and messages: what it does, to what.

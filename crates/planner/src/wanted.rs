@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use meshlift_api::{Phase, Step};
 
 use crate::data_plane::assess;
+use crate::phase::retirement_due;
 use crate::upgrade::Upgrade;
 use crate::view::MeshView;
 
@@ -16,12 +17,24 @@ pub struct Wanted {
     pub catalog: bool,
     /// Our own permissions.
     pub permissions: bool,
-    /// Helm releases; fresh, not from a cache.
-    pub fresh_releases: bool,
+    /// Helm releases.
+    pub releases: ReleasesWanted,
     /// Metrics of the control planes.
     pub live_counters: bool,
     /// Dry-run pods: the revision to ask for, and the namespaces.
     pub probes: Option<(String, BTreeSet<String>)>,
+}
+
+/// How Helm releases are looked at: each look is a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReleasesWanted {
+    /// Not at all.
+    #[default]
+    No,
+    /// As known, if not for too long: only somebody else could have changed them.
+    Known,
+    /// As they are now.
+    Fresh,
 }
 
 /// What to look at, from what is watched anyway (`view` without the costlier parts).
@@ -30,16 +43,23 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
         Phase::Detecting => Wanted {
             catalog: true,
             permissions: true,
-            fresh_releases: true,
+            releases: ReleasesWanted::Fresh,
             ..Wanted::default()
         },
         Phase::Upgrading => Wanted {
+            releases: match upgrade.status.step {
+                Some(Step::RestartingWorkloads) => ReleasesWanted::Known,
+                _ => ReleasesWanted::Fresh,
+            },
             probes: probes(now, upgrade, view),
             ..Wanted::default()
         },
         Phase::HealthChecking => Wanted {
             live_counters: true,
-            fresh_releases: upgrade.status.step >= Some(Step::MovingDefaultRevision),
+            releases: match retirement_due(now, upgrade) {
+                true => ReleasesWanted::Fresh,
+                false => ReleasesWanted::No,
+            },
             probes: probes(now, upgrade, view),
             ..Wanted::default()
         },

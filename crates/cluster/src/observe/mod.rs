@@ -18,7 +18,7 @@ use kube::{Api, Client, ResourceExt};
 use meshlift_api::{MeshSpec, MeshUpgrade, Phase, labels};
 use meshlift_planner::version::KubernetesVersion;
 use meshlift_planner::view::{MeshView, Rival, Seen};
-use meshlift_planner::{Record, Upgrade, Wanted, wanted};
+use meshlift_planner::{Decision, Effect, Next, Record, Upgrade, Wanted, wanted};
 
 use self::cached::Cached;
 pub use self::catalog::CatalogClient;
@@ -97,11 +97,16 @@ impl Observer {
         view
     }
 
-    /// Forgets what a mutation may have changed.
-    pub fn forget(&self, upgrade: &Upgrade) {
-        self.releases.forget();
-        self.records.forget(&upgrade.record_name());
-        self.live.forget();
+    /// Forgets what a decision that was executed may have changed, beyond what is watched.
+    pub fn forget(&self, upgrade: &Upgrade, decision: &Decision) {
+        match &decision.next {
+            Next::Record(_) => self.records.forget(&upgrade.record_name()),
+            Next::Act(batch) if batch.iter().any(Effect::changes_releases) => {
+                self.releases.forget();
+                self.live.forget();
+            }
+            Next::Act(_) | Next::Wait(_) | Next::Enter(_) => {}
+        }
     }
 
     fn watched(&self, upgrade: &Upgrade) -> MeshView {
@@ -164,14 +169,18 @@ impl Observer {
         {
             view.catalog = self.catalog.versions(&mesh.charts.repository).await;
         }
-        if let Some(namespace) = &namespace {
-            view.releases = self
-                .releases
-                .look(namespace, wanted.fresh_releases, &upgrade.uid)
-                .await;
-            if wanted.permissions {
-                view.missing_permissions = self.missing_permissions(namespace).await;
+        view.releases = match &namespace {
+            Some(namespace) => {
+                self.releases
+                    .look(namespace, wanted.releases, &upgrade.uid)
+                    .await
             }
+            None => Seen::Absent,
+        };
+        if wanted.permissions
+            && let Some(namespace) = &namespace
+        {
+            view.missing_permissions = self.missing_permissions(namespace).await;
         }
         if wanted.live_counters
             && let Seen::Present(planes) = &mut view.control_planes

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
+use meshlift_planner::ReleasesWanted;
 use meshlift_planner::view::{Release, ReleaseState, Seen, StorageRef};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -66,7 +67,7 @@ impl Releases {
     pub(super) fn new(client: Client) -> Self {
         Self {
             client,
-            listed: Cached::new(Duration::from_secs(20)),
+            listed: Cached::new(Duration::from_secs(120)),
             decoded: Cached::new(Duration::from_secs(3600)),
         }
     }
@@ -79,12 +80,15 @@ impl Releases {
     pub(super) async fn look(
         &self,
         namespace: &str,
-        fresh: bool,
+        wanted: ReleasesWanted,
         upgrade: &str,
     ) -> Seen<Vec<Release>> {
         let key = namespace.to_owned();
-        if fresh {
-            self.listed.forget(&key);
+        match wanted {
+            // Absent would say that there are none.
+            ReleasesWanted::No => return Seen::Unreadable("they were not looked at".to_owned()),
+            ReleasesWanted::Known => {}
+            ReleasesWanted::Fresh => self.listed.forget(&key),
         }
         let stored = self.listed.get(&key, self.list(namespace)).await;
         seen(stored.map(|stored| {
