@@ -5,8 +5,10 @@ use serde_json::Map;
 
 use super::*;
 use crate::decision::{Chart, ChartTarget, Report};
-use crate::example::{TARGET, cart, moved, now, planes, pod, upgrade, version, workload};
-use crate::view::{LiveCounters, Seen, Validator};
+use crate::example::{
+    TARGET, cart, labels, moved, namespace, now, planes, pod, upgrade, version, workload,
+};
+use crate::view::{LiveCounters, Seen, Tag, Validator};
 
 fn target(release: &str) -> ChartTarget {
     ChartTarget {
@@ -112,7 +114,16 @@ fn target_not_ready() {
 #[test]
 fn in_use() {
     type Spoil = fn(&mut MeshView);
-    let spoils: [(&str, Spoil); 7] = [
+    let spoils: [(&str, Spoil); 9] = [
+        ("namespace shop asks for it", |v| {
+            namespace(v).labels = labels(&[("istio-injection", "enabled")]);
+        }),
+        ("revision tag prod", |v| {
+            v.tags.push(Tag {
+                name: "prod".into(),
+                revision: "default".into(),
+            });
+        }),
         ("runs its sidecar", |v| {
             *cart(v) = workload("cart", "default")
         }),

@@ -41,6 +41,32 @@ fn a_younger_upgrade_goes_first_only_when_it_already_runs() {
 }
 
 #[test]
+fn of_two_upgrades_exactly_one_goes() {
+    let phases = [Phase::Pending, Phase::Detecting];
+    let goes = |own: (i64, &str, Phase), other: (i64, &str, Phase)| {
+        let mut upgrade = upgrade(own.2);
+        (upgrade.created_at, upgrade.uid) = (ago(own.0), own.1.to_owned());
+        let mut view = before();
+        view.rivals.push(Rival {
+            name: "other".into(),
+            uid: other.1.into(),
+            created_at: ago(other.0),
+            phase: other.2,
+        });
+        let next = decide(now(), &upgrade, &view).next;
+        !matches!(next, Next::Wait(w) if w.on == WaitingOn::Rival)
+    };
+    for (age, other_age) in [(10, 20), (20, 10), (10, 10)] {
+        for phase in phases {
+            for other_phase in phases {
+                let (one, other) = ((age, "a", phase), (other_age, "b", other_phase));
+                assert_ne!(goes(one, other), goes(other, one), "{one:?} {other:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn for_the_environment() {
     let (on, reason) = (WaitingOn::Environment, "Blocked");
     waits(Phase::Detecting, on, reason, "downgrade", |upgrade, _| {
