@@ -16,6 +16,9 @@ const ISTIOD_STARTUP: i64 = 8;
 impl World {
     /// Executes an effect.
     pub fn execute(&mut self, effect: &Effect) -> Result<(), Failure> {
+        if effect.changes_releases() {
+            self.helm.changed_by_us += 1;
+        }
         match effect {
             Effect::RegisterMesh { name, .. } => {
                 if self.mesh.is_none() {

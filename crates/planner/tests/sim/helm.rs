@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 #[derive(Clone, Default)]
 pub struct Helm {
     pub releases: Vec<Stored>,
+    /// How often this operator changed it.
+    pub changed_by_us: u32,
     /// The next operation dies halfway.
     pub dies: bool,
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meshlift_planner::view::{LiveCounters, MeshView, Probe, Seen, Workload};
-use meshlift_planner::{Upgrade, wanted};
+use meshlift_planner::view::{LiveCounters, MeshView, Probe, Release, Seen, Workload};
+use meshlift_planner::{ReleasesWanted, Upgrade, wanted};
 
 use crate::world::{App, Injection, World, labels};
 
@@ -39,8 +39,12 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
             None => Seen::Absent,
         },
     };
-    view.releases = seen(world, "releases", world.helm.list());
     let wanted = wanted(world.now, upgrade, &view);
+    view.releases = match wanted.releases {
+        ReleasesWanted::No => Seen::Absent,
+        ReleasesWanted::Known => seen(world, "releases", known(world, age.watched)),
+        ReleasesWanted::Fresh => seen(world, "releases", world.helm.list()),
+    };
     if wanted.catalog {
         view.catalog = match &world.repository {
             Ok(versions) => Seen::Present(versions.clone()),
@@ -62,6 +66,14 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
         }
     }
     view
+}
+
+/// Releases as listed a while ago; the list is forgotten with each change of our own.
+fn known(world: &World, then: &World) -> Vec<Release> {
+    match world.helm.changed_by_us == then.helm.changed_by_us {
+        true => then.helm.list(),
+        false => world.helm.list(),
+    }
 }
 
 fn seen<T>(world: &World, part: &str, value: T) -> Seen<T> {
