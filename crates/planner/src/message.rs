@@ -92,8 +92,12 @@ pub(crate) fn done(version: &Version, blocked: &[BlockedWorkload]) -> String {
 }
 
 pub(crate) fn done_old_stays(record: &Record, counts: WorkloadCounts, users: &[String]) -> String {
+    let how = match counts.blocked {
+        0 => "",
+        _ => " (status.blocked says how)",
+    };
     format!(
-        "the control plane is at {} with {} of {} workloads; the old one ({}) stays, because it is used by {}: move them (status.blocked says how), then annotate this object with a new value of meshlift.io/retry to retire it",
+        "the control plane is at {} with {} of {} workloads; the old one ({}) stays, because it is used by {}: move them{how}, then annotate this object with a new value of meshlift.io/retry to retire it",
         record.target_version,
         counts.moved,
         counts.total,
@@ -211,10 +215,14 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
             "its rolling update keeps pods back by partition: set the partition to 0, then {restart}"
         ),
         Predicate::Paused => {
-            format!("the Deployment is paused: kubectl -n {namespace} rollout resume {resource}/{name}, then {restart}")
+            format!(
+                "the Deployment is paused: kubectl -n {namespace} rollout resume {resource}/{name}, then {restart}"
+            )
         }
         Predicate::Excluded => {
-            format!("excluded by spec.dataPlane.exclude: to move it, remove the label, then {restart}")
+            format!(
+                "excluded by spec.dataPlane.exclude: to move it, remove the label, then {restart}"
+            )
         }
         Predicate::Tag => format!(
             "its namespace follows a revision tag: point the tag at {target} (istioctl tag set <tag> --revision {target} --overwrite), then {restart}"
@@ -228,9 +236,9 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
         Predicate::InjectionOff => format!(
             "new pods in namespace {namespace} get no sidecar: restarting would take it out of the mesh; if that is meant, {restart}"
         ),
-        Predicate::ManagedGateway => {
-            "istiod rolls this gateway by itself when its Gateway or namespace moves to the new revision".to_owned()
-        }
+        Predicate::ManagedGateway => format!(
+            "istiod rolls this gateway by itself once its Gateway asks for the new revision: kubectl -n {namespace} label gateway <its name> istio.io/rev={target} --overwrite"
+        ),
         Predicate::RolloutIncomplete => format!(
             "its own rollout has not ended: mend it (kubectl -n {namespace} rollout status {resource}/{name}), then {restart}"
         ),

@@ -153,11 +153,11 @@ impl Look<'_> {
         if let Some(soak) = soak {
             if self.judged.restarts > soak.restarts {
                 let grown = self.judged.restarts - soak.restarts;
-                problems.push(format!("{grown} container restarts in pods with a sidecar"));
+                problems.push(format!("container restarts went up by {grown}"));
             }
             if failures > soak.injection_failures {
                 let grown = failures - soak.injection_failures;
-                problems.push(format!("{grown} failed injections"));
+                problems.push(format!("failed injections went up by {grown}"));
             }
         }
         problems

@@ -224,13 +224,17 @@ impl Look<'_> {
     fn wait_for_disconnect(&self, connected: u64) -> Decision {
         let step = Step::RetiringControlPlane;
         let patience = signed(self.upgrade.spec.data_plane.restart.timeout);
-        if self.now >= later(step_began(self.upgrade, step, self.now), patience) {
+        let deadline = later(step_began(self.upgrade, step, self.now), patience);
+        if self.now >= deadline {
             let user = format!(
                 "{connected} connected proxies that are no pods of this cluster (virtual machines, other clusters?)"
             );
             return self.old_stays(&[user]);
         }
-        let message = format!("waits for {connected} proxies to leave the old control plane");
+        let message = format!(
+            "waits for {connected} proxies to leave the old control plane (until {})",
+            message::moment(deadline)
+        );
         Decision::new(
             wait(self.now, WaitingOn::Retirement, POLL),
             self.report(step, message),

@@ -16,7 +16,7 @@ fn for_the_soak() {
         Phase::HealthChecking,
         on,
         reason,
-        "1 failed injections",
+        "failed injections went up by 1",
         |upgrade, view| {
             let mut soak = passed(10);
             soak.passed_at = None;
