@@ -44,12 +44,21 @@ struct ContainerStatus {
     name: String,
     restart_count: u32,
     state: ContainerState,
+    last_state: ContainerState,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct ContainerState {
     waiting: Option<Waiting>,
+    terminated: Option<Terminated>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Terminated {
+    exit_code: i32,
+    reason: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -154,11 +163,13 @@ fn trouble(status: &PodStatus) -> Option<String> {
         .iter()
         .find(|c| c.kind == "PodScheduled" && c.status == "False")
         .map(|c| with_message(&c.reason, &c.message));
-    let containers = status
-        .init_container_statuses
-        .iter()
-        .chain(&status.container_statuses);
-    let waiting = containers.filter_map(|container| {
+    let containers = || {
+        status
+            .init_container_statuses
+            .iter()
+            .chain(&status.container_statuses)
+    };
+    let waiting = containers().filter_map(|container| {
         let waiting = container.state.waiting.as_ref()?;
         let expected = IN_GOOD_TIME.contains(&waiting.reason.as_str());
         (!expected).then(|| {
@@ -169,7 +180,19 @@ fn trouble(status: &PodStatus) -> Option<String> {
             )
         })
     });
-    waiting.chain(unscheduled).next()
+    // Between two crashes a container runs for a moment and waits for nothing.
+    let crashed = containers().filter_map(|container| {
+        let states = [&container.state, &container.last_state];
+        let ended = states.into_iter().find_map(|s| s.terminated.as_ref())?;
+        let (code, reason) = (ended.exit_code, &ended.reason);
+        (code != 0).then(|| {
+            format!(
+                "container {}: ended with exit code {code} ({reason})",
+                container.name
+            )
+        })
+    });
+    waiting.chain(crashed).chain(unscheduled).next()
 }
 
 fn with_message(reason: &str, message: &str) -> String {
@@ -178,5 +201,42 @@ fn with_message(reason: &str, message: &str) -> String {
         reason.to_owned()
     } else {
         format!("{reason} ({message})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn trouble_of(container: serde_json::Value) -> Option<String> {
+        let status = json!({ "containerStatuses": [container] });
+        trouble(&serde_json::from_value(status).expect("a pod's status"))
+    }
+
+    #[test]
+    fn a_crash_is_told_also_while_the_container_runs_again() {
+        let ended = |code: i32| json!({ "terminated": { "exitCode": code, "reason": "Error" } });
+        let running = json!({ "running": {} });
+        let backing_off = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+        let told = "container app: ended with exit code 7 (Error)";
+        for (state, last, expected) in [
+            (&running, ended(7), Some(told)),
+            (&ended(7), json!({}), Some(told)),
+            (
+                &backing_off,
+                ended(7),
+                Some("container app: CrashLoopBackOff"),
+            ),
+            (&running, ended(0), None),
+            (&running, json!({}), None),
+        ] {
+            let container = json!({ "name": "app", "state": state, "lastState": last });
+            assert_eq!(
+                trouble_of(container.clone()).as_deref(),
+                expected,
+                "{container}"
+            );
+        }
     }
 }
