@@ -170,7 +170,12 @@ async fn a_workload_that_crashes_after_its_restart(bed: &Bed) -> Result<()> {
     )?;
     ensure_says(
         &status,
-        &["not ready on 1-31-0", "a-frail/frail", "meshlift.io/retry"],
+        &[
+            "not ready on 1-31-0",
+            "a-frail/frail",
+            "container app: ",
+            "meshlift.io/retry",
+        ],
     )?;
     ensure!(
         status.workloads.is_some_and(|w| w.failed == 1),
