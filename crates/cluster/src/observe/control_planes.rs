@@ -13,7 +13,7 @@ pub(super) fn look(watches: &Watches) -> Seen<Vec<ControlPlane>> {
         Seen::Present(deployments) => {
             let planes = deployments.iter().filter_map(|deployment| {
                 let istiod = deployment.istiod.as_ref()?;
-                Some(control_plane(watches, &deployment.key, istiod))
+                Some(control_plane(watches, &deployment.workload.key, istiod))
             });
             let mut planes: Vec<ControlPlane> = planes.collect();
             planes.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use meshlift_api::labels::GATEWAY_MANAGED;
 use meshlift_planner::view::{Pod, Seen, Workload, WorkloadKey, WorkloadKind};
 
-use crate::watch::{Watches, WorkloadFact};
+use crate::watch::Watches;
 
 type Pods = Vec<Arc<Pod>>;
 
@@ -23,9 +22,12 @@ fn join(watches: &Watches) -> Result<(Vec<Workload>, Pods), String> {
     let mut workloads = Vec::with_capacity(owned.len());
     for table in &watches.workloads {
         for fact in listed(table.all())? {
-            let pods = owned.remove(&fact.key).unwrap_or_default();
-            if !pods.is_empty() || fact.mark.is_some() {
-                workloads.push(workload(&fact, pods));
+            let pods = owned.remove(&fact.workload.key).unwrap_or_default();
+            if !pods.is_empty() || fact.workload.mark.is_some() {
+                workloads.push(Workload {
+                    pods,
+                    ..fact.workload.clone()
+                });
             }
         }
     }
@@ -71,21 +73,4 @@ fn owner(pod: &Pod) -> Option<WorkloadKey> {
         kind,
         name: pod.owner_name.clone()?,
     })
-}
-
-fn workload(fact: &WorkloadFact, pods: Pods) -> Workload {
-    Workload {
-        key: fact.key.clone(),
-        uid: fact.uid.clone(),
-        resource_version: fact.resource_version.clone(),
-        labels: fact.labels.clone(),
-        template_labels: fact.template_labels.clone(),
-        mark: fact.mark.clone(),
-        restarted_at: fact.restarted_at,
-        strategy: fact.strategy,
-        paused: fact.paused,
-        managed_gateway: fact.labels.contains_key(GATEWAY_MANAGED),
-        settled: fact.settled,
-        pods,
-    }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use meshlift_api::labels as l;
-use meshlift_planner::view::{UpdateStrategy, WorkloadKey, WorkloadKind};
+use meshlift_planner::view::{UpdateStrategy, Workload, WorkloadKey, WorkloadKind};
 use serde::{Deserialize, Serialize};
 
 use super::slim::{slim_meta, slim_resource};
@@ -89,29 +88,11 @@ struct Status {
     number_available: u32,
 }
 
-/// A workload, without its pods.
+/// A Deployment, StatefulSet or DaemonSet.
 #[derive(Clone, Debug)]
 pub struct WorkloadFact {
-    /// Which.
-    pub key: WorkloadKey,
-    /// UID.
-    pub uid: String,
-    /// Resource version.
-    pub resource_version: String,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// Labels of the template.
-    pub template_labels: BTreeMap<String, String>,
-    /// Restart mark on the template.
-    pub mark: Option<String>,
-    /// When this operator restarted it.
-    pub restarted_at: Option<Timestamp>,
-    /// How it replaces pods.
-    pub strategy: UpdateStrategy,
-    /// Whether it is paused.
-    pub paused: bool,
-    /// Whether every pod is of the newest template and ready.
-    pub settled: bool,
+    /// What decisions need of it; without its pods, which are watched by themselves.
+    pub workload: Workload,
     /// What is known of it as a control plane, if it is one.
     pub istiod: Option<IstiodFact>,
 }
@@ -171,9 +152,15 @@ fn workload<W: WorkloadObject>(object: &W) -> WorkloadFact {
     let template = &spec.template.metadata;
     let annotations = meta.annotations.as_ref();
     let read = |key: &str| annotations.and_then(|a| a.get(key));
-    let settled = meta.generation.unwrap_or_default() <= status.observed_generation
-        && rolled_out(W::KIND, spec, status);
-    WorkloadFact {
+    let istiod = istiod_revision(&labels).map(|revision| IstiodFact {
+        revision,
+        image: discovery_image(spec),
+        release: read(l::HELM_RELEASE_NAME).cloned(),
+        desired: spec.replicas.unwrap_or(1),
+        ready: status.available_replicas.min(status.updated_replicas),
+        labels: labels.clone(),
+    });
+    let workload = Workload {
         key: WorkloadKey {
             namespace: meta.namespace.clone().unwrap_or_default(),
             kind: W::KIND,
@@ -192,17 +179,13 @@ fn workload<W: WorkloadObject>(object: &W) -> WorkloadFact {
         restarted_at: read(l::RESTARTED_AT).and_then(|at| at.parse().ok()),
         strategy: strategy(W::KIND, &spec.update_strategy),
         paused: spec.paused,
-        settled,
-        istiod: istiod_revision(&labels).map(|revision| IstiodFact {
-            revision,
-            image: discovery_image(spec),
-            release: read(l::HELM_RELEASE_NAME).cloned(),
-            desired: spec.replicas.unwrap_or(1),
-            ready: status.available_replicas.min(status.updated_replicas),
-            labels: labels.clone(),
-        }),
+        managed_gateway: labels.contains_key(l::GATEWAY_MANAGED),
+        settled: meta.generation.unwrap_or_default() <= status.observed_generation
+            && rolled_out(W::KIND, spec, status),
+        pods: Vec::new(),
         labels,
-    }
+    };
+    WorkloadFact { workload, istiod }
 }
 
 fn strategy(kind: WorkloadKind, strategy: &Strategy) -> UpdateStrategy {
