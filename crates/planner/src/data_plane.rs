@@ -87,8 +87,11 @@ pub(crate) fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
         };
         let placement = place(q, workload, namespace);
         if let Placement::Blocked(predicate) = placement {
-            view.blocked
-                .push(blocked_workload(workload, predicate, q.target));
+            let mut blocked = blocked_workload(workload, predicate, q.target);
+            if predicate == Predicate::LabelPutBack {
+                blocked.message = message::label_put_back(&workload.key, namespace, q.target);
+            }
+            view.blocked.push(blocked);
         }
         view.placements.push((workload, placement));
     }

@@ -1,11 +1,12 @@
 //! The sentences people read in status, events and logs.
 
 use jiff::{SignedDuration, Timestamp};
+use meshlift_api::labels::FIELD_MANAGER;
 use meshlift_api::{BlockedWorkload, Predicate, ProxyCounts, WorkloadCounts};
 
 use crate::record::Record;
 use crate::version::Version;
-use crate::view::{ControlPlane, Pod, Release, WorkloadKey, WorkloadKind};
+use crate::view::{ControlPlane, Namespace, Pod, Release, WorkloadKey, WorkloadKind};
 
 /// `1h 30m`, without what is smaller than a second.
 pub(crate) fn span(duration: SignedDuration) -> String {
@@ -194,6 +195,32 @@ pub(crate) fn restarts_do_not_move(times: u32, target: &str) -> String {
     )
 }
 
+fn resource(kind: WorkloadKind) -> &'static str {
+    match kind {
+        WorkloadKind::Deployment => "deployment",
+        WorkloadKind::StatefulSet => "statefulset",
+        WorkloadKind::DaemonSet => "daemonset",
+    }
+}
+
+fn restart(key: &WorkloadKey) -> String {
+    let (namespace, name) = (&key.namespace, &key.name);
+    let resource = resource(key.kind);
+    format!("kubectl -n {namespace} rollout restart {resource}/{name}")
+}
+
+/// Why a workload is not moved whose namespace was taken back, and by whom.
+pub(crate) fn label_put_back(key: &WorkloadKey, namespace: &Namespace, target: &str) -> String {
+    let name = &namespace.name;
+    let others = |owner: &&str| *owner != FIELD_MANAGER;
+    let owner = namespace.label_owner.as_deref().filter(others);
+    let by = owner.map(|by| format!(" by {by}")).unwrap_or_default();
+    format!(
+        "the injection label of namespace {name} was put back{by} after it was moved: where that comes from (Git?), set istio.io/rev={target} and remove istio-injection, then {}",
+        restart(key)
+    )
+}
+
 /// Why a workload is not moved, with the command that would do it.
 pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: &str) -> String {
     let WorkloadKey {
@@ -201,12 +228,8 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
         kind,
         name,
     } = key;
-    let resource = match kind {
-        WorkloadKind::Deployment => "deployment",
-        WorkloadKind::StatefulSet => "statefulset",
-        WorkloadKind::DaemonSet => "daemonset",
-    };
-    let restart = format!("kubectl -n {namespace} rollout restart {resource}/{name}");
+    let resource = resource(*kind);
+    let restart = restart(key);
     match predicate {
         Predicate::OnDelete => format!(
             "its update strategy is OnDelete: delete its pods one by one (kubectl -n {namespace} delete pod <name>), each comes back on {target}"
@@ -230,9 +253,6 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
         Predicate::PodLabel => format!(
             "its pod template asks for injection itself: set label istio.io/rev={target} on the template of {resource} {namespace}/{name}, which also restarts it"
         ),
-        Predicate::LabelPutBack => format!(
-            "the injection label of namespace {namespace} was put back after it was moved: set istio.io/rev={target} and remove istio-injection where the label comes from (Git?), then {restart}"
-        ),
         Predicate::InjectionOff => format!(
             "new pods in namespace {namespace} get no sidecar: restarting would take it out of the mesh; if that is meant, {restart}"
         ),
@@ -242,9 +262,10 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
         Predicate::RolloutIncomplete => format!(
             "its own rollout has not ended: mend it (kubectl -n {namespace} rollout status {resource}/{name}), then {restart}"
         ),
-        Predicate::BarePod | Predicate::Job | Predicate::UnknownController => {
-            format!("to move it, {restart}")
-        }
+        Predicate::LabelPutBack
+        | Predicate::BarePod
+        | Predicate::Job
+        | Predicate::UnknownController => format!("to move it, {restart}"),
     }
 }
 

@@ -139,11 +139,17 @@ fn workloads_that_would_not_come_back_on_the_target() {
     });
     blocked_by(
         Predicate::LabelPutBack,
-        "where the label comes from",
+        "was put back by argocd after",
         |_, view| {
             namespace(view).labels = labels(&[("istio-injection", "enabled")]);
+            namespace(view).label_owner = Some("argocd".into());
         },
     );
+    // What its own writes look like says nothing about who put it back.
+    blocked_by(Predicate::LabelPutBack, "was put back after", |_, view| {
+        namespace(view).labels = labels(&[("istio-injection", "enabled")]);
+        namespace(view).label_owner = Some("meshlift".into());
+    });
     blocked_by(Predicate::InjectionOff, "out of the mesh", |_, view| {
         namespace(view).labels = labels(&[("istio-injection", "disabled")]);
     });

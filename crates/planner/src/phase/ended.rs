@@ -16,7 +16,7 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade) -> Decision {
         ..Report::default()
     };
     // Before anything else: folding another decision would mark what is asked as seen.
-    if !upgrade.deleting && upgrade.asked_again() {
+    if upgrade.asked_again() {
         let message = "asked again: starts anew".to_owned();
         let report = Report {
             message,

@@ -41,7 +41,7 @@ fn with_status(upgrade: &Upgrade, status: MeshUpgradeStatus) -> Upgrade {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, max_global_rejects: 50_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, max_global_rejects: 50_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn total_deterministic_and_lint_clean(upgrade in upgrade(), view in view()) {

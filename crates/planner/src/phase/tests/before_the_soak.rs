@@ -269,6 +269,48 @@ fn for_injection() {
 }
 
 #[test]
+fn restarts_stay_inside_both_limits() {
+    // Four stale workloads in each of three namespaces; those that restart already are in the first.
+    let restarted = |in_all: u32, in_one: u32, restarting: usize| {
+        let mut view = moved();
+        let shop = namespace(&mut view).clone();
+        let mut workloads = Vec::new();
+        let mut namespaces = Vec::new();
+        for name in ["a", "b", "c"] {
+            let mut namespace = shop.clone();
+            namespace.name = name.into();
+            namespaces.push(namespace);
+            view.probes.insert(name.into(), view.probes["shop"].clone());
+            for n in 0..4 {
+                let mut stale = workload(&format!("w{n}"), "default");
+                stale.key.namespace = name.into();
+                workloads.push(stale);
+            }
+        }
+        for workload in workloads.iter_mut().take(restarting) {
+            workload.mark = Some(TARGET.into());
+            workload.settled = false;
+            workload.restarted_at = Some(ago(5));
+        }
+        view.workloads = Seen::Present(workloads);
+        view.namespaces = Seen::Present(namespaces);
+        let mut upgrade = upgrade(Phase::Upgrading);
+        upgrade.spec.data_plane.restart.max_concurrent = in_all;
+        upgrade.spec.data_plane.restart.max_concurrent_per_namespace = in_one;
+        match decide(now(), &upgrade, &view).next {
+            Next::Act(batch) => batch.len(),
+            _ => 0,
+        }
+    };
+    assert_eq!(restarted(5, 1, 0), 3);
+    assert_eq!(restarted(5, 4, 0), 5);
+    assert_eq!(restarted(100, 100, 0), 12);
+    assert_eq!(restarted(5, 4, 4), 1);
+    assert_eq!(restarted(5, 2, 2), 3);
+    assert_eq!(restarted(2, 4, 2), 0);
+}
+
+#[test]
 fn for_workloads() {
     let (on, reason) = (WaitingOn::Workloads, "WaitingForWorkloads");
     waits(
