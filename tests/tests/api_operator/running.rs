@@ -54,7 +54,7 @@ fn spec(timeout: &str) -> Value {
 /// Waits by itself for an Istio, and for a healthy one; touches nothing till then.
 async fn starts_when_all_is_well(bed: &Bed) -> Result<()> {
     let audit = bed.audit()?;
-    bed.create_upgrade(NAME, spec("60s")).await?;
+    bed.create_upgrade(NAME, spec("40s")).await?;
     let reason = |reason: &'static str| {
         move |status: &MeshUpgradeStatus| {
             let mut all = status.conditions.iter();

@@ -270,6 +270,11 @@ async fn what_cannot_be_moved_is_named(bed: &Bed) -> Result<()> {
         labels["istio-injection"] == "enabled" && labels["istio.io/rev"].is_null(),
         "fought over: {labels}"
     );
+    let left = bed.cluster.kubectl(&["get", "namespace", "leaving"]).await;
+    ensure!(
+        left.is_err(),
+        "the namespace that was deleted is still there"
+    );
     // The old control plane still serves those that stayed.
     let images: Vec<_> = sidecars(bed).await?;
     let old = images
