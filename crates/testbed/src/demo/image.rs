@@ -21,10 +21,10 @@ pub struct OperatorImage {
     pub archive: PathBuf,
 }
 
-/// Builds the operator for release with cargo and, if it or its surroundings changed, its image.
+/// Builds the operator with cargo, in a profile of it, and, if it or its surroundings changed, its image.
 /// `rootfs` is a root file system to stand on, as a tar; `helm` the program to put beside the operator.
-pub fn build(rootfs: &Path, helm: &Path) -> Result<OperatorImage> {
-    let operator = build_operator()?;
+pub fn build(rootfs: &Path, helm: &Path, profile: &str) -> Result<OperatorImage> {
+    let operator = build_operator(profile)?;
     let dockerfile = cargo::workspace().join("Dockerfile");
     let tag = tag(&[&operator, helm, &dockerfile], rootfs)?;
     let target = cache_directory()?.join(format!("operator-image-{tag}"));
@@ -46,9 +46,9 @@ pub fn build(rootfs: &Path, helm: &Path) -> Result<OperatorImage> {
     })
 }
 
-fn build_operator() -> Result<PathBuf> {
-    let task = progress::task("build the operator with cargo, for release");
-    let operator = cargo::build("meshlift-operator", "meshlift-operator", "release")?;
+fn build_operator(profile: &str) -> Result<PathBuf> {
+    let task = progress::task("build the operator with cargo");
+    let operator = cargo::build("meshlift-operator", "meshlift-operator", profile)?;
     task.done();
     Ok(operator)
 }

@@ -84,7 +84,7 @@ async fn play(kept: &mut Kept, keep: bool) -> Result<()> {
                 tools.rootfs()?.to_owned(),
                 tools.program("helm")?.to_owned(),
             );
-            tokio::task::spawn_blocking(move || image::build(&rootfs, &helm)).await?
+            tokio::task::spawn_blocking(move || image::build(&rootfs, &helm, "release")).await?
         })
         .await?;
     let up = Cluster::up(Options::mesh("demo"));
