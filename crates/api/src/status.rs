@@ -43,7 +43,8 @@ pub struct MeshUpgradeStatus {
     /// At most 20; the total is in `workloads.blocked`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<BlockedWorkload>,
-    /// `namespace/name` of the Secret that holds what was found before the first mutation.
+    /// Name of the Secret, in the operator's namespace, that holds what was found before the first
+    /// mutation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
     /// The health check under way, and what it compares with.
