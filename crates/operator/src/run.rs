@@ -13,7 +13,8 @@ use futures::{Stream, StreamExt, stream};
 use kube::runtime::controller::Config as ControllerConfig;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, ResourceExt};
+use meshlift_api::labels::RETRY;
 use meshlift_api::{MeshUpgrade, Phase};
 use meshlift_cluster::helm::Helm;
 use meshlift_cluster::watch::Table;
@@ -197,20 +198,59 @@ fn paced(watches: &Watches) -> impl Stream<Item = ObjectRef<MeshUpgrade>> + use<
 }
 
 fn under_way(upgrades: &Table<MeshUpgrade>) -> Vec<ObjectRef<MeshUpgrade>> {
-    let ended = |upgrade: &MeshUpgrade| {
-        upgrade
-            .status
-            .as_ref()
-            .and_then(|status| status.phase)
-            .is_some_and(Phase::is_terminal)
-    };
     let all = upgrades.all();
     let running = all
         .present()
         .into_iter()
         .flatten()
-        .filter(|upgrade| !ended(upgrade));
+        .filter(|upgrade| !rests(upgrade));
     running
         .map(|upgrade| ObjectRef::from_obj(&**upgrade))
         .collect()
+}
+
+/// Whether an upgrade has ended and nobody asks it to go on. One that is asked must be looked at from
+/// here too: the controller has a watch of its own, which may be ahead of what a reconcile then sees.
+fn rests(upgrade: &MeshUpgrade) -> bool {
+    let Some(status) = &upgrade.status else {
+        return false;
+    };
+    let retry = upgrade.annotations().get(RETRY);
+    status.phase.is_some_and(Phase::is_terminal)
+        && status.observed_generation == upgrade.metadata.generation
+        && (retry.is_none() || retry == status.observed_retry.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use meshlift_api::{MeshUpgradeSpec, MeshUpgradeStatus};
+
+    use super::*;
+
+    #[test]
+    fn an_ended_upgrade_rests_until_it_is_asked_again() {
+        let spec = serde_json::json!({ "targetVersion": "1.31" });
+        let spec: MeshUpgradeSpec = serde_json::from_value(spec).expect("a spec");
+        let mut upgrade = MeshUpgrade::new("to-1-31", spec);
+        assert!(!rests(&upgrade), "a new one");
+        upgrade.metadata.generation = Some(2);
+        let mut status = MeshUpgradeStatus {
+            phase: Some(Phase::Failed),
+            observed_generation: Some(2),
+            ..Default::default()
+        };
+        upgrade.status = Some(status.clone());
+        assert!(rests(&upgrade));
+        upgrade.metadata.generation = Some(3);
+        assert!(!rests(&upgrade), "its spec changed");
+        upgrade.metadata.generation = Some(2);
+        upgrade.annotations_mut().insert(RETRY.into(), "1".into());
+        assert!(!rests(&upgrade), "it is to be tried again");
+        status.observed_retry = Some("1".into());
+        upgrade.status = Some(status.clone());
+        assert!(rests(&upgrade), "it was tried again");
+        status.phase = Some(Phase::Upgrading);
+        upgrade.status = Some(status);
+        assert!(!rests(&upgrade), "it runs");
+    }
 }
