@@ -59,6 +59,17 @@ fn api_a_mesh_at_its_target_is_done_and_not_written_to() -> Result<()> {
         })
         .await?;
 
+        // Asked right after its end, again and again: none is overlooked.
+        for number in 0..10 {
+            let value = format!("again {number}");
+            bed.retry(NAME, &value).await?;
+            wait_status(&bed, NAME, &value, SOON, |status| {
+                status.phase == Some(Phase::Done)
+                    && status.observed_retry.as_deref() == Some(&value)
+            })
+            .await?;
+        }
+
         // Deleted and made anew, as from a backup without status.
         bed.delete_upgrade(NAME).await?;
         is_done(&bed).await?;
