@@ -51,10 +51,11 @@ impl Look<'_> {
             }
         };
         let target = self.target()?;
-        if validator.service == target.name && validator.has_ca_bundle {
-            return None;
-        }
-        if validator.service == target.name {
+        let served = validator.service == target.name;
+        if served && self.base_is_settled() {
+            if validator.has_ca_bundle {
+                return None;
+            }
             let message = format!(
                 "waits until {} writes its CA bundle into the default validator",
                 target.name
@@ -104,6 +105,19 @@ impl Look<'_> {
         Some(Decision {
             next: decision.next,
             report,
+        })
+    }
+
+    /// Whether Helm has ended what it did to the base release: cut off after the webhook was written,
+    /// it would hold up the user's next upgrade, or take the webhook back to the old control plane.
+    fn base_is_settled(&self) -> bool {
+        let base = &self.record.base;
+        let same = |r: &&Release| r.name == base.name && r.namespace == base.namespace;
+        let Seen::Present(releases) = &self.view.releases else {
+            return false;
+        };
+        releases.iter().find(same).is_none_or(|release| {
+            release.state == ReleaseState::Deployed && release.values == self.base_with_default()
         })
     }
 

@@ -80,6 +80,33 @@ fn for_the_validator() {
     );
 }
 
+/// Helm writes the webhook before it says so: killed in between, it still has to be brought to its end.
+#[test]
+fn a_default_that_helm_did_not_end_is_ended_before_anything_goes() {
+    let mut upgrade = upgrade(Phase::HealthChecking);
+    let mut view = moved();
+    retiring(&mut upgrade, &mut view);
+    let settled = releases(&mut view)[0].values.clone();
+    releases(&mut view)[0].state = ReleaseState::Pending {
+        ours: true,
+        since: ago(5),
+    };
+    let next = |view: &MeshView| decide(now(), &upgrade, view).next;
+    assert!(matches!(next(&view), Next::Wait(w) if w.on == WaitingOn::ForeignHelm));
+    releases(&mut view)[0].state = ReleaseState::Pending {
+        ours: true,
+        since: ago(60),
+    };
+    let is = |next: Next, kind: &str| matches!(next, Next::Act(b) if b[0].kind() == kind);
+    assert!(is(next(&view), "clear_pending_release"));
+    // Cleared, it is again what it was before, and so are its values.
+    releases(&mut view)[0].state = ReleaseState::Deployed;
+    releases(&mut view)[0].values.clear();
+    assert!(is(next(&view), "point_default_revision"));
+    releases(&mut view)[0].values = settled;
+    assert!(is(next(&view), "retire_revision"));
+}
+
 #[test]
 fn for_the_retirement() {
     let (on, reason) = (WaitingOn::Retirement, "WaitingForRetirement");

@@ -47,6 +47,8 @@ fn why<T>() -> Seen<T> {
 
 /// The soak and the delay passed, the default revision moved.
 fn retiring(upgrade: &mut Upgrade, view: &mut MeshView) {
+    let values = json!({ "defaultRevision": TARGET });
+    releases(view)[0].values = values.as_object().cloned().unwrap_or_default();
     upgrade.status.soak = Some(passed(9999));
     view.validator = Seen::Present(Validator {
         service: "istiod-1-31-0".into(),
