@@ -154,11 +154,20 @@ fn ratio(figures: &Figures) -> Row {
         .map(|run| format!("{:.1} s at load {:.1}", run.seconds, run.load))
         .collect();
     let load = figures.operator.load;
+    // The floors tell how far other work on the machine may have moved the mean.
+    let each: Vec<String> = figures
+        .floors
+        .iter()
+        .map(|run| format!("{:.2}", seconds / run.seconds))
+        .collect();
     row(
         "P6",
         "wall time of the move, against the floor",
         format!("{RATIO}"),
-        format!("{ratio:.2} ({seconds:.1} s, floor {floor:.1} s)"),
+        format!(
+            "{ratio:.2} ({seconds:.1} s; by each floor {})",
+            each.join(", ")
+        ),
         (ratio > RATIO).then(|| {
             let floors = loads.join(" and ");
             format!("the floors took {floors}; the operator ran at load {load:.1}")
