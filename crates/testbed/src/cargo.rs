@@ -8,7 +8,10 @@ use anyhow::{Context, Result, bail};
 /// Builds a program of the workspace, in the given profile, and returns its path.
 pub fn build(package: &str, program: &str, profile: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    // It ends with us, also when only we are interrupted.
+    let output = Command::new("setpriv")
+        .args(["--pdeathsig", "TERM", "--"])
+        .arg(cargo)
         .args(["build", "--locked", "--package", package, "--bin", program])
         .args([
             "--profile",
