@@ -78,14 +78,9 @@ impl Context {
 
     /// The object as last seen or written, if it is still the same one.
     fn newest(&self, object: &MeshUpgrade) -> Option<Arc<MeshUpgrade>> {
-        let name = object.name_any();
-        match self.watches.upgrades.get(None, &name) {
+        match self.watches.upgrades.get(None, &object.name_any()) {
             Seen::Present(newest) if newest.uid() == object.uid() => Some(newest),
-            Seen::Present(_) | Seen::Unreadable(_) => None,
-            Seen::Absent => {
-                self.metrics.forget(&name);
-                None
-            }
+            Seen::Present(_) | Seen::Unreadable(_) | Seen::Absent => None,
         }
     }
 
@@ -144,7 +139,6 @@ impl Context {
     /// Writes status, events and metrics; whether the status is as it should be.
     async fn record(&self, object: &MeshUpgrade, after: &MeshUpgradeStatus) -> Result<bool, Error> {
         let before = object.status.clone().unwrap_or_default();
-        self.metrics.status(&object.name_any(), after);
         if !is_weighty(&before, after) && !self.may_write_counts(object) {
             return Ok(before == *after);
         }

@@ -21,10 +21,15 @@ pub(crate) async fn serve(
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}: choose another --http-address"))?;
+    let upgrades = Arc::clone(&watches.upgrades);
+    let measured = move || {
+        let all = upgrades.all();
+        std::future::ready(metrics.text(all.present().map_or(&[], Vec::as_slice)))
+    };
     let router = Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(move || ready(watches.clone())))
-        .route("/metrics", get(move || std::future::ready(metrics.text())));
+        .route("/metrics", get(measured));
     axum::serve(listener, router)
         .await
         .context("the HTTP server ended")

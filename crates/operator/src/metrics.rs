@@ -1,8 +1,10 @@
 //! Metrics: names after `<operator>_<entity>_<what>_<unit>`, of low cardinality.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use meshlift_api::{MeshUpgradeStatus, Phase};
+use kube::ResourceExt;
+use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase};
 use meshlift_planner::{Effect, ErrorClass};
 use prometheus::{
     Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -21,6 +23,8 @@ const PHASES: [Phase; 6] = [
 /// Everything that is measured.
 pub(crate) struct Metrics {
     registry: Registry,
+    /// Two scrapes at once would mix their gauges.
+    scrape: Mutex<()>,
     phase: IntGaugeVec,
     workloads: IntGaugeVec,
     effects: IntCounterVec,
@@ -85,10 +89,23 @@ impl Metrics {
             reconciles,
             leader,
             registry,
+            scrape: Mutex::default(),
         })
     }
 
-    pub(crate) fn status(&self, upgrade: &str, status: &MeshUpgradeStatus) {
+    /// Sets the gauges of every upgrade there is, and of no other. Read at each scrape, from what is
+    /// stored: nothing has to be forgotten when an upgrade goes.
+    fn upgrades(&self, upgrades: &[Arc<MeshUpgrade>]) {
+        self.phase.reset();
+        self.workloads.reset();
+        for upgrade in upgrades {
+            if let Some(status) = &upgrade.status {
+                self.status(&upgrade.name_any(), status);
+            }
+        }
+    }
+
+    fn status(&self, upgrade: &str, status: &MeshUpgradeStatus) {
         for phase in PHASES {
             let here = status.phase == Some(phase);
             self.phase
@@ -109,19 +126,6 @@ impl Metrics {
         }
     }
 
-    /// Forgets an upgrade that is gone.
-    pub(crate) fn forget(&self, upgrade: &str) {
-        // Series that were never set are no error.
-        for phase in PHASES {
-            let _ = self
-                .phase
-                .remove_label_values(&[upgrade, &phase.to_string()]);
-        }
-        for state in ["moved", "restarting", "pending", "blocked", "failed"] {
-            let _ = self.workloads.remove_label_values(&[upgrade, state]);
-        }
-    }
-
     pub(crate) fn effect(&self, effect: &Effect, ok: bool) {
         let result = if ok { "ok" } else { "error" };
         self.effects
@@ -139,8 +143,12 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// The Prometheus text format.
-    pub(crate) fn text(&self) -> String {
+    /// The Prometheus text format. Only the replica that leads tells of upgrades.
+    pub(crate) fn text(&self, upgrades: &[Arc<MeshUpgrade>]) -> String {
+        let _one_scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.leader.get() == 1 {
+            self.upgrades(upgrades);
+        }
         let mut buffer = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut buffer) {
             Ok(()) => String::from_utf8_lossy(&buffer).into_owned(),

@@ -26,6 +26,8 @@ struct Inner<F> {
     listing: Option<HashMap<String, Row<F>>>,
     complete: bool,
     last_error: Option<String>,
+    /// The newest resource version that the watch has told of.
+    told: u64,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,7 @@ impl<F> Default for Table<F> {
             listing: None,
             complete: false,
             last_error: None,
+            told: 0,
         };
         Self {
             inner: RwLock::new(inner),
@@ -78,20 +81,31 @@ impl<F> Table<F> {
                 inner.last_error = None;
                 true
             }
-            Event::Apply(object) => inner.apply(object),
-            Event::Delete(object) => inner.rows.remove(&key_of(&object)).is_some(),
+            Event::Apply(object) => {
+                inner.told = inner.told.max(version_of(&object));
+                inner.apply(object)
+            }
+            Event::Delete(object) => {
+                inner.told = inner.told.max(version_of(&object));
+                inner.rows.remove(&key_of(&object)).is_some()
+            }
         }
     }
 
-    /// Takes an object that a write brought back, so that the next look already has it.
+    /// Takes an object that a write brought back, so that the next look already has it. One that the
+    /// watch has passed and that is not stored was deleted meanwhile: it stays away.
     pub fn wrote<K: Resource>(&self, object: K)
     where
         F: Fact<K>,
     {
-        self.inner
+        let mut inner = self
+            .inner
             .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .apply(object);
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let stored = inner.rows.contains_key(&key_of(&object));
+        if stored || version_of(&object) > inner.told {
+            inner.apply(object);
+        }
     }
 
     /// Notes that the watch was lost; what is stored stays, and is told as such only if nothing
@@ -266,6 +280,22 @@ mod tests {
             Seen::Present(Arc::new(Version("10".into())))
         );
         assert!(table.take(Event::Apply(object("a", "11"))));
+    }
+
+    #[test]
+    fn what_was_deleted_while_we_wrote_to_it_does_not_come_back() {
+        let table = Table::<Version>::default();
+        table.take::<ConfigMap>(Event::Init);
+        table.take(Event::InitApply(object("a", "5")));
+        table.take::<ConfigMap>(Event::InitDone);
+        table.take(Event::Delete(object("a", "7")));
+        table.wrote(object("a", "6"));
+        assert_eq!(table.get(None, "a"), Seen::Absent);
+        table.wrote(object("a", "8"));
+        assert_eq!(
+            table.get(None, "a"),
+            Seen::Present(Arc::new(Version("8".into())))
+        );
     }
 
     #[test]
