@@ -33,6 +33,15 @@ impl<T> Seen<T> {
         }
     }
 
+    /// The same look at something made of the value.
+    pub fn map<U>(self, of: impl FnOnce(T) -> U) -> Seen<U> {
+        match self {
+            Seen::Absent => Seen::Absent,
+            Seen::Present(value) => Seen::Present(of(value)),
+            Seen::Unreadable(why) => Seen::Unreadable(why),
+        }
+    }
+
     /// Why it could not be read.
     pub fn unreadable(&self) -> Option<&str> {
         match self {

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -38,7 +38,7 @@ pub(crate) fn repository(helm: &Path) -> Result<PathBuf> {
                         .with_context(|| format!("cannot pack chart {name} {version}"))?;
                 }
             }
-            run(Command::new(helm).args(["repo", "index"]).arg(directory))?;
+            tools::run(Command::new(helm).args(["repo", "index"]).arg(directory))?;
             task.done();
             Ok(())
         },
@@ -63,7 +63,7 @@ fn pack(helm: &Path, chart: &Path, version: &str, into: &Path) -> Result<()> {
         version,
         "--destination",
     ]);
-    run(package.arg(into).arg(work.path()))
+    tools::run(package.arg(into).arg(work.path()))
 }
 
 // The module cache is read-only, also its directories: copying modes would make what nobody can change.
@@ -77,19 +77,6 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         } else {
             fs::write(&target, fs::read(entry.path())?)?;
         }
-    }
-    Ok(())
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    if !output.status.success() {
-        bail!(
-            "{command:?} failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
     }
     Ok(())
 }

@@ -9,19 +9,15 @@ use meshlift_planner::view::{
 use crate::watch::{IstiodFact, Watches};
 
 pub(super) fn look(watches: &Watches) -> Seen<Vec<ControlPlane>> {
-    match watches.workloads[0].all() {
-        Seen::Present(deployments) => {
-            let planes = deployments.iter().filter_map(|deployment| {
-                let istiod = deployment.istiod.as_ref()?;
-                Some(control_plane(watches, &deployment.workload.key, istiod))
-            });
-            let mut planes: Vec<ControlPlane> = planes.collect();
-            planes.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-            Seen::Present(planes)
-        }
-        Seen::Absent => Seen::Absent,
-        Seen::Unreadable(why) => Seen::Unreadable(why),
-    }
+    watches.workloads[0].all().map(|deployments| {
+        let planes = deployments.iter().filter_map(|deployment| {
+            let istiod = deployment.istiod.as_ref()?;
+            Some(control_plane(watches, &deployment.workload.key, istiod))
+        });
+        let mut planes: Vec<ControlPlane> = planes.collect();
+        planes.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        planes
+    })
 }
 
 fn control_plane(watches: &Watches, key: &WorkloadKey, istiod: &IstiodFact) -> ControlPlane {

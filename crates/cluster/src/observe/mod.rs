@@ -117,15 +117,11 @@ impl Observer {
             control_planes,
             validator: control_planes::validator(&self.watches),
             tags: control_planes::tags(&self.watches),
-            namespaces: match self.watches.namespaces.all() {
-                Seen::Present(all) => {
-                    let mut all: Vec<_> = all.iter().map(|ns| (**ns).clone()).collect();
-                    all.sort_by(|a, b| a.name.cmp(&b.name));
-                    Seen::Present(all)
-                }
-                Seen::Absent => Seen::Absent,
-                Seen::Unreadable(why) => Seen::Unreadable(why),
-            },
+            namespaces: self.watches.namespaces.all().map(|all| {
+                let mut all: Vec<_> = all.iter().map(|ns| (**ns).clone()).collect();
+                all.sort_by(|a, b| a.name.cmp(&b.name));
+                all
+            }),
             workloads,
             loose_pods,
             rivals: self.rivals(upgrade),
@@ -135,11 +131,8 @@ impl Observer {
     }
 
     fn mesh(&self, upgrade: &Upgrade) -> Seen<MeshSpec> {
-        match self.watches.meshes.get(None, &upgrade.spec.mesh) {
-            Seen::Present(mesh) => Seen::Present(mesh.spec.clone()),
-            Seen::Absent => Seen::Absent,
-            Seen::Unreadable(why) => Seen::Unreadable(why),
-        }
+        let mesh = self.watches.meshes.get(None, &upgrade.spec.mesh);
+        mesh.map(|mesh| mesh.spec.clone())
     }
 
     fn rivals(&self, upgrade: &Upgrade) -> Vec<Rival> {

@@ -8,8 +8,9 @@ mod rootfs;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 pub use apt::require_commands;
 pub use cache::{
@@ -35,6 +36,20 @@ pub enum Need {
 pub struct Tools {
     programs: BTreeMap<String, PathBuf>,
     rootfs: Option<PathBuf>,
+}
+
+/// Runs a program to its end; the error holds what it said.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?} failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
 }
 
 impl Tools {
