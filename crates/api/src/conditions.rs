@@ -16,3 +16,11 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// It stopped and needs a person (kstatus, abnormal when true).
 pub const STALLED: &str = "Stalled";
+/// Of a Mesh: a version it can be upgraded to is there.
+pub const UPGRADE_AVAILABLE: &str = "UpgradeAvailable";
+/// Of a Mesh: upstream still supports the running minor.
+pub const SUPPORTED: &str = "Supported";
+/// Of a Mesh: the Kubernetes of every cluster fits the running minor.
+pub const KUBERNETES_COMPATIBLE: &str = "KubernetesCompatible";
+/// Of a Mesh: every sidecar is of the version of the control plane.
+pub const DATA_PLANE_CURRENT: &str = "DataPlaneCurrent";

@@ -11,6 +11,13 @@ pub const RESTARTED_AT: &str = "meshlift.io/restarted-at";
 pub const MOVED_TO: &str = "meshlift.io/revision";
 /// Annotation on a MeshUpgrade: any new value makes a blocked detection look again at once.
 pub const REDETECT: &str = "meshlift.io/redetect";
+/// Annotation on a Mesh: any new value asks the chart repository at once.
+pub const REFRESH: &str = "meshlift.io/refresh";
+/// Label on a Mesh that was found and not written by a person.
+pub const DISCOVERED: &str = "meshlift.io/discovered";
+/// Label of a Secret that lets istiod reach another cluster.
+/// Source: istio `pkg/kube/multicluster/secretcontroller.go`.
+pub const MULTI_CLUSTER: &str = "istio/multiCluster";
 /// Annotation on a MeshUpgrade: a new value starts an ended upgrade again from Detecting.
 pub const RETRY: &str = "meshlift.io/retry";
 /// Finalizer on a MeshUpgrade while it must not go.

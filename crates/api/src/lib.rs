@@ -4,17 +4,30 @@
 //! This crate knows no client and no runtime; CI proves it from its dependency tree.
 
 pub mod conditions;
+mod detection;
 pub mod labels;
 mod mesh;
+mod mesh_status;
 mod mesh_upgrade;
 pub mod permissions;
 mod schema;
 mod status;
 
+pub use detection::{
+    CheckResult, CheckStatus, ClusterCheck, ClusterVerdict, Hop, PlanSummary, PlannedRelease,
+    ReleaseAction, Severity,
+};
 pub use kube::core::Duration as GoDuration;
-pub use mesh::{ChartSource, Mesh, MeshSpec, MeshType, MeshValues};
+pub use mesh::{
+    ChartSource, ClusterRole, KubeconfigSource, Mesh, MeshCluster, MeshSpec, MeshType, MeshValues,
+    SecretRef,
+};
+pub use mesh_status::{
+    AvailableVersion, ChartsStatus, ClusterFit, ClusterStatus, DataPlaneStatus, ManualReference,
+    MeshStatus, ProxyVersion, RevisionStatus,
+};
 pub use mesh_upgrade::{
-    DataPlane, HealthCheck, MeshUpgrade, MeshUpgradeSpec, Restart, Retire, Strategy,
+    DataPlane, HealthCheck, MeshUpgrade, MeshUpgradeSpec, Mode, Restart, Retire, Strategy,
 };
 pub use status::{
     Attempts, BlockedWorkload, ControlPlaneRef, MeshUpgradeStatus, Outcome, Phase, Predicate,

@@ -4,9 +4,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DEFAULT_CHARTS_REPOSITORY, schema};
+use crate::{DEFAULT_CHARTS_REPOSITORY, MeshStatus, schema};
 
-/// One Istio mesh. A mesh found in the cluster with no `Mesh` object gets one named `default`.
+/// One Istio mesh: what it is, and in its status what runs, what it could be upgraded to and how
+/// long it is supported. A mesh found in the cluster with no `Mesh` object gets one.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[kube(
     group = "meshlift.io",
@@ -14,17 +15,30 @@ use crate::{DEFAULT_CHARTS_REPOSITORY, schema};
     kind = "Mesh",
     plural = "meshes",
     category = "meshlift",
+    status = "MeshStatus",
     derive = "PartialEq",
     printcolumn = r#"{"name":"Type","type":"string","jsonPath":".spec.type"}"#,
-    printcolumn = r#"{"name":"Namespace","type":"string","jsonPath":".spec.controlPlaneNamespace"}"#,
+    printcolumn = r#"{"name":"Version","type":"string","jsonPath":".status.version"}"#,
+    printcolumn = r#"{"name":"Latest","type":"string","jsonPath":".status.latest"}"#,
+    printcolumn = r#"{"name":"Upgradable","type":"string","jsonPath":".status.upgradable"}"#,
+    printcolumn = r#"{"name":"Proxies","type":"integer","jsonPath":".status.dataPlane.total"}"#,
+    printcolumn = r#"{"name":"Outdated","type":"integer","jsonPath":".status.dataPlane.outdated"}"#,
+    printcolumn = r#"{"name":"Supported-Until","type":"string","jsonPath":".status.supportedUntil"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Namespace","type":"string","jsonPath":".spec.controlPlaneNamespace","priority":1}"#,
     printcolumn = r#"{"name":"Charts","type":"string","jsonPath":".spec.charts.repository","priority":1}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MeshSpec {
-    /// Who runs the control plane. `External` meshes are never touched.
+    /// Who runs the control plane, and where. `External` meshes are never touched.
     #[serde(default, rename = "type")]
     pub mesh_type: MeshType,
+    /// Suffix of the builds of this mesh (`mspider` for `1.30.2-mspider`); empty for upstream
+    /// builds. Only versions of this flavour are offered, and it cannot be changed.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::flavour")]
+    pub flavour: String,
     /// Namespace of istiod.
     #[serde(default = "istio_system")]
     #[schemars(length(min = 1, max = 63))]
@@ -38,15 +52,23 @@ pub struct MeshSpec {
     /// Helm values laid over those of the running releases.
     #[serde(default)]
     pub values: MeshValues,
+    /// Clusters of the mesh besides the one the operator runs in and those of Istio's own remote
+    /// secrets (`istio/multiCluster`), which are found without being named here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub clusters: Vec<MeshCluster>,
 }
 
-/// Who runs the control plane of a mesh.
+/// Who runs the control plane of a mesh, and where.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 pub enum MeshType {
     /// Installed with Helm in the cluster it serves; upgraded by this operator.
     #[default]
     Dedicated,
-    /// Installed and owned by someone else; never touched.
+    /// The control plane runs in this cluster and serves workloads of others. Listed and checked;
+    /// its workloads are in clusters that this operator does not change.
+    Hosted,
+    /// Installed and owned by someone else; checked and never touched.
     External,
 }
 
@@ -54,10 +76,58 @@ pub enum MeshType {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ChartSource {
-    /// Address of the repository: the folder that holds `index.yaml`.
+    /// Address of the repository: the folder that holds `index.yaml`, or an OCI registry and the
+    /// path under which the charts are (`oci://ghcr.io/istio/release/charts`).
     #[serde(default = "default_repository")]
-    #[schemars(regex(pattern = r"^https?://[^\s]+$"))]
+    #[schemars(regex(pattern = r"^(https?|oci)://[^\s]+$"))]
     pub repository: String,
+    /// Secret with the credentials for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+    /// Certificates, in PEM, that the repository's certificate is checked with, besides the
+    /// well-known ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub ca_bundle: Option<String>,
+}
+
+/// A Secret in the operator's namespace: the only one where it may read them.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub struct SecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// One more cluster of a mesh.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub struct MeshCluster {
+    /// Name of the cluster, as istiod knows it (`global.multiCluster.clusterName`).
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// What of the mesh is in it.
+    #[serde(default)]
+    pub role: ClusterRole,
+    /// How it is reached.
+    pub kubeconfig: KubeconfigSource,
+}
+
+/// What of a mesh is in a cluster.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub enum ClusterRole {
+    /// A control plane.
+    Primary,
+    /// Workloads only; they are served by a control plane in another cluster.
+    #[default]
+    Remote,
+}
+
+/// Where a kubeconfig comes from: a Secret and nothing else.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeconfigSource {
+    /// The Secret; its key `kubeconfig`, `value` or `config` is read, or the only key it has.
+    pub secret_ref: SecretRef,
 }
 
 /// Helm values by chart.
@@ -77,6 +147,8 @@ impl Default for ChartSource {
     fn default() -> Self {
         Self {
             repository: default_repository(),
+            secret_ref: None,
+            ca_bundle: None,
         }
     }
 }
@@ -85,10 +157,12 @@ impl Default for MeshSpec {
     fn default() -> Self {
         Self {
             mesh_type: MeshType::default(),
+            flavour: String::new(),
             control_plane_namespace: istio_system(),
             charts: ChartSource::default(),
             hub: None,
             values: MeshValues::default(),
+            clusters: Vec::new(),
         }
     }
 }

@@ -26,7 +26,9 @@ use crate::{DEFAULT_MESH, MeshUpgradeStatus, schema};
          || !(oldSelf.status.phase in ['Upgrading', 'HealthChecking']) \
          || (self.spec.mesh == oldSelf.spec.mesh \
          && self.spec.targetVersion == oldSelf.spec.targetVersion \
+         && self.spec.mode == oldSelf.spec.mode \
          && self.spec.strategy == oldSelf.spec.strategy \
+         && self.spec.acceptRisks == oldSelf.spec.acceptRisks \
          && self.spec.dataPlane == oldSelf.spec.dataPlane \
          && self.spec.healthCheck == oldSelf.spec.healthCheck \
          && self.spec.retire == oldSelf.spec.retire)"
@@ -50,6 +52,9 @@ pub struct MeshUpgradeSpec {
     /// the chart repository, resolved once and pinned in status.
     #[schemars(schema_with = "schema::target_version")]
     pub target_version: String,
+    /// Whether to upgrade, or only to look and to say what would be done.
+    #[serde(default)]
+    pub mode: Mode,
     /// How the control plane is replaced.
     #[serde(default)]
     pub strategy: Strategy,
@@ -62,9 +67,24 @@ pub struct MeshUpgradeSpec {
     /// When the old control plane goes.
     #[serde(default)]
     pub retire: Retire,
+    /// Codes of checks whose finding the person accepts; only those that may be accepted count
+    /// (`meshlift explain CODE` says which).
+    #[serde(default)]
+    #[schemars(length(max = 50), inner(length(max = 63)))]
+    pub accept_risks: Vec<String>,
     /// Holds the upgrade before its next mutation.
     #[serde(default)]
     pub paused: bool,
+}
+
+/// How far an upgrade goes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub enum Mode {
+    /// To the end.
+    #[default]
+    Apply,
+    /// Only detection and the plan: the mesh is not touched.
+    Preflight,
 }
 
 /// How the control plane is replaced.

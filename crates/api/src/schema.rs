@@ -34,3 +34,21 @@ pub(crate) fn helm_values(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-preserve-unknown-fields": true,
     })
 }
+
+/// The suffix of a vendor's builds; fixed once it is set.
+pub(crate) fn flavour(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.matches('^([0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?)?$')",
+                "message": "is no flavour: write the suffix of the builds without its hyphen (mspider for 1.30.2-mspider)",
+            },
+            {
+                "rule": "self == oldSelf",
+                "message": "cannot be changed: builds of different flavours must not be mixed; make another Mesh",
+            },
+        ],
+    })
+}

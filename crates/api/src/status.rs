@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{CheckStatus, ClusterCheck, Hop, PlanSummary};
+
 /// Status of a MeshUpgrade. Large lists stay out of it: counts and the first few entries are
 /// here, the whole is in the record.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
@@ -30,6 +32,24 @@ pub struct MeshUpgradeStatus {
     /// The control plane the upgrade goes to; the version is pinned here once resolved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<ControlPlaneRef>,
+    /// The way to the target, its last hop being the target itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<Hop>,
+    /// Every cluster of the mesh, and how its Kubernetes fits the target.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<ClusterCheck>,
+    /// What the detection found: everything that is not as it should be, at most 50 entries.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckStatus>,
+    /// How many checks passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checks_passed: Option<u32>,
+    /// What would be done; only with `mode: Preflight`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanSummary>,
+    /// The value of the redetect annotation that was last acted upon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_redetect: Option<String>,
     /// Workloads moved of all that have a sidecar, as text (`41/60`).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub progress: String,
@@ -129,6 +149,10 @@ pub enum Outcome {
     Upgraded,
     /// It stopped; the message says in which state the mesh is.
     Stopped,
+    /// A preflight: nothing stands in the way.
+    PlanReady,
+    /// A preflight: something stands in the way.
+    PlanBlocked,
 }
 
 /// A control plane by version and revision.

@@ -76,6 +76,8 @@ pub(crate) fn istiod(revision: &str, of: &str) -> ControlPlane {
             has_ca_bundle: true,
         }),
         live: Seen::Present(LiveCounters::default()),
+        requests: Requests::default(),
+        external: false,
     }
 }
 

@@ -102,6 +102,8 @@ mod tests {
             trouble: None,
             injector: Seen::Absent,
             live: Seen::Absent,
+            requests: Default::default(),
+            external: false,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The observed world, with its gaps.
 
+mod environment;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +11,10 @@ use meshlift_api::{MeshSpec, Phase};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use self::environment::{
+    Autoscaler, Budget, Cluster, Crd, Environment, EnvoyFilter, InjectionRule, Node, NodeAgent,
+    NodeAgentKind, Requests, RiskMatch,
+};
 use crate::record::Record;
 use crate::version::{KubernetesVersion, Version};
 
@@ -82,6 +88,8 @@ pub struct MeshView {
     pub rivals: Vec<Rival>,
     /// What was written down before the first mutation.
     pub record: Seen<Record>,
+    /// What only a detection looks at.
+    pub environment: Environment,
 }
 
 impl MeshView {
@@ -118,6 +126,10 @@ pub struct ControlPlane {
     pub injector: Seen<InjectorWebhook>,
     /// Live counters, summed over its pods; only looked at when wanted.
     pub live: Seen<LiveCounters>,
+    /// What one of its pods asks a node for.
+    pub requests: Requests,
+    /// Whether it is the control plane of other clusters (`EXTERNAL_ISTIOD`).
+    pub external: bool,
 }
 
 impl ControlPlane {
@@ -344,6 +356,8 @@ pub struct Pod {
     pub mark: Option<String>,
     /// Whether it is ready.
     pub ready: bool,
+    /// Image of its sidecar.
+    pub proxy_image: Option<Arc<str>>,
     /// Restarts of all its containers.
     pub restarts: u32,
     /// What keeps it from being ready, e.g. `container app: CrashLoopBackOff`.

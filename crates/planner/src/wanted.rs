@@ -15,6 +15,8 @@ use crate::view::MeshView;
 pub struct Wanted {
     /// The versions in the chart repository.
     pub catalog: bool,
+    /// The surroundings of the mesh.
+    pub environment: bool,
     /// Our own permissions.
     pub permissions: bool,
     /// Helm releases.
@@ -42,6 +44,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
     match upgrade.phase() {
         Phase::Detecting => Wanted {
             catalog: true,
+            environment: true,
             permissions: true,
             releases: ReleasesWanted::Fresh,
             ..Wanted::default()

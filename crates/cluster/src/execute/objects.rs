@@ -76,6 +76,7 @@ pub(super) async fn register_mesh(
         control_plane_namespace: control_plane_namespace.to_owned(),
         charts: ChartSource {
             repository: repository.to_owned(),
+            ..ChartSource::default()
         },
         ..MeshSpec::default()
     };

@@ -33,6 +33,8 @@ fn control_plane(watches: &Watches, key: &WorkloadKey, istiod: &IstiodFact) -> C
         trouble: trouble(watches, &key.namespace, &istiod.revision),
         injector: injector(watches, &key.namespace, &istiod.revision),
         live: Seen::Absent,
+        requests: istiod.requests,
+        external: istiod.external,
     }
 }
 

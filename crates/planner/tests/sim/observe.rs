@@ -108,6 +108,7 @@ fn watched(age: &Age<'_>) -> MeshView {
         probes: BTreeMap::new(),
         rivals: world.rivals.clone(),
         record: Seen::Absent,
+        environment: world.environment.clone(),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct World {
     pub helm: Helm,
     pub istiods: Vec<Istiod>,
     pub validator: Option<Validator>,
+    /// What only the detection looks at.
+    pub environment: meshlift_planner::view::Environment,
     pub tags: Vec<Tag>,
     pub namespaces: Vec<Namespace>,
     pub apps: Vec<App>,
@@ -340,6 +342,8 @@ impl Istiod {
                     },
                 ),
                 live: meshlift_planner::view::Seen::Absent,
+                requests: Default::default(),
+                external: false,
             },
             ready_at: None,
             ca_bundle_at: None,

@@ -13,8 +13,8 @@ use kube::api::PostParams;
 use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
 use meshlift_api::{
-    DEFAULT_MESH, DataPlane, HealthCheck, MeshUpgrade, MeshUpgradeSpec, MeshUpgradeStatus, Phase,
-    Restart, Retire, Strategy,
+    DEFAULT_MESH, DataPlane, HealthCheck, MeshUpgrade, MeshUpgradeSpec, MeshUpgradeStatus, Mode,
+    Phase, Restart, Retire, Strategy,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -159,6 +159,7 @@ pub(super) fn upgrade(limits: Limits, soak: Duration) -> MeshUpgradeSpec {
     MeshUpgradeSpec {
         mesh: DEFAULT_MESH.into(),
         target_version: ISTIO_TO.into(),
+        mode: Mode::Apply,
         strategy: Strategy::Canary,
         data_plane: DataPlane {
             restart: Restart {
@@ -172,6 +173,7 @@ pub(super) fn upgrade(limits: Limits, soak: Duration) -> MeshUpgradeSpec {
         retire: Retire {
             after: Duration::from_secs(1).into(),
         },
+        accept_risks: Vec::new(),
         paused: false,
     }
 }

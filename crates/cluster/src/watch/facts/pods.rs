@@ -110,6 +110,7 @@ impl Fact<PodObject> for PodFact {
             revision: sidecar.and_then(|status| revision_of(status, object.annotations())),
             mark: object.annotations().get(l::RESTARTED_FOR).cloned(),
             ready,
+            proxy_image: None,
             restarts: containers().map(|container| container.restart_count).sum(),
             trouble: if ready { None } else { trouble(status) },
             labels: pick(object.labels(), &[l::SIDECAR_INJECT, l::ISTIO_REV]),

@@ -6,7 +6,7 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use meshlift_api::labels as l;
-use meshlift_planner::view::{UpdateStrategy, Workload, WorkloadKey, WorkloadKind};
+use meshlift_planner::view::{Requests, UpdateStrategy, Workload, WorkloadKey, WorkloadKind};
 use serde::{Deserialize, Serialize};
 
 use super::slim::{slim_meta, slim_resource};
@@ -112,6 +112,10 @@ pub struct IstiodFact {
     pub desired: u32,
     /// Replicas available, of the newest template.
     pub ready: u32,
+    /// What one pod asks a node for.
+    pub requests: Requests,
+    /// Whether it is the control plane of other clusters.
+    pub external: bool,
 }
 
 /// A kind of workload object.
@@ -158,6 +162,8 @@ fn workload<W: WorkloadObject>(object: &W) -> WorkloadFact {
         release: read(l::HELM_RELEASE_NAME).cloned(),
         desired: spec.replicas.unwrap_or(1),
         ready: status.available_replicas.min(status.updated_replicas),
+        requests: Requests::default(),
+        external: false,
         labels: labels.clone(),
     });
     let workload = Workload {
