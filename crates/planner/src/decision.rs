@@ -7,6 +7,7 @@ use meshlift_api::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::detect::Detection;
 use crate::record::Record;
 use crate::version::Version;
 use crate::view::{StorageRef, WorkloadKey};
@@ -198,6 +199,8 @@ pub struct Report {
     pub blocked: Option<Vec<BlockedWorkload>>,
     /// The health check under way; `Some(None)` clears it.
     pub soak: Option<Option<Soak>>,
+    /// What the detection found.
+    pub detection: Option<Detection>,
     /// Conditions.
     pub findings: Findings,
     /// How it ends, with `Enter` of a terminal phase.

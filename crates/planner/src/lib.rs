@@ -4,9 +4,10 @@
 //! mesh. It has no clock, no client, no randomness; CI proves it from the dependency tree. So
 //! every story of an upgrade can be told, crashed and told again in a test.
 
-mod checks;
+pub mod check;
 mod data_plane;
 mod decision;
+mod detect;
 #[cfg(test)]
 mod example;
 mod injection;
@@ -26,6 +27,7 @@ pub use decision::{
     Batch, Chart, ChartTarget, Decision, Effect, Findings, Next, Report, Verdict, Waiting,
     WaitingOn,
 };
+pub use detect::{Detection, detect};
 pub use injection::{Injector, injector_of};
 pub use lint::{Violation, lint};
 pub use phase::decide;

@@ -3,9 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use meshlift_api::conditions as c;
-use meshlift_api::{Attempts, BlockedWorkload, MeshUpgradeStatus, Outcome, Phase, RunSummary};
+use meshlift_api::{
+    Attempts, BlockedWorkload, CheckResult, CheckStatus, MeshUpgradeStatus, Outcome, Phase,
+    RunSummary,
+};
 
 use crate::decision::{Decision, Next, Report, Verdict, WaitingOn};
+use crate::detect::Detection;
 use crate::message;
 use crate::upgrade::Upgrade;
 
@@ -44,6 +48,7 @@ pub enum Executed {
 
 const HISTORY: usize = 10;
 const BLOCKED_SHOWN: usize = 20;
+const CHECKS_SHOWN: usize = 50;
 
 /// How long to wait after this many failures in a row: 2 s doubled up to 5 min; what needs a
 /// person is tried each minute, what cannot succeed each five.
@@ -139,6 +144,31 @@ fn say(status: &mut MeshUpgradeStatus, upgrade: &Upgrade, report: &Report) {
     if report.outcome.is_some() {
         status.outcome = report.outcome;
     }
+    if let Some(detection) = &report.detection {
+        say_detection(status, detection);
+    }
+}
+
+fn say_detection(status: &mut MeshUpgradeStatus, detection: &Detection) {
+    let passed = |told: &&CheckStatus| told.result == CheckResult::Passed;
+    status.hops.clone_from(&detection.hops);
+    status.clusters.clone_from(&detection.clusters);
+    let mut worth_saying: Vec<&CheckStatus> = detection
+        .checks
+        .iter()
+        .filter(|told| !passed(told))
+        .collect();
+    worth_saying.sort_by_key(|told| (told.severity, told.result));
+    status.checks = worth_saying
+        .into_iter()
+        .take(CHECKS_SHOWN)
+        .map(|told| CheckStatus {
+            message: message::capped(&told.message),
+            ..told.clone()
+        })
+        .collect();
+    let passed = detection.checks.iter().filter(passed).count();
+    status.checks_passed = Some(u32::try_from(passed).unwrap_or(u32::MAX));
 }
 
 fn readable(blocked: &BlockedWorkload) -> BlockedWorkload {

@@ -7,13 +7,27 @@ use crate::version::Version;
 
 type Values = Map<String, Value>;
 
+impl CarryError {
+    /// What is wrong.
+    pub(crate) fn problem(&self) -> String {
+        let Self::ForeignTag { path, tag, from } = self;
+        format!("release value {path} is {tag:?}, which is not a tag of Istio {from}")
+    }
+
+    /// What to do.
+    pub(crate) fn fix(&self) -> String {
+        let Self::ForeignTag { path, .. } = self;
+        format!(
+            "set {path} under spec.values.istiod of the Mesh to the tag for the target, or remove it from the release"
+        )
+    }
+}
+
 /// A value that cannot be carried over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CarryError {
     /// An image tag that is not the running version's.
-    #[error(
-        "release value {path} is {tag:?}, which is not a tag of Istio {from}: set {path} under spec.values.istiod of the Mesh to the tag for the target, or remove it from the release"
-    )]
+    #[error("{}: {}", self.problem(), self.fix())]
     ForeignTag {
         path: String,
         tag: String,

@@ -2,13 +2,14 @@
 //! also ends, and write down what will be needed. Touches nothing.
 
 use jiff::Timestamp;
-use meshlift_api::{ControlPlaneRef, DEFAULT_MESH, Outcome, Phase, Step};
+use meshlift_api::{CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, Outcome, Phase, Step};
 
 use super::pending::in_the_way;
-use super::survey::{Finding, Sources, survey};
+use super::survey::Surveyed;
 use super::{BACKSTOP, wait};
-use crate::checks::{self, Course, Obstacle, must_see};
+use crate::check::{self, Course, Obstacle, must_see};
 use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
+use crate::detect::{Detected, Detection};
 use crate::injection::{Injector, injector_of};
 use crate::record::{Record, RecordedNamespace, RecordedRelease};
 use crate::upgrade::Upgrade;
@@ -24,15 +25,18 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
         };
         return Decision::new(wait(now, WaitingOn::Rival, BACKSTOP), report);
     }
-    match survey(upgrade, view) {
-        Ok(Finding::NoMesh { namespace }) => register(namespace),
-        Ok(Finding::AtTarget {
+    let detected = Detected::look(upgrade, view);
+    let detection = detected.detection();
+    match detected.found {
+        Err(_) => blocked(now, detection),
+        Ok(Surveyed::NoMesh { namespace }) => register(namespace),
+        Ok(Surveyed::AtTarget {
             plane,
             version,
             outdated,
         }) => at_target(plane, version, outdated),
-        Ok(Finding::Way { course, to }) => settle(now, upgrade, view, &course, &to),
-        Err(obstacles) => blocked(now, &obstacles),
+        Ok(Surveyed::Way(_)) if detection.is_blocked() => blocked(now, detection),
+        Ok(Surveyed::Way(course)) => settle(now, upgrade, view, &course, detection),
     }
 }
 
@@ -74,15 +78,19 @@ fn at_target(plane: &ControlPlane, version: Version, outdated: u32) -> Decision 
     Decision::new(Next::Enter(Phase::Done), report)
 }
 
-fn blocked(now: Timestamp, obstacles: &[Obstacle]) -> Decision {
-    let reason = obstacles
-        .first()
-        .map_or("Blocked", |obstacle| obstacle.reason);
-    let messages: Vec<&str> = obstacles
-        .iter()
-        .map(|obstacle| obstacle.message.as_str())
-        .collect();
+fn blocked(now: Timestamp, detection: Detection) -> Decision {
+    let obstacles: Vec<&CheckStatus> = detection.blocking().collect();
+    let reason = detection.reason().unwrap_or("Blocked");
+    let messages: Vec<String> = obstacles.iter().map(|told| check::sentence(told)).collect();
     let message = messages.join("; ");
+    let unreadable = obstacles
+        .iter()
+        .all(|told| told.result == CheckResult::Unknown);
+    let on = if unreadable {
+        WaitingOn::Unreadable
+    } else {
+        WaitingOn::Environment
+    };
     let report = Report {
         step: Some(Step::CheckingEnvironment),
         message: message.clone(),
@@ -90,15 +98,8 @@ fn blocked(now: Timestamp, obstacles: &[Obstacle]) -> Decision {
             detected: Verdict::no(reason, message),
             ..Findings::default()
         },
+        detection: Some(detection),
         ..Report::default()
-    };
-    let unreadable = obstacles
-        .iter()
-        .all(|obstacle| obstacle.reason == "Unreadable");
-    let on = if unreadable {
-        WaitingOn::Unreadable
-    } else {
-        WaitingOn::Environment
     };
     Decision::new(wait(now, on, BACKSTOP), report)
 }
@@ -108,27 +109,15 @@ fn settle(
     now: Timestamp,
     upgrade: &Upgrade,
     view: &MeshView,
-    found: &Sources<'_>,
-    to: &Version,
+    course: &Course<'_>,
+    detection: Detection,
 ) -> Decision {
-    let course = Course {
-        mesh: found.mesh,
-        source: found.source,
-        from: found.from,
-        to,
-        source_release: found.source_release,
-        base_release: found.base_release,
-    };
-    let obstacles = checks::all(&course, view);
-    if !obstacles.is_empty() {
-        return blocked(now, &obstacles);
-    }
     let wanted =
-        match record(now, &course, view).map(|fresh| fresh.continuing(view.record.present())) {
+        match record(now, course, view).map(|fresh| fresh.continuing(view.record.present())) {
             Ok(record) => record,
-            Err(obstacle) => return blocked(now, &[obstacle]),
+            Err(obstacle) => return blocked(now, detection.and(obstacle.status(upgrade))),
         };
-    let report = report(found, to);
+    let report = report(course, detection);
     if !upgrade.held {
         return Decision::new(Next::Act(vec![Effect::HoldDeletion]), report);
     }
@@ -164,23 +153,18 @@ fn same_course(record: &Record, wanted: &Record) -> bool {
     } == *wanted
 }
 
-fn report(found: &Sources<'_>, to: &Version) -> Report {
-    let message = format!("{} to {to}: every check passed", found.from);
+fn report(course: &Course<'_>, detection: Detection) -> Report {
+    let message = format!("{} to {}: {}", course.from, course.to, detection.summary());
     Report {
         step: Some(Step::CheckingEnvironment),
-        from: Some(ControlPlaneRef {
-            version: found.from.to_string(),
-            revision: Some(found.source.revision.clone()),
-        }),
-        target: Some(ControlPlaneRef {
-            version: to.to_string(),
-            revision: Some(to.revision()),
-        }),
+        from: detection.from.clone(),
+        target: detection.target.clone(),
         findings: Findings {
             detected: Verdict::yes("ChecksPassed", message.clone()),
             ..Findings::default()
         },
         message,
+        detection: Some(detection),
         ..Report::default()
     }
 }
@@ -188,14 +172,11 @@ fn report(found: &Sources<'_>, to: &Version) -> Report {
 fn record(now: Timestamp, course: &Course<'_>, view: &MeshView) -> Result<Record, Obstacle> {
     let namespaces = must_see(&view.namespaces, "the list of namespaces")?;
     let planes = must_see(&view.control_planes, "the list of control planes")?;
-    let refused = |error: values::CarryError| Obstacle::new("ValuesNotCarried", error.to_string());
-    let target_values = values::istiod(
-        &course.source_release.values,
-        course.mesh,
-        course.from,
-        course.to,
-    )
-    .map_err(refused)?;
+    let source_release = course.source_release.clone()?;
+    let base_release = course.base_release.clone()?;
+    let carried = values::istiod(&source_release.values, course.mesh, course.from, &course.to);
+    let target_values =
+        carried.map_err(|error| Obstacle::new(&check::VALUES, error.problem(), error.fix()))?;
     let recorded = |release: &Release, version: &Version| RecordedRelease {
         name: release.name.clone(),
         namespace: release.namespace.clone(),
@@ -204,17 +185,17 @@ fn record(now: Timestamp, course: &Course<'_>, view: &MeshView) -> Result<Record
     };
     let none = std::collections::BTreeMap::new();
     let in_mesh = |labels| injector_of(labels, &none, planes, &view.tags) != Injector::Nobody;
-    let base_version = course.base_release.version.as_ref().unwrap_or(course.from);
+    let base_version = base_release.version.as_ref().unwrap_or(course.from);
     Ok(Record {
         made_at: now,
         repository: course.mesh.charts.repository.clone(),
-        source: recorded(course.source_release, course.from),
+        source: recorded(source_release, course.from),
         source_revision: course.source.revision.clone(),
-        base: recorded(course.base_release, base_version),
+        base: recorded(base_release, base_version),
         target_version: course.to.clone(),
         target_revision: course.to.revision(),
         target_values,
-        base_values: values::base(&course.base_release.values, course.mesh),
+        base_values: values::base(&base_release.values, course.mesh),
         namespaces: namespaces
             .iter()
             .filter(|ns| in_mesh(&ns.labels))

@@ -7,7 +7,7 @@ mod ended;
 mod health_checking;
 mod pending;
 mod retirement;
-mod survey;
+pub(crate) mod survey;
 mod upgrading;
 
 use jiff::{SignedDuration, Timestamp};

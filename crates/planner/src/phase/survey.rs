@@ -2,13 +2,13 @@
 
 use meshlift_api::DEFAULT_MESH;
 
-use crate::checks::{self, Obstacle, must_see};
+use crate::check::{Course, Obstacle, found, must_see, target};
 use crate::data_plane::of_another_mesh;
 use crate::upgrade::Upgrade;
-use crate::version::{Version, resolve};
+use crate::version::{Version, check_path, resolve};
 use crate::view::{ControlPlane, MeshView, Release, Seen};
 
-pub(super) enum Finding<'a> {
+pub(crate) enum Surveyed<'a> {
     /// A control plane was found, and no Mesh object names it.
     NoMesh { namespace: String },
     /// Nothing to do.
@@ -18,39 +18,23 @@ pub(super) enum Finding<'a> {
         outdated: u32,
     },
     /// From here to there.
-    Way { course: Sources<'a>, to: Version },
+    Way(Course<'a>),
 }
 
-pub(super) struct Sources<'a> {
-    pub(super) mesh: &'a meshlift_api::MeshSpec,
-    pub(super) source: &'a ControlPlane,
-    pub(super) from: &'a Version,
-    pub(super) source_release: &'a Release,
-    pub(super) base_release: &'a Release,
-}
-
-pub(super) fn survey<'a>(
-    upgrade: &Upgrade,
-    view: &'a MeshView,
-) -> Result<Finding<'a>, Vec<Obstacle>> {
-    let one = |obstacle: Obstacle| vec![obstacle];
-    let planes = must_see(&view.control_planes, "the list of control planes").map_err(one)?;
+pub(crate) fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Surveyed<'a>, Obstacle> {
+    let planes = must_see(&view.control_planes, "the list of control planes")?;
     let mesh = match &view.mesh {
         Seen::Present(mesh) => mesh,
         Seen::Absent if upgrade.spec.mesh == DEFAULT_MESH => {
-            let namespace = sole_namespace(planes).map_err(one)?;
-            return Ok(Finding::NoMesh { namespace });
+            let namespace = sole_namespace(planes)?;
+            return Ok(Surveyed::NoMesh { namespace });
         }
-        Seen::Absent => return Err(vec![no_such_mesh(&upgrade.spec.mesh)]),
-        Seen::Unreadable(why) => return Err(vec![Obstacle::unreadable("the Mesh", why)]),
+        Seen::Absent => return Err(no_such_mesh(&upgrade.spec.mesh)),
+        Seen::Unreadable(why) => return Err(Obstacle::unreadable("the Mesh", why)),
     };
-    if let Some(obstacle) = checks::mesh_type(mesh) {
-        return Err(vec![obstacle]);
-    }
     let repository = format!("the chart repository {}", mesh.charts.repository);
-    let catalog = must_see(&view.catalog, &repository).map_err(one)?;
-    let to = resolve(&upgrade.spec.target_version, catalog)
-        .map_err(|error| vec![Obstacle::new("TargetRefused", error.to_string())])?;
+    let catalog = must_see(&view.catalog, &repository)?;
+    let to = resolve(&upgrade.spec.target_version, catalog).map_err(refused)?;
     let here: Vec<&ControlPlane> = planes
         .iter()
         .filter(|plane| plane.namespace == mesh.control_plane_namespace)
@@ -60,33 +44,60 @@ pub(super) fn survey<'a>(
         && plane.is_ready()
     {
         let outdated = outdated_proxies(view, plane, planes);
-        return Ok(Finding::AtTarget {
+        return Ok(Surveyed::AtTarget {
             plane,
             version: to,
             outdated,
         });
     }
-    let source = source_plane(&here, mesh, &to).map_err(one)?;
-    let from = source.version.as_ref().ok_or_else(|| {
-        vec![Obstacle::new("VersionUnknown", format!(
-            "the version of istiod {}/{} cannot be told from its image {} or its labels: set label app.kubernetes.io/version on the Deployment",
-            source.namespace, source.name, source.image
-        ))]
-    })?;
-    let release = checks::helm_release(source).map_err(one)?;
-    let releases = must_see(&view.releases, "the Helm releases").map_err(one)?;
-    let source_release = find_release(releases, release, &source.namespace).map_err(one)?;
-    let base_release = find_base(releases).map_err(one)?;
-    Ok(Finding::Way {
-        course: Sources {
-            mesh,
-            source,
-            from,
-            source_release,
-            base_release,
-        },
+    let source = source_plane(&here, mesh, &to)?;
+    let from = source
+        .version
+        .as_ref()
+        .ok_or_else(|| version_unknown(source))?;
+    check_path(from, &to).map_err(refused)?;
+    let (source_release, base_release) = releases_of(source, view)?;
+    Ok(Surveyed::Way(Course {
+        mesh,
+        source,
+        from,
+        hops: vec![to.clone()],
         to,
-    })
+        source_release,
+        base_release,
+    }))
+}
+
+fn refused(error: impl std::fmt::Display) -> Obstacle {
+    let told = error.to_string();
+    let (message, fix) = told.split_once(": ").unwrap_or((&told, ""));
+    Obstacle::new(&target::REFUSED, message, fix)
+}
+
+fn version_unknown(plane: &ControlPlane) -> Obstacle {
+    Obstacle::new(
+        &found::VERSION_UNKNOWN,
+        format!(
+            "the version of istiod {}/{} cannot be told from its image {} or its labels",
+            plane.namespace, plane.name, plane.image
+        ),
+        "set label app.kubernetes.io/version on the Deployment",
+    )
+}
+
+type Releases<'a> = (Result<&'a Release, Obstacle>, Result<&'a Release, Obstacle>);
+
+/// The releases of istiod and of the CRDs. A mesh that Helm did not install has none of its own.
+fn releases_of<'a>(source: &ControlPlane, view: &'a MeshView) -> Result<Releases<'a>, Obstacle> {
+    let name = match found::helm_release(source) {
+        Ok(name) => name,
+        Err(obstacle) => return Ok((Err(obstacle.clone()), Err(obstacle))),
+    };
+    let releases = must_see(&view.releases, "the Helm releases")?;
+    Ok((
+        find_release(releases, name, &source.namespace),
+        find_base(releases),
+    ))
 }
 
 fn outdated_proxies(view: &MeshView, plane: &ControlPlane, planes: &[ControlPlane]) -> u32 {
@@ -106,10 +117,9 @@ fn outdated_proxies(view: &MeshView, plane: &ControlPlane, planes: &[ControlPlan
 
 fn no_such_mesh(name: &str) -> Obstacle {
     Obstacle::new(
-        "MeshNotFound",
-        format!(
-            "there is no Mesh {name}: create it, or name another in spec.mesh (kubectl get meshes)"
-        ),
+        &found::MESH_NOT_FOUND,
+        format!("there is no Mesh {name}"),
+        "create it, or name another in spec.mesh (kubectl get meshes)",
     )
 }
 
@@ -123,15 +133,17 @@ fn sole_namespace(planes: &[ControlPlane]) -> Result<String, Obstacle> {
     match namespaces[..] {
         [only] => Ok(only.to_owned()),
         [] => Err(Obstacle::new(
-            "NoControlPlane",
-            "no istiod was found in this cluster (a Deployment with label app=istiod): install Istio first",
+            &found::NO_CONTROL_PLANE,
+            "no istiod was found in this cluster (a Deployment with label app=istiod)",
+            "install Istio first",
         )),
         _ => Err(Obstacle::new(
-            "ManyMeshes",
+            &found::MANY_MESHES,
             format!(
-                "istiod runs in several namespaces ({}): create a Mesh for each and name one in spec.mesh",
+                "istiod runs in several namespaces ({})",
                 namespaces.join(", ")
             ),
+            "create a Mesh for each and name one in spec.mesh",
         )),
     }
 }
@@ -151,21 +163,23 @@ fn source_plane<'a>(
     match others[..] {
         [source] => Ok(source),
         [] => Err(Obstacle::new(
-            "NoControlPlane",
+            &found::NO_CONTROL_PLANE,
             format!(
-                "no istiod was found in namespace {}: install Istio there, or set spec.controlPlaneNamespace of the Mesh",
+                "no istiod was found in namespace {}",
                 mesh.control_plane_namespace
             ),
+            "install Istio there, or set spec.controlPlaneNamespace of the Mesh",
         )),
         _ => {
             let names: Vec<&str> = others.iter().map(|plane| plane.name.as_str()).collect();
             Err(Obstacle::new(
-                "ManyControlPlanes",
+                &found::MANY_CONTROL_PLANES,
                 format!(
-                    "namespace {} has several control planes besides istiod-{revision} ({}): finish the upgrade to one of them (targetVersion with its exact version), or remove those that are not used",
+                    "namespace {} has several control planes besides istiod-{revision} ({})",
                     mesh.control_plane_namespace,
                     names.join(", ")
                 ),
+                "finish the upgrade to one of them (targetVersion with its exact version), or remove those that are not used",
             ))
         }
     }
@@ -176,19 +190,24 @@ fn find_release<'a>(
     name: &str,
     namespace: &str,
 ) -> Result<&'a Release, Obstacle> {
-    let found = releases
+    let release = releases
         .iter()
         .find(|r| r.name == name && r.namespace == namespace);
-    found.ok_or_else(|| Obstacle::new("ReleaseNotFound", format!(
-        "istiod says it belongs to Helm release {namespace}/{name}, but there is no such release (helm -n {namespace} ls): reinstall it with helm upgrade --install --take-ownership"
-    )))
+    release.ok_or_else(|| {
+        Obstacle::new(
+            &found::RELEASE_NOT_FOUND,
+            format!("istiod says it belongs to Helm release {namespace}/{name}, but there is no such release (helm -n {namespace} ls)"),
+            "reinstall it with helm upgrade --install --take-ownership",
+        )
+    })
 }
 
 fn find_base(releases: &[Release]) -> Result<&Release, Obstacle> {
     releases.iter().find(|release| release.chart == "base").ok_or_else(|| {
         Obstacle::new(
-            "BaseReleaseNotFound",
-            "there is no Helm release of chart base, which holds the CRDs: install it with helm upgrade --install istio-base --take-ownership at the running version",
+            &found::BASE_NOT_FOUND,
+            "there is no Helm release of chart base, which holds the CRDs",
+            "install it with helm upgrade --install istio-base --take-ownership at the running version",
         )
     })
 }

@@ -156,6 +156,7 @@ prop_compose! {
             namespace, revision, version, image: "pilot:x".into(), installer, desired, ready, trouble,
             injector: map(injector, |()| webhook),
             live: map(live, |(connected, injection_failures)| LiveCounters { connected, injection_failures }),
+            requests: Requests::default(), external: false,
         }
     }
 }
@@ -260,6 +261,7 @@ prop_compose! {
             validator: map(validator, |(service, has_ca_bundle)| Validator { service, has_ca_bundle }),
             tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision }).collect(),
             namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record,
+            environment: Environment::default(),
         }
     }
 }

@@ -128,6 +128,7 @@ fn shop(target: &str) -> World {
         object: Some(upgrade(target)),
         records: std::collections::BTreeMap::new(),
         mesh: None,
+        environment: Default::default(),
         rivals: Vec::new(),
         kubernetes: KubernetesVersion {
             major: 1,
