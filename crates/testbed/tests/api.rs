@@ -209,3 +209,28 @@ fn api_an_owner_that_loses_a_server_says_which() -> Result<()> {
     assert_eq!(processes_of(&scratch)?, Vec::<String>::new());
     Ok(())
 }
+
+#[tokio::test]
+async fn api_a_cluster_is_upgraded_goes_away_and_comes_back_with_all_it_held() -> Result<()> {
+    let mut cluster = Cluster::up(Options::api("upgraded").kubernetes("1.31.4")).await?;
+    let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: kept}}";
+    cluster.apply_yaml(namespace).await?;
+    cluster.restart_api_server("1.33.2").await?;
+    let said = cluster.client().apiserver_version().await?;
+    assert_eq!(said.git_version, "v1.33.2");
+    cluster.kubectl(&["get", "namespace", "kept"]).await?;
+
+    cluster.stop_api_server()?;
+    assert!(cluster.client().apiserver_version().await.is_err());
+    cluster.check()?;
+    cluster.start_api_server().await?;
+    cluster.kubectl(&["get", "namespace", "kept"]).await?;
+
+    cluster.freeze_api_server()?;
+    let client = cluster.client();
+    let asked = tokio::time::timeout(Duration::from_secs(1), client.apiserver_version()).await;
+    assert!(asked.is_err(), "a frozen server answers: {asked:?}");
+    cluster.thaw_api_server()?;
+    cluster.client().apiserver_version().await?;
+    Ok(())
+}

@@ -12,6 +12,7 @@ use super::pki::Pki;
 use super::process::Processes;
 use crate::tools::Tools;
 
+pub(super) const API_SERVER: &str = "kube-apiserver";
 pub(super) const SERVICE_RANGE: &str = "10.96.0.0/16";
 const AUDIT_POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],"rules":[{"level":"Metadata"}]}"#;
 
@@ -88,7 +89,12 @@ impl ControlPlane<'_> {
     /// Starts etcd and the API server and waits until that is ready, as seen through `client`.
     pub(super) async fn start_api(&self, client: &kube::Client) -> Result<()> {
         self.spawn("etcd", self.etcd())?;
-        self.spawn("kube-apiserver", self.api_server()?)?;
+        self.start_api_server(client).await
+    }
+
+    /// Starts the API server over the etcd that runs, and waits until it is ready.
+    pub(super) async fn start_api_server(&self, client: &kube::Client) -> Result<()> {
+        self.spawn(API_SERVER, self.api_server()?)?;
         let ready = async || {
             let request = http_get("/readyz")?;
             client

@@ -1,5 +1,6 @@
 //! A cluster: what it is made of, how it starts and how it ends.
 
+mod api_server;
 pub(crate) mod commands;
 mod control_plane;
 mod kwok;
@@ -8,6 +9,7 @@ mod node;
 mod options;
 mod pki;
 mod process;
+mod remote;
 pub(crate) mod scratch;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};

@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 type Request = (Command, Sender<io::Result<Child>>);
 
@@ -75,6 +77,32 @@ impl Processes {
         Ok(answer
             .recv()
             .context("the thread that starts processes is gone: this is a bug")??)
+    }
+
+    /// Kills the processes of this name and waits until they are gone; they are not missed.
+    pub(super) fn stop(&self, name: &str) -> Result<()> {
+        let mut running = self.lock();
+        let mut stopped = 0;
+        for process in running.iter_mut().filter(|p| p.name == name) {
+            // It may have ended already, which is what we want.
+            let _ = process.child.kill();
+            process.child.wait()?;
+            stopped += 1;
+        }
+        running.retain(|process| process.name != name);
+        if stopped == 0 {
+            bail!("{name} does not run: start it before it is stopped");
+        }
+        Ok(())
+    }
+
+    /// Sends a signal to the processes of this name.
+    pub(super) fn signal(&self, name: &str, signal: Signal) -> Result<()> {
+        for process in self.lock().iter().filter(|p| p.name == name) {
+            let pid = Pid::from_raw(process.child.id().cast_signed());
+            kill(pid, signal).with_context(|| format!("cannot send {signal} to {name}"))?;
+        }
+        Ok(())
     }
 
     /// Fails, with the end of its log, if a process has ended by itself.
