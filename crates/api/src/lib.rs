@@ -10,6 +10,7 @@ mod mesh;
 mod mesh_status;
 mod mesh_upgrade;
 pub mod permissions;
+mod release_catalog;
 mod schema;
 mod status;
 
@@ -28,6 +29,10 @@ pub use mesh_status::{
 };
 pub use mesh_upgrade::{
     DataPlane, HealthCheck, MeshUpgrade, MeshUpgradeSpec, Mode, Restart, Retire, Strategy,
+};
+pub use release_catalog::{
+    CatalogMode, GatewayApiMinimum, IstioRelease, KubernetesVersions, RELEASE_CATALOG,
+    ReleaseCatalog, ReleaseCatalogSpec, ReleaseRisk, RiskResources, RiskRule,
 };
 pub use status::{
     Attempts, BlockedWorkload, ControlPlaneRef, MeshUpgradeStatus, Outcome, Phase, Predicate,

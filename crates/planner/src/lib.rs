@@ -11,10 +11,12 @@ mod detect;
 #[cfg(test)]
 mod example;
 mod injection;
+pub mod knowledge;
 mod lint;
 mod message;
 mod phase;
 mod record;
+pub mod risk;
 mod status;
 mod upgrade;
 mod values;

@@ -130,7 +130,7 @@ fn lookup<'v>(values: &'v Values, path: &[&str]) -> Option<&'v Value> {
 }
 
 /// Lays `over` on `values`, objects by key, as Helm does with several values files.
-fn merge(values: &mut Values, over: &Values) {
+pub(crate) fn merge(values: &mut Values, over: &Values) {
     for (key, value) in over {
         match (values.get_mut(key), value) {
             (Some(Value::Object(into)), Value::Object(from)) => merge(into, from),

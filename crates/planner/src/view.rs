@@ -15,6 +15,7 @@ pub use self::environment::{
     Autoscaler, Budget, Cluster, Crd, Environment, EnvoyFilter, InjectionRule, Node, NodeAgent,
     NodeAgentKind, Requests, RiskMatch,
 };
+use crate::knowledge::Knowledge;
 use crate::record::Record;
 use crate::version::{KubernetesVersion, Version};
 
@@ -90,6 +91,8 @@ pub struct MeshView {
     pub record: Seen<Record>,
     /// What only a detection looks at.
     pub environment: Environment,
+    /// What is known of Istio releases.
+    pub knowledge: Arc<Knowledge>,
 }
 
 impl MeshView {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use meshlift_api::{Mesh, MeshUpgrade};
+use meshlift_api::{Mesh, MeshUpgrade, ReleaseCatalog};
 use serde_json::Value;
 
 use crate::output::{HEADER, Output};
@@ -14,7 +14,7 @@ const KEEP: (&str, &str) = ("helm.sh/resource-policy", "keep");
 
 pub(crate) fn generate(output: &mut Output) -> Result<()> {
     let mut template = format!("{HEADER}{{{{- if .Values.crds.install }}}}\n");
-    for crd in [Mesh::crd(), MeshUpgrade::crd()] {
+    for crd in [Mesh::crd(), MeshUpgrade::crd(), ReleaseCatalog::crd()] {
         let crd = described(with_known_formats(crd)?);
         let plain = serde_yaml_ng::to_string(&crd)?;
         let name = format!("crds/{}.{}.yaml", crd.spec.group, crd.spec.names.plural);

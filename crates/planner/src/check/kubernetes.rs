@@ -3,9 +3,7 @@
 use meshlift_api::{ClusterCheck, ClusterVerdict, Severity};
 
 use super::{Check, Finding, Look, Subject};
-use crate::version::{
-    KubernetesRange, KubernetesVersion, Version, first_supporting, kubernetes_range,
-};
+use crate::version::{KubernetesRange, KubernetesVersion, Version};
 use crate::view::{MeshView, Seen};
 
 const SOURCE: &str =
@@ -63,7 +61,7 @@ pub(super) static UNREACHABLE: Check = Check {
 
 /// Every cluster of the mesh with its verdict for a target, the one the operator runs in first.
 pub fn clusters(view: &MeshView, to: &Version) -> Vec<ClusterCheck> {
-    let range = kubernetes_range(to);
+    let range = view.knowledge.kubernetes_range(to);
     let told = all(view);
     told.map(|(name, version)| ClusterCheck {
         name: name.to_owned(),
@@ -92,7 +90,7 @@ fn verdict(range: Option<&KubernetesRange>, version: &Seen<KubernetesVersion>) -
 /// One finding for all clusters with a verdict.
 fn judged(subject: &Subject<'_>, as_: ClusterVerdict) -> Vec<Finding> {
     let to = subject.to;
-    let Some(range) = kubernetes_range(to) else {
+    let Some(range) = subject.view.knowledge.kubernetes_range(to) else {
         return Vec::new();
     };
     let found: Vec<(&str, KubernetesVersion)> = all(subject.view)
@@ -146,15 +144,16 @@ fn clusters_of(found: &[(&str, KubernetesVersion)]) -> String {
 
 /// Which Istio fits all clusters.
 fn fitting(view: &MeshView) -> String {
-    let newest = all(view).filter_map(|(_, version)| version.present()).max();
-    match newest.and_then(|newest| first_supporting(*newest)) {
+    let versions = all(view).filter_map(|(_, version)| version.present().copied());
+    let clusters: Vec<KubernetesVersion> = versions.collect();
+    match view.knowledge.fitting(&clusters).first() {
         Some(minor) => format!("set targetVersion to {minor} or newer"),
         None => "no Istio that this operator knows supports it: upgrade the operator".to_owned(),
     }
 }
 
 fn unknown_range(subject: &Subject<'_>) -> Vec<Finding> {
-    if kubernetes_range(subject.to).is_some() {
+    if subject.view.knowledge.kubernetes_range(subject.to).is_some() {
         return Vec::new();
     }
     vec![Finding::wrong(

@@ -1,13 +1,17 @@
-//! Istio and Kubernetes versions: flavours, the one-minor rule, revision names, support ranges.
+//! Istio and Kubernetes versions: flavours, revision names, and the way from one to another.
 
-mod support;
+mod kubernetes;
+mod minor;
+mod path;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use support::{KubernetesRange, first_supporting, kubernetes_range};
+pub use kubernetes::{KubernetesRange, KubernetesVersion};
+pub use minor::Minor;
+pub use path::{StepRule, path};
 
 /// An Istio version: numeric core and flavour. A vendor suffix (`1.30.2-mspider`) is a flavour,
 /// not a pre-release as semver would have it.
@@ -165,6 +169,26 @@ pub enum TargetError {
         /// Asked for.
         to: Version,
     },
+    /// No chain of steps leads there.
+    #[error(
+        "no way from {from} to {to}: the chart repository has not {missing}; add it to the repository, or ask for a target that is nearer"
+    )]
+    NoWay {
+        /// Running.
+        from: Version,
+        /// Asked for.
+        to: Version,
+        /// What the repository would have to hold.
+        missing: String,
+    },
+    /// Another major.
+    #[error("{to} is another major than {from}, which runs: this operator knows no way there")]
+    OtherMajor {
+        /// Running.
+        from: Version,
+        /// Asked for.
+        to: Version,
+    },
     /// More than one minor up.
     #[error("{to} is more than one minor above {from}: upgrade to {next} first")]
     TooFar {
@@ -211,6 +235,20 @@ pub fn resolve(asked: &str, catalog: &[Version]) -> Result<Version, TargetError>
 
 /// Whether one control plane may replace the other, one minor at a time.
 pub fn check_path(from: &Version, to: &Version) -> Result<(), TargetError> {
+    check_direction(from, to)?;
+    if to.minor > from.minor + 1 {
+        let next = format!("{}.{}", from.major, from.minor + 1);
+        return Err(TargetError::TooFar {
+            from: from.clone(),
+            to: to.clone(),
+            next,
+        });
+    }
+    Ok(())
+}
+
+/// Never down, and never to another flavour or major.
+fn check_direction(from: &Version, to: &Version) -> Result<(), TargetError> {
     let (from_, to_) = (from.clone(), to.clone());
     if from.flavour != to.flavour {
         let wanted = match from.flavour.as_str() {
@@ -229,12 +267,10 @@ pub fn check_path(from: &Version, to: &Version) -> Result<(), TargetError> {
             to: to_,
         });
     }
-    if to.major != from.major || to.minor > from.minor + 1 {
-        let next = format!("{}.{}", from.major, from.minor + 1);
-        return Err(TargetError::TooFar {
+    if to.major != from.major {
+        return Err(TargetError::OtherMajor {
             from: from_,
             to: to_,
-            next,
         });
     }
     Ok(())
@@ -252,21 +288,6 @@ fn newest(catalog: &[Version]) -> String {
             let more = if n > 5 { " and older ones" } else { "" };
             format!("{}{more}", first.join(", "))
         }
-    }
-}
-
-/// Version of a Kubernetes API server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct KubernetesVersion {
-    /// Major.
-    pub major: u32,
-    /// Minor.
-    pub minor: u32,
-}
-
-impl fmt::Display for KubernetesVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
     }
 }
 
