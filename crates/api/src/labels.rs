@@ -44,6 +44,8 @@ pub const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
 pub const GATEWAY_MANAGED: &str = "gateway.istio.io/managed";
 /// Annotation that Helm writes on everything of a release.
 pub const HELM_RELEASE_NAME: &str = "meta.helm.sh/release-name";
+/// Annotation that Helm writes beside [`HELM_RELEASE_NAME`].
+pub const HELM_RELEASE_NAMESPACE: &str = "meta.helm.sh/release-namespace";
 /// The revision that an installation without a revision has.
 pub const DEFAULT_REVISION: &str = "default";
 /// The validating webhook of the default revision.

@@ -164,6 +164,49 @@ pub const PERMISSIONS: &[Permission] = &[
         &["get", "list", "watch", "patch"],
         "restarts workloads; the operator fence limits it to the restart annotation",
     ),
+    // What a detection looks at around a mesh.
+    cluster(
+        "",
+        "nodes",
+        &["list"],
+        "detection: whether the nodes have room for a second istiod, and are new enough",
+    ),
+    cluster(
+        "",
+        "services",
+        &["get"],
+        "detection: whether the Service that an injection webhook calls is there, wherever that is",
+    ),
+    cluster(
+        "policy",
+        "poddisruptionbudgets",
+        &["list"],
+        "detection: which workloads could not be moved by eviction, and whether istiod has a budget",
+    ),
+    cluster(
+        "networking.istio.io",
+        "envoyfilters",
+        &["list"],
+        "detection: filters that apply only to some versions of the proxy",
+    ),
+    cluster(
+        "sailoperator.io",
+        "istios",
+        &["list"],
+        "detection: an Istio that the Sail operator installs",
+    ),
+    cluster(
+        "sailoperator.io",
+        "istiorevisions",
+        &["list"],
+        "detection: an Istio that the Sail operator installs",
+    ),
+    cluster(
+        "install.istio.io",
+        "istiooperators",
+        &["list"],
+        "detection: an Istio that the in-cluster operator of old installs",
+    ),
     cluster(
         "events.k8s.io",
         "events",
@@ -186,8 +229,8 @@ pub const PERMISSIONS: &[Permission] = &[
     cluster(
         "apiextensions.k8s.io",
         "customresourcedefinitions",
-        &["get", "create"],
-        "Helm creates the CRDs that a new Istio adds; create cannot be limited by name (operator fence)",
+        &["get", "list", "create"],
+        "detection reads which versions are stored and who owns them; Helm creates the CRDs that a new Istio adds, and create cannot be limited by name (operator fence)",
     ),
     Permission {
         group: "apiextensions.k8s.io",
@@ -239,8 +282,8 @@ pub const PERMISSIONS: &[Permission] = &[
     control_plane(
         "autoscaling",
         "horizontalpodautoscalers",
-        HELM,
-        "Helm: the autoscaler of istiod",
+        &["get", "list", "create", "patch", "delete"],
+        "Helm: the autoscaler of istiod; detection reads how far it scales",
     ),
     control_plane(
         "policy",

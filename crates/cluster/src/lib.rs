@@ -6,6 +6,8 @@ pub mod execute;
 pub mod helm;
 pub mod observe;
 pub mod status;
+mod quantity;
+mod slim;
 pub mod watch;
 
 pub use error::{Error, Result};

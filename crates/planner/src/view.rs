@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 pub use self::environment::{
     Autoscaler, Budget, Cluster, Crd, Environment, EnvoyFilter, InjectionRule, Node, NodeAgent,
-    NodeAgentKind, Requests, RiskMatch,
+    NodeAgentKind, Requests, RiskMatch, gitops_tool,
 };
 use crate::knowledge::Knowledge;
 use crate::record::Record;

@@ -1,5 +1,7 @@
 //! Every istiod of the cluster, its webhooks, and revision tags.
 
+use std::collections::BTreeMap;
+
 use meshlift_api::labels::{DEFAULT_REVISION, DEFAULT_VALIDATOR, MANAGED_BY};
 use meshlift_planner::version::Version;
 use meshlift_planner::view::{
@@ -25,7 +27,7 @@ fn control_plane(watches: &Watches, key: &WorkloadKey, istiod: &IstiodFact) -> C
         namespace: key.namespace.clone(),
         name: key.name.clone(),
         revision: istiod.revision.clone(),
-        version: version(istiod),
+        version: version(&istiod.image, &istiod.labels),
         image: istiod.image.clone(),
         installer: installer(istiod),
         desired: istiod.desired,
@@ -38,14 +40,15 @@ fn control_plane(watches: &Watches, key: &WorkloadKey, istiod: &IstiodFact) -> C
     }
 }
 
-fn version(istiod: &IstiodFact) -> Option<Version> {
+/// Version of what an image runs.
+pub(super) fn version(image: &str, labels: &BTreeMap<String, String>) -> Option<Version> {
     // An image by digest has no tag; then the label of the chart tells.
-    let image = istiod.image.split('@').next().unwrap_or_default();
+    let image = image.split('@').next().unwrap_or_default();
     let tag = image
         .rsplit_once(':')
         .map(|(_, tag)| tag)
         .filter(|tag| !tag.contains('/'));
-    let label = || istiod.labels.get("app.kubernetes.io/version")?.parse().ok();
+    let label = || labels.get("app.kubernetes.io/version")?.parse().ok();
     tag.and_then(Version::from_image_tag).or_else(label)
 }
 

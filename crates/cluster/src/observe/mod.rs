@@ -5,6 +5,7 @@ mod cached;
 mod catalog;
 mod control_planes;
 mod data_plane;
+mod environment;
 mod live;
 mod permissions;
 mod probes;
@@ -22,6 +23,7 @@ use meshlift_planner::{Decision, Effect, Next, Record, Upgrade, Wanted, wanted};
 
 use self::cached::Cached;
 pub use self::catalog::CatalogClient;
+use self::environment::Surroundings;
 use self::probes::Probes;
 use self::releases::Releases;
 use crate::watch::Watches;
@@ -36,6 +38,7 @@ pub struct Observer {
     releases: Releases,
     probes: Probes,
     kubernetes: Cached<String, KubernetesVersion>,
+    surroundings: Surroundings,
     permissions: Cached<String, Vec<String>>,
     records: Cached<String, Seen<Record>>,
     live: live::LiveClient,
@@ -49,6 +52,7 @@ impl Observer {
             releases: Releases::new(client.clone()),
             probes: Probes::new(client.clone()),
             kubernetes: Cached::new(Duration::from_secs(60)),
+            surroundings: Surroundings::new(client.clone()),
             permissions: Cached::new(Duration::from_secs(60)),
             records: Cached::new(Duration::from_secs(60)),
             live: live::LiveClient::new(client.clone()),
@@ -107,6 +111,11 @@ impl Observer {
             }
             Next::Act(_) | Next::Wait(_) | Next::Enter(_) => {}
         }
+    }
+
+    /// Forgets what was found around the mesh, so that the next detection asks for all of it again.
+    pub fn forget_environment(&self) {
+        self.surroundings.forget();
     }
 
     fn watched(&self, upgrade: &Upgrade) -> MeshView {
@@ -170,6 +179,10 @@ impl Observer {
             }
             None => Seen::Absent,
         };
+        if wanted.environment {
+            let home = namespace.as_deref();
+            view.environment = self.surroundings.look(&self.watches, home).await;
+        }
         if wanted.permissions
             && let Some(namespace) = &namespace
         {

@@ -2,6 +2,8 @@
 //! folded at once to the few facts that decisions need.
 
 mod facts;
+mod settle;
+mod sink;
 mod table;
 
 use std::sync::Arc;
@@ -12,27 +14,34 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
-use meshlift_api::labels::{DEFAULT_VALIDATOR, ISTIO_REV};
+use meshlift_api::labels::DEFAULT_VALIDATOR;
 use meshlift_api::{Mesh, MeshUpgrade};
 use tokio::sync::watch;
 
 pub use facts::{DaemonSetObject, DeploymentObject, PodObject, StatefulSetObject};
 pub use facts::{
-    IstiodFact, NamespaceObject, PodFact, WebhookFact, WorkloadFact, WorkloadObject, WorkloadSource,
+    InjectionFact, IstiodFact, NamespaceObject, NodeAgentFact, Placement, PodFact, WebhookFact,
+    WorkloadFact, WorkloadObject, WorkloadSource,
 };
-pub use table::{Fact, Table};
+pub use settle::Unsettled;
+use sink::{Quiet, Sink};
+pub use table::{Fact, Refusal, Standing, Table};
 
 /// Tables of everything that is watched.
 #[derive(Clone)]
 pub struct Watches {
     /// Pods with a sidecar, and those of istiod.
     pub pods: Arc<Table<PodFact>>,
+    /// Every pod that sits on a node, with a sidecar or without.
+    pub placements: Arc<Table<Placement>>,
     /// Deployments, StatefulSets, DaemonSets.
     pub workloads: [Arc<Table<WorkloadFact>>; 3],
     /// Namespaces.
     pub namespaces: Arc<Table<meshlift_planner::view::Namespace>>,
     /// Injection webhooks of revisions and tags.
     pub injectors: Arc<Table<WebhookFact>>,
+    /// Every webhook that injects sidecars, also where nothing says for which revision.
+    pub injection_rules: Arc<Table<InjectionFact>>,
     /// The default validating webhook.
     pub validators: Arc<Table<WebhookFact>>,
     /// Meshes.
@@ -51,9 +60,11 @@ impl Watches {
         let changed = Arc::new(watch::Sender::new(0));
         let watches = Self {
             pods: Arc::default(),
+            placements: Arc::default(),
             workloads: Default::default(),
             namespaces: Arc::default(),
             injectors: Arc::default(),
+            injection_rules: Arc::default(),
             validators: Arc::default(),
             meshes: Arc::default(),
             upgrades: Arc::default(),
@@ -70,7 +81,6 @@ impl Watches {
 
     async fn run(self, client: Client) {
         let all = watcher::Config::default().page_size(PAGE);
-        let revisions = all.clone().labels(ISTIO_REV);
         let validator = all
             .clone()
             .fields(&format!("metadata.name={DEFAULT_VALIDATOR}"));
@@ -80,7 +90,7 @@ impl Watches {
             follow(
                 Api::<PodObject>::all(client.clone()),
                 all.clone(),
-                self.pods.clone(),
+                (self.pods.clone(), Quiet(self.placements.clone())),
                 bell,
             ),
             follow(
@@ -109,8 +119,8 @@ impl Watches {
             ),
             follow(
                 Api::<MutatingWebhookConfiguration>::all(client.clone()),
-                revisions,
-                self.injectors.clone(),
+                all.clone(),
+                (self.injectors.clone(), self.injection_rules.clone()),
                 bell,
             ),
             follow(
@@ -136,11 +146,11 @@ impl Watches {
     }
 }
 
-/// Keeps a table equal to what the API server has.
-fn follow<K, F>(
+/// Keeps tables equal to what the API server has.
+fn follow<K, S>(
     api: Api<K>,
     config: watcher::Config,
-    table: Arc<Table<F>>,
+    tables: S,
     bell: &Arc<watch::Sender<u64>>,
 ) -> future::BoxFuture<'static, ()>
 where
@@ -151,22 +161,27 @@ where
         + Send
         + Sync
         + 'static,
-    F: Fact<K> + Send + Sync + 'static,
+    S: Sink<K> + 'static,
 {
     let bell = Arc::clone(bell);
     let events = watcher(api, config).default_backoff();
     Box::pin(async move {
         let mut events = events
-            .inspect_err(|error| tracing::warn!(kind = std::any::type_name::<F>(), %error, "watch"))
+            .inspect_err(|error| tracing::warn!(kind = std::any::type_name::<K>(), %error, "watch"))
             .boxed();
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    if table.take(event) {
+                    if tables.take(&event) {
                         bell.send_modify(|count| *count = count.wrapping_add(1));
                     }
                 }
-                Err(error) => table.lost(error.to_string()),
+                Err(error) => {
+                    // Who waits for the first listing hears of it.
+                    if tables.lost(&settle::words(&error), settle::refusal(&error)) {
+                        bell.send_modify(|count| *count = count.wrapping_add(1));
+                    }
+                }
             }
         }
     })

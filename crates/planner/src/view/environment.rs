@@ -66,7 +66,8 @@ pub struct Crd {
 pub struct Node {
     /// Name.
     pub name: String,
-    /// Whether it is ready, not cordoned, and has no taint that keeps pods off.
+    /// Whether it is ready, not cordoned, and has what an istiod of this cluster asks of it: a label that its
+    /// `nodeSelector` names, and no taint that it does not tolerate. Other affinity is not looked at.
     pub schedulable: bool,
     /// Version of its kubelet.
     pub kubelet: Option<KubernetesVersion>,
@@ -184,4 +185,42 @@ pub struct RiskMatch {
     pub total: u32,
     /// Why it could not be looked at.
     pub unreadable: Option<String>,
+}
+
+/// The GitOps tool that writes as this field manager: it puts back what others change.
+///
+/// Sources: argo-cd `common/common.go` (`ArgoCDSSAManager`), flux2 and fleet: the names of their controllers,
+/// which are their field managers where they name no other.
+pub fn gitops_tool(manager: &str) -> Option<&'static str> {
+    Some(match manager {
+        "argocd-controller" | "argocd-application-controller" => "Argo CD",
+        "kustomize-controller" | "helm-controller" => "Flux",
+        "fleetagent" | "fleet-agent" => "Fleet",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gitops_tool;
+
+    #[test]
+    fn tools_that_put_labels_back_are_known_by_their_field_manager() {
+        for (manager, tool) in [
+            ("argocd-controller", Some("Argo CD")),
+            ("argocd-application-controller", Some("Argo CD")),
+            ("kustomize-controller", Some("Flux")),
+            ("helm-controller", Some("Flux")),
+            ("fleetagent", Some("Fleet")),
+            ("fleet-agent", Some("Fleet")),
+            // People, and what a person runs.
+            ("kubectl-label", None),
+            ("kubectl-client-side-apply", None),
+            ("helm", None),
+            ("meshlift", None),
+            ("", None),
+        ] {
+            assert_eq!(gitops_tool(manager), tool, "{manager}");
+        }
+    }
 }

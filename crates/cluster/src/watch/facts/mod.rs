@@ -1,16 +1,21 @@
 //! The few facts kept of each watched object.
 
+mod agents;
+mod containers;
+mod injection;
 mod others;
 mod pods;
-mod slim;
+mod shared;
 mod workloads;
 
 use std::collections::BTreeMap;
 
 use meshlift_api::labels as l;
 
+pub use agents::NodeAgentFact;
+pub use injection::InjectionFact;
 pub use others::{NamespaceObject, WebhookFact};
-pub use pods::{PodFact, PodObject};
+pub use pods::{Placement, PodFact, PodObject};
 pub use workloads::{
     DaemonSetObject, DeploymentObject, IstiodFact, StatefulSetObject, WorkloadFact, WorkloadObject,
     WorkloadSource,

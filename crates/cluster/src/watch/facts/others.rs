@@ -12,7 +12,7 @@ use meshlift_api::{Mesh, MeshUpgrade};
 use meshlift_planner::view::Namespace;
 use serde::{Deserialize, Serialize};
 
-use super::slim::slim_resource;
+use crate::slim::slim_resource;
 use crate::watch::table::Fact;
 
 slim_resource!(
@@ -21,7 +21,7 @@ slim_resource!(
 );
 
 impl Fact<NamespaceObject> for Namespace {
-    fn of(object: NamespaceObject) -> Option<Self> {
+    fn of(object: &NamespaceObject) -> Option<Self> {
         let meta = &object.metadata;
         Some(Self {
             name: object.name_any(),
@@ -65,24 +65,26 @@ pub struct WebhookFact {
 }
 
 impl Fact<MutatingWebhookConfiguration> for WebhookFact {
-    fn of(object: MutatingWebhookConfiguration) -> Option<Self> {
+    fn of(object: &MutatingWebhookConfiguration) -> Option<Self> {
         let configs = object
             .webhooks
             .iter()
             .flatten()
             .map(|webhook| &webhook.client_config);
-        Some(webhook(&object, configs.collect()))
+        // Without the label it belongs to no revision and to no tag.
+        let named = object.labels().contains_key(l::ISTIO_REV);
+        named.then(|| webhook(object, configs.collect()))
     }
 }
 
 impl Fact<ValidatingWebhookConfiguration> for WebhookFact {
-    fn of(object: ValidatingWebhookConfiguration) -> Option<Self> {
+    fn of(object: &ValidatingWebhookConfiguration) -> Option<Self> {
         let configs = object
             .webhooks
             .iter()
             .flatten()
             .map(|webhook| &webhook.client_config);
-        Some(webhook(&object, configs.collect()))
+        Some(webhook(object, configs.collect()))
     }
 }
 
@@ -101,13 +103,14 @@ fn webhook<K: ResourceExt>(object: &K, configs: Vec<&WebhookClientConfig>) -> We
 }
 
 impl Fact<Mesh> for Mesh {
-    fn of(object: Mesh) -> Option<Self> {
-        Some(object)
+    fn of(object: &Mesh) -> Option<Self> {
+        Some(object.clone())
     }
 }
 
 impl Fact<MeshUpgrade> for MeshUpgrade {
-    fn of(mut object: MeshUpgrade) -> Option<Self> {
+    fn of(object: &MeshUpgrade) -> Option<Self> {
+        let mut object = object.clone();
         object.metadata.managed_fields = None;
         Some(object)
     }

@@ -1,4 +1,4 @@
-//! Pods with a sidecar, and those of istiod.
+//! Pods with a sidecar, and those of istiod; of all others only where they sit and what they ask for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,17 +7,32 @@ use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use meshlift_api::labels as l;
-use meshlift_planner::view::Pod;
+use meshlift_planner::view::{Pod, Requests};
 use serde::{Deserialize, Serialize};
 
-use super::slim::slim_resource;
+use super::containers::{Amounts, Container, Resources, requests};
+use super::shared::{Shared, shared};
 use super::{istiod_revision, pick};
+use crate::slim::slim_resource;
 use crate::watch::table::Fact;
+
+/// Name of the container of a sidecar. Source: istio `pkg/kube/inject/inject.go` (`ProxyContainerName`).
+const PROXY: &str = "istio-proxy";
 
 slim_resource!(
     /// A Pod.
-    PodObject, "Pod", "pods", "", NamespaceResourceScope, meta = "super::slim::slim_meta", { status: PodStatus }
+    PodObject, "Pod", "pods", "", NamespaceResourceScope, meta = "crate::slim::slim_meta", { spec: PodSpec, status: PodStatus }
 );
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpec {
+    node_name: Option<Shared>,
+    containers: Vec<Container>,
+    init_containers: Vec<Container>,
+    overhead: Amounts,
+    resources: Resources,
+}
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -79,10 +94,48 @@ pub struct PodFact {
     pub istiod: Option<String>,
 }
 
+/// Where a pod sits, and what it asks of that node. Also one that is being deleted has its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The node.
+    pub node: Arc<str>,
+    /// What it asks for.
+    pub requests: Requests,
+}
+
+impl Fact<PodObject> for Placement {
+    fn of(object: &PodObject) -> Option<Self> {
+        let spec = &object.spec;
+        let node = spec.node_name.as_ref().filter(|_| !object.has_ended())?;
+        Some(Self {
+            node: Arc::clone(&node.0),
+            requests: requests(
+                &spec.containers,
+                &spec.init_containers,
+                spec.overhead,
+                &spec.resources,
+            ),
+        })
+    }
+}
+
+impl PodObject {
+    fn has_ended(&self) -> bool {
+        matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+
+    /// Image of the sidecar; a native one is an init container.
+    fn proxy_image(&self) -> Option<Arc<str>> {
+        let spec = &self.spec;
+        let mut all = spec.containers.iter().chain(&spec.init_containers);
+        all.find(|container| container.name == PROXY)
+            .map(|container| shared(&container.image))
+    }
+}
+
 impl Fact<PodObject> for PodFact {
-    fn of(object: PodObject) -> Option<Self> {
-        let ended = matches!(object.status.phase.as_str(), "Succeeded" | "Failed");
-        if ended || object.metadata.deletion_timestamp.is_some() {
+    fn of(object: &PodObject) -> Option<Self> {
+        if object.has_ended() || object.metadata.deletion_timestamp.is_some() {
             return None;
         }
         let sidecar = object.annotations().get(l::SIDECAR_STATUS);
@@ -90,7 +143,7 @@ impl Fact<PodObject> for PodFact {
         if sidecar.is_none() && istiod.is_none() {
             return None;
         }
-        let (owner_kind, owner_name) = owner(&object).unzip();
+        let (owner_kind, owner_name) = owner(object).unzip();
         let status = &object.status;
         let containers = || {
             status
@@ -110,7 +163,7 @@ impl Fact<PodObject> for PodFact {
             revision: sidecar.and_then(|status| revision_of(status, object.annotations())),
             mark: object.annotations().get(l::RESTARTED_FOR).cloned(),
             ready,
-            proxy_image: None,
+            proxy_image: object.proxy_image(),
             restarts: containers().map(|container| container.restart_count).sum(),
             trouble: if ready { None } else { trouble(status) },
             labels: pick(object.labels(), &[l::SIDECAR_INJECT, l::ISTIO_REV]),
@@ -209,6 +262,90 @@ fn with_message(reason: &str, message: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn pod(changes: serde_json::Value) -> PodObject {
+        let mut pod = json!({
+            "metadata": { "name": "cart-1", "namespace": "shop",
+                "annotations": { "sidecar.istio.io/status": "{\"revision\":\"1-30-2\"}" } },
+            "spec": { "nodeName": "a", "containers": [
+                { "name": "app", "image": "cart", "resources": { "requests": { "cpu": "100m", "memory": "64Mi" } } },
+                { "name": "istio-proxy", "image": "hub/proxyv2:1.30.2",
+                  "resources": { "requests": { "cpu": "10m", "memory": "40Mi" }, "limits": { "cpu": "2" } } },
+            ] },
+            "status": { "phase": "Running" },
+        });
+        json_patch(&mut pod, &changes);
+        serde_json::from_value(pod).expect("a pod")
+    }
+
+    /// A merge patch of objects; lists are replaced.
+    fn json_patch(into: &mut serde_json::Value, from: &serde_json::Value) {
+        match (into.as_object_mut(), from.as_object()) {
+            (Some(into), Some(from)) => {
+                for (key, value) in from {
+                    json_patch(into.entry(key).or_insert(json!({})), value);
+                }
+            }
+            _ => *into = from.clone(),
+        }
+    }
+
+    #[test]
+    fn the_image_of_a_sidecar_is_found_where_it_runs_and_kept_once() {
+        let image =
+            |changes| PodFact::of(&pod(changes)).and_then(|fact| fact.pod.proxy_image.clone());
+        let usual = image(json!({})).expect("a sidecar");
+        assert_eq!(&*usual, "hub/proxyv2:1.30.2");
+        let native = image(json!({ "spec": {
+            "containers": [{ "name": "app", "image": "cart" }],
+            "initContainers": [
+                { "name": "istio-validation", "image": "other" },
+                { "name": "istio-proxy", "image": "hub/proxyv2:1.30.2", "restartPolicy": "Always" },
+            ],
+        } }));
+        assert!(Arc::ptr_eq(&usual, &native.expect("a native sidecar")));
+        let none = json!({ "spec": { "containers": [{ "name": "app", "image": "cart" }] } });
+        assert_eq!(image(none), None);
+    }
+
+    #[test]
+    fn every_live_pod_has_its_place_and_only_pods_of_the_mesh_have_more() {
+        let asked = Requests {
+            cpu: 110,
+            memory: 104 << 20,
+        };
+        let plain = json!({ "metadata": { "annotations": { "sidecar.istio.io/status": null } } });
+        let going = json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
+        for (what, changes, asked, of_the_mesh) in [
+            ("of the mesh", json!({}), Some(asked), true),
+            ("without a sidecar", plain, Some(asked), false),
+            ("being deleted", going, Some(asked), false),
+            (
+                "ended",
+                json!({ "status": { "phase": "Succeeded" } }),
+                None,
+                false,
+            ),
+            (
+                "failed",
+                json!({ "status": { "phase": "Failed" } }),
+                None,
+                false,
+            ),
+            (
+                "without a node",
+                json!({ "spec": { "nodeName": null } }),
+                None,
+                true,
+            ),
+        ] {
+            let pod = pod(changes);
+            let placed = Placement::of(&pod);
+            assert_eq!(placed.as_ref().map(|p| p.requests), asked, "{what}");
+            assert!(placed.is_none_or(|p| &*p.node == "a"), "{what}");
+            assert_eq!(PodFact::of(&pod).is_some(), of_the_mesh, "{what}");
+        }
+    }
 
     fn trouble_of(container: serde_json::Value) -> Option<String> {
         let status = json!({ "containerStatuses": [container] });

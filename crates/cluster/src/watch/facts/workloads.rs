@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::Toleration;
 use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
@@ -9,24 +10,26 @@ use meshlift_api::labels as l;
 use meshlift_planner::view::{Requests, UpdateStrategy, Workload, WorkloadKey, WorkloadKind};
 use serde::{Deserialize, Serialize};
 
-use super::slim::{slim_meta, slim_resource};
-use super::{istiod_revision, pick};
+use super::agents::{NodeAgentFact, agent};
+use super::containers::{Amounts, Container, Resources, requests};
+use super::istiod_revision;
+use crate::slim::{slim_meta, slim_resource};
 use crate::watch::table::Fact;
 
 slim_resource!(
     /// A Deployment.
     DeploymentObject, "Deployment", "deployments", "apps", NamespaceResourceScope,
-    meta = "super::slim::slim_meta", { spec: Spec, status: Status }
+    meta = "crate::slim::slim_meta", { spec: Spec, status: Status }
 );
 slim_resource!(
     /// A StatefulSet.
     StatefulSetObject, "StatefulSet", "statefulsets", "apps", NamespaceResourceScope,
-    meta = "super::slim::slim_meta", { spec: Spec, status: Status }
+    meta = "crate::slim::slim_meta", { spec: Spec, status: Status }
 );
 slim_resource!(
     /// A DaemonSet.
     DaemonSetObject, "DaemonSet", "daemonsets", "apps", NamespaceResourceScope,
-    meta = "super::slim::slim_meta", { spec: Spec, status: Status }
+    meta = "crate::slim::slim_meta", { spec: Spec, status: Status }
 );
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -47,16 +50,41 @@ struct Template {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct TemplateSpec {
-    containers: Vec<Container>,
+    containers: Vec<Container<Variables>>,
+    init_containers: Vec<Container<Variables>>,
+    overhead: Amounts,
+    resources: Resources,
+    tolerations: Vec<Toleration>,
+    node_selector: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Container {
-    name: String,
-    image: String,
+/// What matters of the environment of a container.
+#[derive(Clone, Copy, Debug, Default)]
+struct Variables {
+    /// `EXTERNAL_ISTIOD` is true. Source: istio `pilot/pkg/features/pilot.go`.
+    external: bool,
+}
+
+impl<'de> Deserialize<'de> for Variables {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(default)]
+        #[derive(Default)]
+        struct Variable {
+            name: String,
+            value: String,
+        }
+        let all = Vec::<Variable>::deserialize(from)?;
+        // As Go reads a boolean.
+        let is_true = |value: &str| ["1", "t", "T", "true", "TRUE", "True"].contains(&value);
+        Ok(Self {
+            external: all
+                .iter()
+                .any(|variable| variable.name == "EXTERNAL_ISTIOD" && is_true(&variable.value)),
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -86,6 +114,7 @@ struct Status {
     desired_number_scheduled: u32,
     updated_number_scheduled: u32,
     number_available: u32,
+    number_ready: u32,
 }
 
 /// A Deployment, StatefulSet or DaemonSet.
@@ -95,6 +124,8 @@ pub struct WorkloadFact {
     pub workload: Workload,
     /// What is known of it as a control plane, if it is one.
     pub istiod: Option<IstiodFact>,
+    /// What is known of it as an agent of Istio on every node, if it is one.
+    pub agent: Option<NodeAgentFact>,
 }
 
 /// A Deployment of istiod.
@@ -116,6 +147,10 @@ pub struct IstiodFact {
     pub requests: Requests,
     /// Whether it is the control plane of other clusters.
     pub external: bool,
+    /// Taints of nodes that its pods bear.
+    pub tolerations: Vec<Toleration>,
+    /// Labels of the only nodes that its pods go to.
+    pub node_selector: BTreeMap<String, String>,
 }
 
 /// A kind of workload object.
@@ -139,8 +174,8 @@ macro_rules! workload_object {
         }
 
         impl Fact<$object> for WorkloadFact {
-            fn of(object: $object) -> Option<Self> {
-                Some(workload(&object))
+            fn of(object: &$object) -> Option<Self> {
+                Some(workload(object))
             }
         }
     };
@@ -156,16 +191,31 @@ fn workload<W: WorkloadObject>(object: &W) -> WorkloadFact {
     let template = &spec.template.metadata;
     let annotations = meta.annotations.as_ref();
     let read = |key: &str| annotations.and_then(|a| a.get(key));
+    let pod = &spec.template.spec;
     let istiod = istiod_revision(&labels).map(|revision| IstiodFact {
         revision,
-        image: discovery_image(spec),
+        image: discovery(pod).map(|c| c.image.clone()).unwrap_or_default(),
         release: read(l::HELM_RELEASE_NAME).cloned(),
         desired: spec.replicas.unwrap_or(1),
         ready: status.available_replicas.min(status.updated_replicas),
-        requests: Requests::default(),
-        external: false,
+        requests: requests(
+            &pod.containers,
+            &pod.init_containers,
+            pod.overhead,
+            &pod.resources,
+        ),
+        external: discovery(pod).is_some_and(|c| c.env.external),
+        tolerations: pod.tolerations.clone(),
+        node_selector: pod.node_selector.clone(),
         labels: labels.clone(),
     });
+    let agent = (W::KIND == WorkloadKind::DaemonSet)
+        .then(|| {
+            let images = pod.containers.iter().map(|c| c.image.as_str());
+            let (desired, ready) = (status.desired_number_scheduled, status.number_ready);
+            agent(&labels, images, desired, ready)
+        })
+        .flatten();
     let workload = Workload {
         key: WorkloadKey {
             namespace: meta.namespace.clone().unwrap_or_default(),
@@ -174,10 +224,7 @@ fn workload<W: WorkloadObject>(object: &W) -> WorkloadFact {
         },
         uid: meta.uid.clone().unwrap_or_default(),
         resource_version: meta.resource_version.clone().unwrap_or_default(),
-        template_labels: pick(
-            template.labels.as_ref().unwrap_or(&BTreeMap::new()),
-            &[l::SIDECAR_INJECT, l::ISTIO_REV],
-        ),
+        template_labels: template.labels.clone().unwrap_or_default(),
         mark: template
             .annotations
             .as_ref()
@@ -191,7 +238,11 @@ fn workload<W: WorkloadObject>(object: &W) -> WorkloadFact {
         pods: Vec::new(),
         labels,
     };
-    WorkloadFact { workload, istiod }
+    WorkloadFact {
+        workload,
+        istiod,
+        agent,
+    }
 }
 
 fn strategy(kind: WorkloadKind, strategy: &Strategy) -> UpdateStrategy {
@@ -231,11 +282,76 @@ fn rolled_out(kind: WorkloadKind, spec: &Spec, status: &Status) -> bool {
     }
 }
 
-fn discovery_image(spec: &Spec) -> String {
-    let containers = &spec.template.spec.containers;
-    let named = containers.iter().find(|c| c.name == "discovery");
-    named
-        .or(containers.first())
-        .map(|c| c.image.clone())
-        .unwrap_or_default()
+/// The container that is istiod.
+fn discovery(pod: &TemplateSpec) -> Option<&Container<Variables>> {
+    let named = pod.containers.iter().find(|c| c.name == "discovery");
+    named.or(pod.containers.first())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// An istiod of the chart, as the API server gives it, without what nobody reads.
+    fn istiod(env: serde_json::Value) -> IstiodFact {
+        let object: DeploymentObject = serde_json::from_value(json!({
+            "metadata": { "name": "istiod", "namespace": "istio-system",
+                "labels": { "app": "istiod", "istio.io/rev": "default" } },
+            "spec": { "replicas": 2, "template": {
+                "metadata": { "labels": { "app": "istiod", "istio": "pilot", "istio.io/dataplane-mode": "none" } },
+                "spec": {
+                    "containers": [{ "name": "discovery", "image": "docker.io/istio/pilot:1.30.2", "env": env,
+                        "resources": { "requests": { "cpu": "500m", "memory": "2Gi" } } }],
+                    "tolerations": [{ "key": "cni.istio.io/not-ready", "operator": "Exists" }],
+                    "nodeSelector": { "kubernetes.io/os": "linux" },
+                },
+            } },
+        }))
+        .expect("a Deployment");
+        let fact = WorkloadFact::of(&object).expect("a workload");
+        assert_eq!(
+            fact.workload.template_labels["istio"], "pilot",
+            "all labels of the template"
+        );
+        assert!(fact.agent.is_none());
+        fact.istiod.expect("an istiod")
+    }
+
+    #[test]
+    fn what_istiod_asks_of_nodes_is_read_from_its_template() {
+        let fact = istiod(json!([]));
+        assert_eq!(
+            fact.requests,
+            Requests {
+                cpu: 500,
+                memory: 2 << 30
+            }
+        );
+        assert_eq!(
+            fact.tolerations[0].key.as_deref(),
+            Some("cni.istio.io/not-ready")
+        );
+        assert_eq!(fact.node_selector["kubernetes.io/os"], "linux");
+    }
+
+    #[test]
+    fn an_istiod_of_other_clusters_says_so_in_its_environment() {
+        for (env, external) in [
+            (json!([]), false),
+            (json!([{ "name": "REVISION", "value": "default" }]), false),
+            (
+                json!([{ "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+                    { "name": "EXTERNAL_ISTIOD", "value": "true" }]),
+                true,
+            ),
+            (
+                json!([{ "name": "EXTERNAL_ISTIOD", "value": "false" }]),
+                false,
+            ),
+            (json!([{ "name": "EXTERNAL_ISTIOD" }]), false),
+        ] {
+            assert_eq!(istiod(env.clone()).external, external, "{env}");
+        }
+    }
 }

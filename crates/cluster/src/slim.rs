@@ -1,4 +1,4 @@
-//! Slim forms of watched objects: everything that is not asked for is skipped while decoding.
+//! Slim forms of objects: everything that is not asked for is skipped while decoding.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ struct SlimMeta {
     deletion_timestamp: Option<Time>,
 }
 
-pub(super) fn slim_meta<'de, D: serde::Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {
+pub(crate) fn slim_meta<'de, D: serde::Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {
     let slim = SlimMeta::deserialize(from)?;
     Ok(ObjectMeta {
         name: slim.name,
@@ -39,7 +39,7 @@ pub(super) fn slim_meta<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Obj
 
 macro_rules! slim_resource {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $plural:literal, $group:literal, $scope:ty,
-     $(meta = $meta:literal,)? { $($field:ident: $type:ty),* $(,)? }) => {
+     $(version = $version:literal,)? $(meta = $meta:literal,)? { $($field:ident: $type:ty),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, Deserialize, Serialize)]
         #[serde(rename_all = "camelCase", default)]
@@ -60,7 +60,7 @@ macro_rules! slim_resource {
                 $group.into()
             }
             fn version((): &()) -> std::borrow::Cow<'_, str> {
-                "v1".into()
+                ["v1", $($version)?].last().copied().unwrap_or("v1").into()
             }
             fn plural((): &()) -> std::borrow::Cow<'_, str> {
                 $plural.into()
@@ -75,4 +75,4 @@ macro_rules! slim_resource {
     };
 }
 
-pub(super) use slim_resource;
+pub(crate) use slim_resource;

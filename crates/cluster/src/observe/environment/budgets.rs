@@ -1,0 +1,84 @@
+//! Disruption budgets.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::ObjectMeta;
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
+use meshlift_planner::view::Budget;
+use serde::{Deserialize, Serialize};
+
+use super::Found;
+use super::list::list;
+use crate::Error;
+use crate::slim::slim_resource;
+
+slim_resource!(
+    /// A PodDisruptionBudget.
+    BudgetObject, "PodDisruptionBudget", "poddisruptionbudgets", "policy", NamespaceResourceScope,
+    meta = "crate::slim::slim_meta", { spec: Spec, status: Status }
+);
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    selector: Option<LabelSelector>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    disruptions_allowed: i32,
+    expected_pods: i32,
+}
+
+pub(super) async fn look(client: Client) -> Result<Found<Budget>, Error> {
+    list(&Api::<BudgetObject>::all(client), budget).await
+}
+
+/// A budget without a selector is for no pod; with an empty one it is for all.
+/// Source: kubernetes `staging/src/k8s.io/api/policy/v1/types.go`.
+fn budget(object: BudgetObject) -> Option<Budget> {
+    Some(Budget {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        selector: object.spec.selector?,
+        allowed: object.status.disruptions_allowed,
+        expected: object.status.expected_pods,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(spec: Value) -> Option<Budget> {
+        let object = json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "metadata": { "name": "cart", "namespace": "shop", "generation": 1 },
+            "spec": spec,
+            "status": { "currentHealthy": 2, "desiredHealthy": 2, "disruptionsAllowed": 0, "expectedPods": 2,
+                "observedGeneration": 1 },
+        });
+        budget(serde_json::from_value(object).expect("a budget"))
+    }
+
+    #[test]
+    fn selectors_are_kept_whole_and_none_is_for_no_pod() {
+        let expressions = json!([{ "key": "tier", "operator": "NotIn", "values": ["test"] }]);
+        let selector = json!({ "matchLabels": { "app": "cart" }, "matchExpressions": expressions });
+        let found = read(json!({ "minAvailable": 2, "selector": selector })).expect("a budget");
+        assert_eq!(
+            (found.namespace.as_str(), found.name.as_str()),
+            ("shop", "cart")
+        );
+        assert_eq!((found.allowed, found.expected), (0, 2));
+        assert_eq!(
+            serde_json::to_value(&found.selector).expect("JSON"),
+            selector
+        );
+        let all = read(json!({ "maxUnavailable": 0, "selector": {} })).expect("a budget");
+        assert_eq!(all.selector, LabelSelector::default());
+        assert_eq!(read(json!({ "minAvailable": 1 })), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! The surroundings of a mesh: only a detection asks for them, all at once, and they are kept for a while.
+
+mod autoscalers;
+mod budgets;
+mod crds;
+mod envoy_filters;
+mod injectors;
+mod installers;
+mod list;
+mod node_agents;
+mod nodes;
+
+use std::time::Duration;
+
+use kube::Client;
+use meshlift_planner::view::{Autoscaler, Budget, Environment, EnvoyFilter, Seen};
+
+use self::crds::Crds;
+use self::injectors::Injectors;
+use self::nodes::NodeFact;
+use super::cached::Cached;
+use super::seen;
+use crate::watch::Watches;
+
+/// A blocked detection looks again as soon as anything watched changes; these are not looked at more often.
+const AGE: Duration = Duration::from_secs(30);
+
+/// What the API server has of a kind; none when it does not know the kind.
+type Found<T> = Option<Vec<T>>;
+
+/// Looks at the surroundings of a mesh.
+pub(super) struct Surroundings {
+    client: Client,
+    crds: Crds,
+    other_installers: Cached<(), Vec<String>>,
+    nodes: Cached<(), Found<NodeFact>>,
+    budgets: Cached<(), Found<Budget>>,
+    autoscalers: Cached<String, Found<Autoscaler>>,
+    injectors: Injectors,
+    envoy_filters: Cached<(), Found<EnvoyFilter>>,
+}
+
+impl Surroundings {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            crds: Crds::new(client.clone()),
+            other_installers: Cached::new(AGE),
+            nodes: Cached::new(AGE),
+            budgets: Cached::new(AGE),
+            autoscalers: Cached::new(AGE),
+            injectors: Injectors::new(client.clone()),
+            envoy_filters: Cached::new(AGE),
+            client,
+        }
+    }
+
+    /// The next look asks for everything again.
+    pub(super) fn forget(&self) {
+        self.crds.forget();
+        self.other_installers.forget_all();
+        self.nodes.forget_all();
+        self.budgets.forget_all();
+        self.autoscalers.forget_all();
+        self.injectors.forget();
+        self.envoy_filters.forget_all();
+    }
+
+    /// Everything but other clusters and the risks of the catalog. `home` is the namespace of istiod.
+    pub(super) async fn look(&self, watches: &Watches, home: Option<&str>) -> Environment {
+        let client = || self.client.clone();
+        let installations = async {
+            let crds = self.crds.look().await;
+            let others = match &crds {
+                Ok(crds) => {
+                    let look = installers::look(&self.client, crds.as_deref().unwrap_or_default());
+                    seen(self.other_installers.get(&(), look).await)
+                }
+                // Without the kinds nobody can tell what there is of them.
+                Err(why) => Seen::Unreadable(why.clone()),
+            };
+            (crds::seen(crds), others)
+        };
+        let autoscalers = async {
+            let home = home?.to_owned();
+            let look = autoscalers::look(client(), &home);
+            Some(self.autoscalers.get(&home, look).await)
+        };
+        let ((crds, other_installers), nodes, budgets, autoscalers, injectors, envoy_filters) = tokio::join!(
+            installations,
+            self.nodes.get(&(), nodes::look(client())),
+            self.budgets.get(&(), budgets::look(client())),
+            autoscalers,
+            self.injectors.look(watches),
+            self.envoy_filters.get(&(), envoy_filters::look(client())),
+        );
+        Environment {
+            crds,
+            nodes: nodes::with_room(found(nodes), watches),
+            budgets: found(budgets),
+            autoscalers: autoscalers.map_or(Seen::Absent, found),
+            injectors,
+            node_agents: node_agents::look(watches),
+            envoy_filters: found(envoy_filters),
+            other_installers,
+            ..Environment::default()
+        }
+    }
+}
+
+fn found<T>(looked: Result<Found<T>, String>) -> Seen<Vec<T>> {
+    match looked {
+        Ok(Some(all)) => Seen::Present(all),
+        Ok(None) => Seen::Absent,
+        Err(why) => Seen::Unreadable(why),
+    }
+}
