@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use meshlift_planner::ChartTarget;
+use meshlift_planner::version::KubernetesVersion;
 use tokio::process::Command;
 
 use crate::error::{Error, Result};
@@ -45,12 +46,7 @@ impl Helm {
             target.version
         );
         let scratch = scratch()?;
-        let values = scratch.path().join("values.json");
-        // JSON is YAML. The folder is readable by this process only.
-        let text = serde_json::to_vec(&target.values)
-            .map_err(|error| Error::Unreadable(format!("{what}: values: {error}")))?;
-        std::fs::write(&values, text)
-            .map_err(|error| Error::Unreadable(format!("{what}: writing values: {error}")))?;
+        let values = write_values(&what, target, scratch.path())?;
         let version = target.version.to_string();
         let label = format!("{UPGRADE_LABEL}={upgrade_uid}");
         let arguments = [
@@ -66,7 +62,7 @@ impl Helm {
             &target.namespace,
             "--reset-values",
             "--values",
-            &values.to_string_lossy(),
+            &values,
             "--labels",
             &label,
             "--history-max",
@@ -74,7 +70,49 @@ impl Helm {
             "--timeout",
             HELM_TIMEOUT,
         ];
-        self.run(what, scratch.path(), &arguments).await
+        self.run(what, scratch.path(), &arguments).await.map(|_| ())
+    }
+
+    /// The manifest that Helm would make of this chart and these values, without asking a cluster.
+    pub async fn render(
+        &self,
+        target: &ChartTarget,
+        kubernetes: KubernetesVersion,
+        is_upgrade: bool,
+    ) -> Result<String> {
+        let what = format!(
+            "rendering chart {} {} for release {}/{}",
+            target.chart.name(),
+            target.version,
+            target.namespace,
+            target.release
+        );
+        let scratch = scratch()?;
+        let values = write_values(&what, target, scratch.path())?;
+        let version = target.version.to_string();
+        let kubernetes = kubernetes.to_string();
+        let mut arguments = vec![
+            "template",
+            &target.release,
+            target.chart.name(),
+            "--repo",
+            &target.repository,
+            "--version",
+            &version,
+            "--namespace",
+            &target.namespace,
+            "--values",
+            &values,
+            "--kube-version",
+            &kubernetes,
+            "--no-hooks",
+        ];
+        if is_upgrade {
+            arguments.push("--is-upgrade");
+        }
+        let stdout = self.run(what.clone(), scratch.path(), &arguments).await?;
+        String::from_utf8(stdout)
+            .map_err(|_| Error::Unreadable(format!("{what}: the manifest is no UTF-8")))
     }
 
     /// Uninstalls a release; one that is not there is no error.
@@ -89,10 +127,13 @@ impl Helm {
             "--timeout",
             HELM_TIMEOUT,
         ];
-        self.run(what, scratch()?.path(), &arguments).await
+        self.run(what, scratch()?.path(), &arguments)
+            .await
+            .map(|_| ())
     }
 
-    async fn run(&self, what: String, scratch: &Path, arguments: &[&str]) -> Result<()> {
+    /// Runs Helm; what it wrote to its standard output.
+    async fn run(&self, what: String, scratch: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
         let mut command = Command::new(&self.program);
         command
             .args(arguments)
@@ -119,13 +160,24 @@ impl Helm {
                 source,
             })?;
         if output.status.success() {
-            return Ok(());
+            return Ok(output.stdout);
         }
         Err(Error::Helm {
             what,
             output: shorten(&output.stderr),
         })
     }
+}
+
+/// Writes the values into the scratch folder, which only this process can read.
+fn write_values(what: &str, target: &ChartTarget, scratch: &Path) -> Result<String> {
+    let file = scratch.join("values.json");
+    // JSON is YAML.
+    let text = serde_json::to_vec(&target.values)
+        .map_err(|error| Error::Unreadable(format!("{what}: values: {error}")))?;
+    std::fs::write(&file, text)
+        .map_err(|error| Error::Unreadable(format!("{what}: writing values: {error}")))?;
+    Ok(file.to_string_lossy().into_owned())
 }
 
 fn scratch() -> Result<tempfile::TempDir> {

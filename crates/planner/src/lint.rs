@@ -54,7 +54,10 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
     let name = effect.describe();
     if matches!(
         effect,
-        Effect::RegisterMesh { .. } | Effect::HoldDeletion | Effect::LetGo
+        Effect::RegisterMesh { .. }
+            | Effect::WritePlan { .. }
+            | Effect::HoldDeletion
+            | Effect::LetGo
     ) {
         return Ok(());
     }
@@ -82,7 +85,10 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
             target_ready(view, &record.target_revision, name)?;
             unused(view, record, revision)
         }
-        Effect::RegisterMesh { .. } | Effect::HoldDeletion | Effect::LetGo => Ok(()),
+        Effect::RegisterMesh { .. }
+        | Effect::WritePlan { .. }
+        | Effect::HoldDeletion
+        | Effect::LetGo => Ok(()),
     }
 }
 
@@ -181,6 +187,7 @@ impl Effect {
     pub fn describe(&self) -> String {
         match self {
             Effect::RegisterMesh { name, .. } => format!("making Mesh {name}"),
+            Effect::WritePlan { .. } => "writing the plan".to_owned(),
             Effect::HoldDeletion => "adding the finalizer".to_owned(),
             Effect::LetGo => "removing the finalizer".to_owned(),
             Effect::ClearPendingRelease { release, .. } => {
@@ -218,6 +225,7 @@ impl Effect {
     pub fn kind(&self) -> &'static str {
         match self {
             Effect::RegisterMesh { .. } => "register_mesh",
+            Effect::WritePlan { .. } => "write_plan",
             Effect::HoldDeletion => "hold_deletion",
             Effect::LetGo => "let_go",
             Effect::ClearPendingRelease { .. } => "clear_pending_release",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use meshlift_api::{Phase, Step};
+use meshlift_api::{Mode, Phase, Step};
 
 use crate::data_plane::assess;
 use crate::phase::retirement_due;
@@ -23,6 +23,8 @@ pub struct Wanted {
     pub releases: ReleasesWanted,
     /// Metrics of the control planes.
     pub live_counters: bool,
+    /// What Helm would make of the charts, compared with what it made of them.
+    pub diffs: bool,
     /// Dry-run pods: the revision to ask for, and the namespaces.
     pub probes: Option<(String, BTreeSet<String>)>,
 }
@@ -47,6 +49,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
             environment: true,
             permissions: true,
             releases: ReleasesWanted::Fresh,
+            diffs: upgrade.spec.mode == Mode::Preflight,
             ..Wanted::default()
         },
         Phase::Upgrading => Wanted {

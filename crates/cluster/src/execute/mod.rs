@@ -16,6 +16,8 @@ use crate::{Error, Result, Settings};
 
 /// Key of the record in its Secret.
 pub(crate) const RECORD_KEY: &str = "record.json";
+/// Key of the plan in its Secret.
+pub const PLAN_KEY: &str = "plan";
 /// Limit of one effect on the API server; Helm has its own.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Effects of one batch under way at once.
@@ -122,6 +124,10 @@ impl Executor {
                     repository,
                 );
                 within(LIMIT, &what, make).await
+            }
+            Effect::WritePlan { text } => {
+                let write = objects::write_plan(client, &self.settings, object, upgrade, text);
+                within(LIMIT, &what, write).await
             }
             Effect::HoldDeletion => {
                 within(

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use meshlift_api::labels::{FIELD_MANAGER, MANAGED_BY};
 use meshlift_api::{ChartSource, Mesh, MeshSpec, MeshUpgrade};
 use meshlift_planner::view::StorageRef;
 use meshlift_planner::{Record, Upgrade};
 
-use super::RECORD_KEY;
+use super::{PLAN_KEY, RECORD_KEY};
 use crate::error::is_not_found;
 use crate::watch::Watches;
 use crate::{Error, Result, Settings};
@@ -34,10 +34,31 @@ pub(super) async fn write_record(
     let what = "writing the record";
     let json = serde_json::to_vec(record)
         .map_err(|error| Error::Unreadable(format!("{what}: {error}")))?;
-    let name = upgrade.record_name();
-    let mut secret = Secret {
+    let secret = own_secret(object, upgrade.record_name(), RECORD_KEY, json);
+    put(client, settings, secret, what).await
+}
+
+/// Writes the plan; one of an earlier look is replaced. It goes with its MeshUpgrade, which is all
+/// it speaks of.
+pub(super) async fn write_plan(
+    client: &Client,
+    settings: &Settings,
+    object: &MeshUpgrade,
+    upgrade: &Upgrade,
+    text: &str,
+) -> Result<()> {
+    let mut secret = own_secret(object, upgrade.plan_name(), PLAN_KEY, text.into());
+    // Not a controller's reference: that would ask for the right to hold up deletion.
+    let owner = object.owner_ref(&());
+    secret.metadata.owner_references = owner.map(|owner| vec![owner]);
+    put(client, settings, secret, "writing the plan").await
+}
+
+/// A Secret of our own with one key.
+fn own_secret(object: &MeshUpgrade, name: String, key: &str, data: Vec<u8>) -> Secret {
+    Secret {
         metadata: ObjectMeta {
-            name: Some(name.clone()),
+            name: Some(name),
             labels: Some(BTreeMap::from([(
                 MANAGED_BY.to_owned(),
                 FIELD_MANAGER.to_owned(),
@@ -48,9 +69,14 @@ pub(super) async fn write_record(
             )])),
             ..ObjectMeta::default()
         },
-        data: Some(BTreeMap::from([(RECORD_KEY.to_owned(), ByteString(json))])),
+        data: Some(BTreeMap::from([(key.to_owned(), ByteString(data))])),
         ..Secret::default()
-    };
+    }
+}
+
+/// Makes a Secret in the operator's namespace, or replaces it.
+async fn put(client: &Client, settings: &Settings, mut secret: Secret, what: &str) -> Result<()> {
+    let name = secret.metadata.name.clone().unwrap_or_default();
     let api = Api::<Secret>::namespaced(client.clone(), &settings.namespace);
     match api.create(&params(), &secret).await {
         Err(kube::Error::Api(status)) if status.code == 409 => {}

@@ -16,6 +16,7 @@ use kube::{Api, Client, ResourceExt};
 use meshlift_planner::ReleasesWanted;
 use meshlift_planner::view::{Release, ReleaseState, Seen, StorageRef};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::cached::Cached;
@@ -158,7 +159,18 @@ impl Releases {
         }))
     }
 
-    async fn payload(&self, namespace: &str, name: &str) -> Result<Payload, Error> {
+    /// The manifest of the release in this Secret, read anew: it is large, and few ask for it.
+    pub(super) async fn manifest(&self, namespace: &str, name: &str) -> Result<String, Error> {
+        #[derive(Deserialize)]
+        struct Rendered {
+            #[serde(default)]
+            manifest: String,
+        }
+        let rendered: Rendered = self.payload(namespace, name).await?;
+        Ok(rendered.manifest)
+    }
+
+    async fn payload<T: DeserializeOwned>(&self, namespace: &str, name: &str) -> Result<T, Error> {
         let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
         let what = format!("reading the Helm release in Secret {namespace}/{name}");
         let secret = api.get(name).await.map_err(Error::kube(what.clone()))?;
@@ -170,7 +182,7 @@ impl Releases {
     }
 }
 
-fn unpack(packed: &[u8]) -> Result<Payload, String> {
+fn unpack<T: DeserializeOwned>(packed: &[u8]) -> Result<T, String> {
     let zipped = STANDARD
         .decode(packed)
         .map_err(|_| "it is not base64".to_owned())?;
@@ -218,10 +230,16 @@ mod tests {
         let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         zip.write_all(json.as_bytes()).expect("zip");
         let packed = STANDARD.encode(zip.finish().expect("zip"));
-        let payload = unpack(packed.as_bytes()).expect("a release");
+        let payload: Payload = unpack(packed.as_bytes()).expect("a release");
         assert_eq!(payload.chart.metadata.version, "1.30.2");
         assert_eq!(payload.config.expect("values")["global"]["hub"], "h");
-        assert_eq!(unpack(b"%%%").err(), Some("it is not base64".into()));
-        assert_eq!(unpack(b"aGFsbG8=").err(), Some("it is not gzip".into()));
+        assert_eq!(
+            unpack::<Payload>(b"%%%").err(),
+            Some("it is not base64".into())
+        );
+        assert_eq!(
+            unpack::<Payload>(b"aGFsbG8=").err(),
+            Some("it is not gzip".into())
+        );
     }
 }

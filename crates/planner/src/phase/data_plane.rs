@@ -135,7 +135,13 @@ fn move_namespaces(
     Some(Decision::new(Next::Act(batch), report))
 }
 
-fn to_move(upgrade: &Upgrade, view: &MeshView, record: &Record, namespace: &Namespace) -> bool {
+/// Whether a namespace is moved: injected by the old control plane, and nothing speaks against it.
+pub(crate) fn to_move(
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+    namespace: &Namespace,
+) -> bool {
     let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
     let none = std::collections::BTreeMap::new();
     let by_source = match injector_of(&namespace.labels, &none, planes, &view.tags) {

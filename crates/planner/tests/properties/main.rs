@@ -29,7 +29,10 @@ fn executed(decision: &Decision) -> Executed {
 fn touches_mesh(effect: &Effect) -> bool {
     !matches!(
         effect,
-        Effect::RegisterMesh { .. } | Effect::HoldDeletion | Effect::LetGo
+        Effect::RegisterMesh { .. }
+            | Effect::WritePlan { .. }
+            | Effect::HoldDeletion
+            | Effect::LetGo
     )
 }
 

@@ -27,6 +27,17 @@ impl World {
                 }
                 Ok(())
             }
+            Effect::WritePlan { text } => {
+                if self.plan.as_ref() != Some(text) {
+                    self.plan = Some(text.clone());
+                    self.wrote("the plan");
+                }
+                Ok(())
+            }
+            Effect::WritePlan { .. } => {
+                self.wrote("plan");
+                Ok(())
+            }
             Effect::HoldDeletion => self.set_held(true),
             Effect::LetGo => self.set_held(false),
             Effect::ClearPendingRelease {
