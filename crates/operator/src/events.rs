@@ -48,7 +48,7 @@ fn changes(before: &MeshUpgradeStatus, after: &MeshUpgradeStatus) -> Vec<Change>
             Some(Phase::Detecting) => (EventType::Normal, "DetectionStarted", message()),
             Some(Phase::Upgrading) => (EventType::Normal, "UpgradeStarted", message()),
             Some(Phase::HealthChecking) => (EventType::Normal, "HealthCheckStarted", message()),
-            Some(Phase::Done) => (EventType::Normal, "Upgraded", message()),
+            Some(Phase::Done) => (ended_type(after), ended_reason(after), message()),
             Some(Phase::Failed) => (EventType::Warning, "UpgradeStopped", message()),
             Some(Phase::Pending) | None => (EventType::Normal, "Accepted", message()),
         });
@@ -76,6 +76,21 @@ fn changes(before: &MeshUpgradeStatus, after: &MeshUpgradeStatus) -> Vec<Change>
         changes.push((EventType::Warning, "OldControlPlaneStays", note.to_owned()));
     }
     changes
+}
+
+fn ended_reason(status: &MeshUpgradeStatus) -> &'static str {
+    match status.outcome {
+        Some(Outcome::PlanReady) => "PlanReady",
+        Some(Outcome::PlanBlocked) => "PlanBlocked",
+        Some(Outcome::Upgraded | Outcome::Stopped) | None => "Upgraded",
+    }
+}
+
+fn ended_type(status: &MeshUpgradeStatus) -> EventType {
+    match status.outcome {
+        Some(Outcome::PlanBlocked) => EventType::Warning,
+        _ => EventType::Normal,
+    }
 }
 
 fn blocked(status: &MeshUpgradeStatus) -> bool {

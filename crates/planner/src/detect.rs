@@ -124,6 +124,20 @@ impl Detection {
         }
     }
 
+    /// Checks that were not passed, for the record: code and what it came to.
+    pub(crate) fn open_ends(&self) -> Vec<String> {
+        let open = self
+            .checks
+            .iter()
+            .filter(|told| told.result != CheckResult::Passed);
+        let mut told: Vec<String> = open
+            .map(|told| format!("{}: {:?}", told.code, told.result))
+            .collect();
+        told.sort();
+        told.dedup();
+        told
+    }
+
     pub(crate) fn and(mut self, told: CheckStatus) -> Self {
         self.checks.push(told);
         self

@@ -44,6 +44,7 @@ pub(crate) fn upgrade(phase: Phase) -> Upgrade {
         deleting: false,
         held: true,
         retry: None,
+        redetect: None,
         spec,
         status: MeshUpgradeStatus {
             phase: Some(phase),
@@ -147,6 +148,7 @@ pub(crate) fn record() -> Record {
         target_values: Map::new(),
         base_values: Map::new(),
         namespaces: Vec::new(),
+        checks: Vec::new(),
     }
 }
 

@@ -33,6 +33,10 @@ pub struct Record {
     pub base_values: Map<String, Value>,
     /// Injection labels of every namespace of the mesh.
     pub namespaces: Vec<RecordedNamespace>,
+    /// Checks that were not passed when the upgrade began, risks of the step included: codes with
+    /// what they came to, e.g. `PDB-BLOCKS: Failed`.
+    #[serde(default)]
+    pub checks: Vec<String>,
 }
 
 /// A Helm release as it was found.

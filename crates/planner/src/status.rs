@@ -82,11 +82,16 @@ pub fn fold(
     });
     status.observed_generation = Some(upgrade.generation);
     status.observed_retry.clone_from(&upgrade.retry);
+    status.observed_redetect.clone_from(&upgrade.redetect);
     say(&mut status, upgrade, report);
     count_attempts(now, &mut status, decision, executed);
     set_times(now, &mut status, before);
     if !failed && let Next::Record(_) = decision.next {
         status.record = Some(upgrade.record_name());
+    }
+    // Said only once it is written: what status names can be read.
+    if !failed && report.plan.is_some() {
+        status.plan.clone_from(&report.plan);
     }
     set_conditions(now, upgrade.generation, &mut status, decision, executed);
     status
@@ -277,10 +282,10 @@ fn set_conditions(
 fn ready(status: &MeshUpgradeStatus) -> Option<Verdict> {
     let message = status.message.clone();
     match (status.phase, status.outcome) {
+        (Some(Phase::Done), Some(Outcome::PlanReady)) => Verdict::yes("PlanReady", message),
+        (Some(Phase::Done), Some(Outcome::PlanBlocked)) => Verdict::no("PlanBlocked", message),
         (Some(Phase::Done), _) => Verdict::yes("Upgraded", message),
-        (Some(Phase::Failed), Some(Outcome::Upgraded | Outcome::Stopped) | None) => {
-            Verdict::no("Stopped", message)
-        }
+        (Some(Phase::Failed), _) => Verdict::no("Stopped", message),
         (phase, _) => Verdict::no(phase_reason(phase), message),
     }
 }
@@ -312,6 +317,10 @@ fn stalled(status: &MeshUpgradeStatus, executed: &Executed) -> Option<Verdict> {
             message,
         } => Verdict::yes("Bug", message),
         _ if status.phase == Some(Phase::Failed) => Verdict::yes("Stopped", status.message.clone()),
+        // A person must act before such an upgrade could start.
+        _ if status.outcome == Some(Outcome::PlanBlocked) => {
+            Verdict::yes("PlanBlocked", status.message.clone())
+        }
         // While the effect backs off it is as stalled as it was.
         _ if status.attempts.is_some() => None,
         _ => Verdict::no("NotStalled", ""),

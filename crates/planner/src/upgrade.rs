@@ -20,6 +20,8 @@ pub struct Upgrade {
     pub held: bool,
     /// Value of the retry annotation.
     pub retry: Option<String>,
+    /// Value of the redetect annotation.
+    pub redetect: Option<String>,
     /// Spec.
     pub spec: MeshUpgradeSpec,
     /// Status as last written.
@@ -37,6 +39,18 @@ impl Upgrade {
         let spec_changed = self.status.observed_generation != Some(self.generation);
         let retried = self.retry.is_some() && self.retry != self.status.observed_retry;
         spec_changed || retried
+    }
+
+    /// Whether someone asks for a fresh look that no status has told of yet.
+    pub fn redetection_asked(&self) -> bool {
+        self.redetect.is_some() && self.redetect != self.status.observed_redetect
+    }
+
+    /// Name of the Secret that keeps this upgrade's plan.
+    pub fn plan_name(&self) -> String {
+        let room = 253_usize.saturating_sub("meshlift-plan-".len());
+        let name: String = self.name.chars().take(room).collect();
+        format!("meshlift-plan-{}", name.trim_end_matches(['.', '-']))
     }
 
     /// Name of the Secret that keeps this upgrade's record.

@@ -3,7 +3,7 @@
 use meshlift_api::{ClusterCheck, ClusterVerdict, Severity};
 
 use super::{Check, Finding, Look, Subject};
-use crate::version::{KubernetesRange, KubernetesVersion, Version};
+use crate::version::{KubernetesRange, KubernetesVersion, Minor, Version};
 use crate::view::{MeshView, Seen};
 
 const SOURCE: &str =
@@ -113,7 +113,7 @@ fn judged(subject: &Subject<'_>, as_: ClusterVerdict) -> Vec<Finding> {
                 clusters_of(&found)
             ),
         ),
-        _ => ("too new", fitting(subject.view)),
+        _ => ("too new", fitting(subject)),
     };
     let message = format!(
         "{} is {what} for Istio {to}, which supports {low} to {high}",
@@ -142,18 +142,31 @@ fn clusters_of(found: &[(&str, KubernetesVersion)]) -> String {
     }
 }
 
-/// Which Istio fits all clusters.
-fn fitting(view: &MeshView) -> String {
+/// Which Istio, from the running one up, fits all clusters.
+fn fitting(subject: &Subject<'_>) -> String {
+    let view = subject.view;
     let versions = all(view).filter_map(|(_, version)| version.present().copied());
     let clusters: Vec<KubernetesVersion> = versions.collect();
-    match view.knowledge.fitting(&clusters).first() {
-        Some(minor) => format!("set targetVersion to {minor} or newer"),
-        None => "no Istio that this operator knows supports it: upgrade the operator".to_owned(),
+    let up = Minor::of(subject.course.from);
+    let fitting = view.knowledge.fitting(&clusters).into_iter();
+    let minors: Vec<String> = fitting
+        .filter(|minor| *minor >= up)
+        .map(|minor| minor.to_string())
+        .collect();
+    match &minors[..] {
+        [] => "no Istio that this operator knows fits every cluster: upgrade the operator, or bring the clusters closer together".to_owned(),
+        [only] => format!("only Istio {only} fits every cluster: set targetVersion to it"),
+        several => format!("Istio {} fit every cluster: set targetVersion to one of them", several.join(", ")),
     }
 }
 
 fn unknown_range(subject: &Subject<'_>) -> Vec<Finding> {
-    if subject.view.knowledge.kubernetes_range(subject.to).is_some() {
+    if subject
+        .view
+        .knowledge
+        .kubernetes_range(subject.to)
+        .is_some()
+    {
         return Vec::new();
     }
     vec![Finding::wrong(

@@ -1,7 +1,7 @@
 //! One row for each thing that Detecting can find: what spoils a healthy mesh, the reason that
 //! comes out, and a piece of the sentence that says how to mend it.
 
-use meshlift_api::{MeshType, Phase};
+use meshlift_api::{ClusterRole, MeshType, Phase};
 use serde_json::{Map, json};
 
 use crate::decision::{Next, WaitingOn};
@@ -9,7 +9,7 @@ use crate::example::{ago, before, istiod, now, planes, releases, upgrade, versio
 use crate::phase::decide;
 use crate::upgrade::Upgrade;
 use crate::version::KubernetesVersion;
-use crate::view::{InjectorWebhook, Installer, MeshView, ReleaseState, Seen, Validator};
+use crate::view::{Cluster, InjectorWebhook, Installer, MeshView, ReleaseState, Seen, Validator};
 
 type Spoil = fn(&mut Upgrade, &mut MeshView);
 
@@ -156,8 +156,9 @@ fn the_target_must_be_known_and_near() {
         ("a downgrade is refused", |u, _| {
             u.spec.target_version = "1.29.8".into()
         }),
-        ("upgrade to 1.31 first", |u, _| {
-            u.spec.target_version = "1.32.0".into()
+        ("the chart repository has not 1.3", |u, view| {
+            u.spec.target_version = "1.33.0".into();
+            view.catalog = Seen::Present(vec![version("1.33.0")]);
         }),
         ("different flavours", |u, view| {
             u.spec.target_version = "1.31.0-x".into();
@@ -179,6 +180,47 @@ fn the_target_must_be_known_and_near() {
 }
 
 #[test]
+fn a_far_target_is_several_steps_and_says_which() {
+    blocked_by(
+        "SeveralHops",
+        "set targetVersion to 1.29.8 first",
+        |u, view| {
+            u.spec.target_version = "1.31.0".into();
+            planes(view)[0].version = Some(version("1.28.1"));
+        },
+    );
+}
+
+#[test]
+fn every_cluster_counts() {
+    fn other(view: &mut MeshView, kubernetes: Seen<KubernetesVersion>) {
+        view.environment.clusters = Seen::Present(vec![Cluster {
+            name: "east".into(),
+            role: ClusterRole::Remote,
+            kubernetes,
+        }]);
+    }
+    fn minor(minor: u32) -> Seen<KubernetesVersion> {
+        Seen::Present(KubernetesVersion { major: 1, minor })
+    }
+    blocked_by(
+        "KubernetesTooOld",
+        "Kubernetes 1.31 of cluster east is too old for Istio 1.31.0, which supports 1.32 to 1.37: upgrade cluster east to 1.32 first",
+        |_, view| other(view, minor(31)),
+    );
+    blocked_by(
+        "KubernetesTooNew",
+        "no Istio that this operator knows fits every cluster",
+        |_, view| other(view, minor(38)),
+    );
+    blocked_by(
+        "ClusterUnreachable",
+        "cluster east of the mesh cannot be asked for its Kubernetes version: no route",
+        |_, view| other(view, Seen::Unreadable("no route".into())),
+    );
+}
+
+#[test]
 fn kubernetes_must_be_inside_the_range() {
     fn minor(view: &mut MeshView, minor: u32) {
         view.kubernetes = Seen::Present(KubernetesVersion { major: 1, minor });
@@ -193,7 +235,7 @@ fn kubernetes_must_be_inside_the_range() {
     });
     blocked_by(
         "KubernetesTooNew",
-        "set targetVersion to 1.31 or newer",
+        "only Istio 1.31 fits every cluster: set targetVersion to it",
         |upgrade, view| {
             upgrade.spec.target_version = "1.30.5".into();
             view.catalog = Seen::Present(vec![version("1.30.5")]);

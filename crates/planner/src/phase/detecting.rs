@@ -2,9 +2,12 @@
 //! also ends, and write down what will be needed. Touches nothing.
 
 use jiff::Timestamp;
-use meshlift_api::{CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, Outcome, Phase, Step};
+use meshlift_api::{
+    CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, Mode, Outcome, Phase, Step,
+};
 
 use super::pending::in_the_way;
+use super::preflight;
 use super::survey::Surveyed;
 use super::{BACKSTOP, wait};
 use crate::check::{self, Course, Obstacle, must_see};
@@ -28,6 +31,9 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
     let detected = Detected::look(upgrade, view);
     let detection = detected.detection();
     match detected.found {
+        _ if upgrade.spec.mode == Mode::Preflight && is_told(&detected.found, &detection) => {
+            preflight::decide(now, upgrade, view, detection)
+        }
         Err(_) => blocked(now, detection),
         Ok(Surveyed::NoMesh { namespace }) => register(namespace),
         Ok(Surveyed::AtTarget {
@@ -38,6 +44,12 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
         Ok(Surveyed::Way(_)) if detection.is_blocked() => blocked(now, detection),
         Ok(Surveyed::Way(course)) => settle(now, upgrade, view, &course, detection),
     }
+}
+
+/// Whether a preflight has something to say: all was seen, and there is something to do.
+fn is_told(found: &Result<Surveyed<'_>, Obstacle>, detection: &Detection) -> bool {
+    let to_do = matches!(found, Ok(Surveyed::Way(_)) | Err(_));
+    to_do && !preflight::is_blind(detection)
 }
 
 fn register(namespace: String) -> Decision {
@@ -112,11 +124,12 @@ fn settle(
     course: &Course<'_>,
     detection: Detection,
 ) -> Decision {
-    let wanted =
-        match record(now, course, view).map(|fresh| fresh.continuing(view.record.present())) {
-            Ok(record) => record,
-            Err(obstacle) => return blocked(now, detection.and(obstacle.status(upgrade))),
-        };
+    let wanted = match record(now, course, view, &detection)
+        .map(|fresh| fresh.continuing(view.record.present()))
+    {
+        Ok(record) => record,
+        Err(obstacle) => return blocked(now, detection.and(obstacle.status(upgrade))),
+    };
     let report = report(course, detection);
     if !upgrade.held {
         return Decision::new(Next::Act(vec![Effect::HoldDeletion]), report);
@@ -144,11 +157,28 @@ fn settle(
     }
 }
 
+/// The record as it would be written, and every version on the way: what a plan is made of. None
+/// where there is no way to plan.
+pub(crate) fn drafted(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+) -> Option<(Record, Vec<Version>)> {
+    let detected = Detected::look(upgrade, view);
+    let detection = detected.detection();
+    let Ok(Surveyed::Way(course)) = detected.found else {
+        return None;
+    };
+    let fresh = record(now, &course, view, &detection).ok()?;
+    Some((fresh.continuing(view.record.present()), course.hops))
+}
+
 /// Whether a record of this object is of the course that was now settled on, and not of an
 /// earlier run.
 fn same_course(record: &Record, wanted: &Record) -> bool {
     Record {
         made_at: wanted.made_at,
+        checks: wanted.checks.clone(),
         ..record.clone()
     } == *wanted
 }
@@ -169,12 +199,19 @@ fn report(course: &Course<'_>, detection: Detection) -> Report {
     }
 }
 
-fn record(now: Timestamp, course: &Course<'_>, view: &MeshView) -> Result<Record, Obstacle> {
+fn record(
+    now: Timestamp,
+    course: &Course<'_>,
+    view: &MeshView,
+    detection: &Detection,
+) -> Result<Record, Obstacle> {
     let namespaces = must_see(&view.namespaces, "the list of namespaces")?;
     let planes = must_see(&view.control_planes, "the list of control planes")?;
     let source_release = course.source_release.clone()?;
     let base_release = course.base_release.clone()?;
-    let carried = values::istiod(&source_release.values, course.mesh, course.from, &course.to);
+    // The record is of one step; the next one begins with a record of its own.
+    let to = course.hops.first().unwrap_or(&course.to);
+    let carried = values::istiod(&source_release.values, course.mesh, course.from, to);
     let target_values =
         carried.map_err(|error| Obstacle::new(&check::VALUES, error.problem(), error.fix()))?;
     let recorded = |release: &Release, version: &Version| RecordedRelease {
@@ -192,8 +229,8 @@ fn record(now: Timestamp, course: &Course<'_>, view: &MeshView) -> Result<Record
         source: recorded(source_release, course.from),
         source_revision: course.source.revision.clone(),
         base: recorded(base_release, base_version),
-        target_version: course.to.clone(),
-        target_revision: course.to.revision(),
+        target_version: to.clone(),
+        target_revision: to.revision(),
         target_values,
         base_values: values::base(&base_release.values, course.mesh),
         namespaces: namespaces
@@ -215,5 +252,6 @@ fn record(now: Timestamp, course: &Course<'_>, view: &MeshView) -> Result<Record
                     .collect(),
             })
             .collect(),
+        checks: detection.open_ends(),
     })
 }

@@ -6,6 +6,7 @@ mod detecting;
 mod ended;
 mod health_checking;
 mod pending;
+mod preflight;
 mod retirement;
 pub(crate) mod survey;
 mod upgrading;
@@ -17,6 +18,9 @@ use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::message;
 use crate::upgrade::Upgrade;
 use crate::view::MeshView;
+
+pub(crate) use self::data_plane::to_move;
+pub(crate) use self::detecting::drafted;
 
 /// How soon to look again when nothing is expected to change by itself.
 const BACKSTOP: SignedDuration = SignedDuration::from_secs(30);

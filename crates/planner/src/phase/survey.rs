@@ -1,12 +1,12 @@
 //! The survey: which mesh, which control plane, which releases, which target.
 
-use meshlift_api::DEFAULT_MESH;
+use meshlift_api::{ClusterVerdict, DEFAULT_MESH};
 
-use crate::check::{Course, Obstacle, found, must_see, target};
+use crate::check::{self, Course, Obstacle, found, must_see, target};
 use crate::data_plane::of_another_mesh;
 use crate::upgrade::Upgrade;
-use crate::version::{Version, check_path, resolve};
-use crate::view::{ControlPlane, MeshView, Release, Seen};
+use crate::version::{StepRule, Version, path, resolve};
+use crate::view::{ControlPlane, MeshView, NodeAgentKind, Release, Seen};
 
 pub(crate) enum Surveyed<'a> {
     /// A control plane was found, and no Mesh object names it.
@@ -55,17 +55,52 @@ pub(crate) fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Survey
         .version
         .as_ref()
         .ok_or_else(|| version_unknown(source))?;
-    check_path(from, &to).map_err(refused)?;
+    let mut hops = way(from, &to, catalog, view)?;
+    if hops.is_empty() {
+        // The version is right and something else is not: the same step brings it in order.
+        hops.push(to.clone());
+    }
     let (source_release, base_release) = releases_of(source, view)?;
     Ok(Surveyed::Way(Course {
         mesh,
         source,
         from,
-        hops: vec![to.clone()],
+        hops,
         to,
         source_release,
         base_release,
     }))
+}
+
+/// The versions on the way. One that does not fit a cluster is no stop, if there is a way without.
+fn way(
+    from: &Version,
+    to: &Version,
+    catalog: &[Version],
+    view: &MeshView,
+) -> Result<Vec<Version>, Obstacle> {
+    let rule = match ambient(view) {
+        true => StepRule::AMBIENT,
+        false => StepRule::CANARY,
+    };
+    let fits = |version: &&Version| {
+        let clusters = check::clusters(view, version);
+        clusters
+            .iter()
+            .all(|c| !matches!(c.verdict, ClusterVerdict::TooOld | ClusterVerdict::TooNew))
+    };
+    let fitting = catalog.iter().filter(|v| *v == to || fits(v));
+    let fitting: Vec<Version> = fitting.cloned().collect();
+    let knowledge = &view.knowledge;
+    path(from, to, &fitting, rule, knowledge)
+        .or_else(|_| path(from, to, catalog, rule, knowledge))
+        .map_err(refused)
+}
+
+fn ambient(view: &MeshView) -> bool {
+    let agents = view.environment.node_agents.present();
+    let mut agents = agents.into_iter().flatten();
+    agents.any(|agent| agent.kind == NodeAgentKind::Ztunnel)
 }
 
 fn refused(error: impl std::fmt::Display) -> Obstacle {

@@ -189,16 +189,6 @@ pub enum TargetError {
         /// Asked for.
         to: Version,
     },
-    /// More than one minor up.
-    #[error("{to} is more than one minor above {from}: upgrade to {next} first")]
-    TooFar {
-        /// Running.
-        from: Version,
-        /// Asked for.
-        to: Version,
-        /// The next minor.
-        next: String,
-    },
     /// Another flavour.
     #[error(
         "{to} and {from}, which runs, are builds of different flavours and must not be mixed: ask for a version {wanted}"
@@ -231,20 +221,6 @@ pub fn resolve(asked: &str, catalog: &[Version]) -> Result<Version, TargetError>
         target: asked.to_owned(),
         known: newest(catalog),
     })
-}
-
-/// Whether one control plane may replace the other, one minor at a time.
-pub fn check_path(from: &Version, to: &Version) -> Result<(), TargetError> {
-    check_direction(from, to)?;
-    if to.minor > from.minor + 1 {
-        let next = format!("{}.{}", from.major, from.minor + 1);
-        return Err(TargetError::TooFar {
-            from: from.clone(),
-            to: to.clone(),
-            next,
-        });
-    }
-    Ok(())
 }
 
 /// Never down, and never to another flavour or major.
@@ -349,24 +325,19 @@ mod tests {
     }
 
     #[test]
-    fn one_minor_at_a_time_and_never_down() {
-        assert_eq!(check_path(&v("1.30.2"), &v("1.31.0")), Ok(()));
-        assert_eq!(check_path(&v("1.30.2"), &v("1.30.5")), Ok(()));
-        let far = check_path(&v("1.29.1"), &v("1.31.0")).expect_err("two minors");
-        assert_eq!(
-            far.to_string(),
-            "1.31.0 is more than one minor above 1.29.1: upgrade to 1.30 first"
-        );
+    fn never_down_and_never_to_another_flavour() {
+        assert_eq!(check_direction(&v("1.30.2"), &v("1.31.0")), Ok(()));
+        assert_eq!(check_direction(&v("1.30.2"), &v("1.30.5")), Ok(()));
         assert!(matches!(
-            check_path(&v("1.31.0"), &v("1.30.9")),
+            check_direction(&v("1.31.0"), &v("1.30.9")),
             Err(TargetError::Downgrade { .. })
         ));
         assert!(matches!(
-            check_path(&v("1.31.1"), &v("1.31.0")),
+            check_direction(&v("1.31.1"), &v("1.31.0")),
             Err(TargetError::Downgrade { .. })
         ));
         assert!(matches!(
-            check_path(&v("1.30.2-x"), &v("1.31.0")),
+            check_direction(&v("1.30.2-x"), &v("1.31.0")),
             Err(TargetError::Flavour { .. })
         ));
     }

@@ -217,6 +217,7 @@ prop_compose! {
             target_values: Map::new(),
             base_values,
             namespaces: Vec::new(),
+            checks: Vec::new(),
         }
     }
 }
@@ -261,7 +262,7 @@ prop_compose! {
             validator: map(validator, |(service, has_ca_bundle)| Validator { service, has_ca_bundle }),
             tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision }).collect(),
             namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record,
-            environment: Environment::default(),
+            environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(),
         }
     }
 }
@@ -352,7 +353,7 @@ prop_compose! {
         });
         Upgrade {
             name: "to-1-31".into(), uid, generation: 2, created_at, deleting: flags[1] && flags[2],
-            held: flags[2], retry, spec, status,
+            held: flags[2], retry, redetect: None, spec, status,
         }
     }
 }

@@ -109,6 +109,8 @@ fn watched(age: &Age<'_>) -> MeshView {
         rivals: world.rivals.clone(),
         record: Seen::Absent,
         environment: world.environment.clone(),
+        diffs: Seen::Absent,
+        knowledge: Default::default(),
     }
 }
 

@@ -31,6 +31,8 @@ pub struct World {
     pub validator: Option<Validator>,
     /// What only the detection looks at.
     pub environment: meshlift_planner::view::Environment,
+    /// The plan that was written down.
+    pub plan: Option<String>,
     pub tags: Vec<Tag>,
     pub namespaces: Vec<Namespace>,
     pub apps: Vec<App>,

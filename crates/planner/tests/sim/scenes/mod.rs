@@ -1,5 +1,6 @@
 //! The stories: each a mesh, an upgrade and what happens to them.
 
+mod detection;
 mod going_well;
 mod going_wrong;
 mod refused;
@@ -50,6 +51,7 @@ fn upgrade(target: &str) -> Upgrade {
         deleting: false,
         held: false,
         retry: None,
+        redetect: None,
         spec: spec(target),
         status: MeshUpgradeStatus::default(),
     }
@@ -129,6 +131,7 @@ fn shop(target: &str) -> World {
         records: std::collections::BTreeMap::new(),
         mesh: None,
         environment: Default::default(),
+        plan: None,
         rivals: Vec::new(),
         kubernetes: KubernetesVersion {
             major: 1,
@@ -240,6 +243,11 @@ fn edit_spec(world: &mut World, change: impl FnOnce(&mut MeshUpgradeSpec)) {
 
 /// Every story.
 pub fn all() -> Vec<Story> {
-    let groups = [going_well::all(), refused::all(), going_wrong::all()];
+    let groups = [
+        going_well::all(),
+        refused::all(),
+        going_wrong::all(),
+        detection::all(),
+    ];
     groups.into_iter().flatten().collect()
 }

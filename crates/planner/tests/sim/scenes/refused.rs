@@ -17,8 +17,15 @@ fn lower_version() -> Story {
     refused("lower_version", "1.29.8")
 }
 
-fn two_minors_up() -> Story {
-    refused("two_minors_up", "1.32.0")
+fn unknown_minor() -> Story {
+    refused("unknown_minor", "1.32.0")
+}
+
+fn three_minors_up() -> Story {
+    let mut story = refused("three_minors_up", "1.31.0");
+    let plane = &mut story.world.istiod("default").plane;
+    plane.version = Some(version("1.28.4"));
+    story
 }
 
 fn malformed_version() -> Story {
@@ -105,7 +112,8 @@ pub fn all() -> Vec<Story> {
     vec![
         unknown_version(),
         lower_version(),
-        two_minors_up(),
+        unknown_minor(),
+        three_minors_up(),
         malformed_version(),
         mesh_not_found(),
         external_mesh(),
