@@ -278,15 +278,18 @@ mod tests {
         serde_json::from_value(pod).expect("a pod")
     }
 
-    /// A merge patch of objects; lists are replaced.
+    /// A JSON merge patch.
     fn json_patch(into: &mut serde_json::Value, from: &serde_json::Value) {
-        match (into.as_object_mut(), from.as_object()) {
-            (Some(into), Some(from)) => {
-                for (key, value) in from {
-                    json_patch(into.entry(key).or_insert(json!({})), value);
-                }
+        let (Some(fields), Some(changes)) = (into.as_object_mut(), from.as_object()) else {
+            *into = from.clone();
+            return;
+        };
+        for (key, value) in changes {
+            if value.is_null() {
+                fields.remove(key);
+            } else {
+                json_patch(fields.entry(key).or_insert(json!({})), value);
             }
-            _ => *into = from.clone(),
         }
     }
 
