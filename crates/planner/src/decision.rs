@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use meshlift_api::{
-    BlockedWorkload, ControlPlaneRef, Outcome, Phase, ProxyCounts, Soak, Step, WorkloadCounts,
+    BlockedWorkload, ControlPlaneRef, Outcome, Phase, PlanSummary, ProxyCounts, Soak, Step,
+    WorkloadCounts,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -60,6 +61,12 @@ pub enum Effect {
         /// The Secret, exactly as it was seen.
         #[serde(skip)]
         storage: StorageRef,
+    },
+    /// Write the plan where a person can read it: a Secret in the operator's namespace.
+    WritePlan {
+        /// The plan.
+        #[serde(skip)]
+        text: String,
     },
     /// Bring the `base` chart, with the CRDs, to the target version.
     UpgradeBase(ChartTarget),
@@ -201,12 +208,16 @@ pub struct Report {
     pub soak: Option<Option<Soak>>,
     /// What the detection found.
     pub detection: Option<Detection>,
+    /// What would be done, once it is written down.
+    pub plan: Option<PlanSummary>,
     /// Conditions.
     pub findings: Findings,
     /// How it ends, with `Enter` of a terminal phase.
     pub outcome: Option<Outcome>,
     /// A new run begins: the one before goes to history.
     pub new_run: bool,
+    /// One step of several is done: it goes to history as such, and the next one begins.
+    pub hop_done: bool,
 }
 
 /// Conditions that this decision speaks of.

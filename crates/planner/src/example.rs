@@ -145,6 +145,7 @@ pub(crate) fn record() -> Record {
         base: recorded("istio-base"),
         target_version: version("1.31.0"),
         target_revision: TARGET.into(),
+        later: Vec::new(),
         target_values: Map::new(),
         base_values: Map::new(),
         namespaces: Vec::new(),

@@ -107,6 +107,15 @@ pub(crate) fn done_old_stays(record: &Record, counts: WorkloadCounts, users: &[S
     )
 }
 
+pub(crate) fn stuck_between(record: &Record, next: &Version, users: &[String]) -> String {
+    format!(
+        "stopped on the way: the mesh is at {}, and the step to {next} cannot begin, because the old control plane ({}) is used by {}: move them (status.blocked says how), then annotate this object with a new value of meshlift.io/retry to go on",
+        record.target_version,
+        record.source.version,
+        first_few(users)
+    )
+}
+
 /// `istiod has 1 of 2 replicas ready`, with what keeps a pod from it.
 pub(crate) fn not_ready(plane: &ControlPlane) -> String {
     let trouble = plane.trouble.as_deref();

@@ -27,6 +27,9 @@ pub struct Record {
     pub target_version: Version,
     /// Revision to reach.
     pub target_revision: String,
+    /// Versions to go on to when this step is done, the end of the way last.
+    #[serde(default)]
+    pub later: Vec<Version>,
     /// Values for the new istiod release.
     pub target_values: Map<String, Value>,
     /// Values for the `base` release at the target version.

@@ -70,9 +70,10 @@ pub fn fold(
     executed: &Executed,
 ) -> MeshUpgradeStatus {
     let report = &decision.report;
-    let mut status = match report.new_run {
-        true => new_run(&upgrade.status),
-        false => upgrade.status.clone(),
+    let mut status = match (report.new_run, report.hop_done) {
+        (_, true) => new_run(&hop_ended(now, &upgrade.status, report)),
+        (true, false) => new_run(&upgrade.status),
+        (false, false) => upgrade.status.clone(),
     };
     let failed = matches!(executed, Executed::Failed { .. });
     let before = (status.phase, status.step);
@@ -95,6 +96,17 @@ pub fn fold(
     }
     set_conditions(now, upgrade.generation, &mut status, decision, executed);
     status
+}
+
+/// A run that ended with a step of several, as history tells it.
+fn hop_ended(now: Timestamp, before: &MeshUpgradeStatus, report: &Report) -> MeshUpgradeStatus {
+    MeshUpgradeStatus {
+        target: report.target.clone(),
+        message: report.message.clone(),
+        outcome: Some(Outcome::Upgraded),
+        finished_at: Some(Time(whole_second(now))),
+        ..before.clone()
+    }
 }
 
 /// A clean status that remembers the run before.

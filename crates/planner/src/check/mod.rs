@@ -168,7 +168,6 @@ pub static CHECKS: &[&Check] = &[
     &found::RELEASE_NOT_FOUND,
     &found::BASE_NOT_FOUND,
     &target::REFUSED,
-    &target::SEVERAL_HOPS,
     &kubernetes::TOO_OLD,
     &kubernetes::TOO_NEW,
     &kubernetes::UNKNOWN_RANGE,

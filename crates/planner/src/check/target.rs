@@ -16,18 +16,6 @@ pub(crate) static REFUSED: Check = Check {
     look: Look::Survey,
 };
 
-pub(crate) static SEVERAL_HOPS: Check = Check {
-    code: "SEVERAL-HOPS",
-    reason: "SeveralHops",
-    severity: Severity::Blocking,
-    acceptable: false,
-    title: "the target can be reached in one step",
-    explanation: "Upstream tests an upgrade by revision over at most two minors. A farther target is a chain of upgrades, each with its own checks and its own restarts of every workload.",
-    fix: "Upgrade to the first hop, then to the next.",
-    source: "istio.io docs/setup/upgrade/canary; istio tests/integration/helm/upgrade/helm_upgrade_test.go",
-    look: Look::Mesh(several_hops),
-};
-
 pub(super) static REVISION_TOO_LONG: Check = Check {
     code: "REVISION-TOO-LONG",
     reason: "RevisionTooLong",
@@ -51,24 +39,6 @@ pub(super) static REVISION_TAKEN: Check = Check {
     source: "",
     look: Look::Hop(revision_taken),
 };
-
-fn several_hops(subject: &Subject<'_>) -> Vec<Finding> {
-    let course = subject.course;
-    let [first, _, ..] = &course.hops[..] else {
-        return Vec::new();
-    };
-    let hops: Vec<String> = course.hops.iter().map(ToString::to_string).collect();
-    vec![Finding::wrong(
-        format!(
-            "{} to {} takes {} steps: {}",
-            course.from,
-            course.to,
-            hops.len(),
-            hops.join(", ")
-        ),
-        format!("set targetVersion to {first} first, and to the next one when that is done"),
-    )]
-}
 
 fn revision_too_long(subject: &Subject<'_>) -> Vec<Finding> {
     const LONGEST: usize = 63 - "istiod-".len();

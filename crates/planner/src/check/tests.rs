@@ -5,6 +5,7 @@ use meshlift_api::{ClusterRole, MeshType, Phase};
 use serde_json::{Map, json};
 
 use crate::decision::{Next, WaitingOn};
+use crate::detect::detect;
 use crate::example::{ago, before, istiod, now, planes, releases, upgrade, version};
 use crate::phase::decide;
 use crate::upgrade::Upgrade;
@@ -156,7 +157,7 @@ fn the_target_must_be_known_and_near() {
         ("a downgrade is refused", |u, _| {
             u.spec.target_version = "1.29.8".into()
         }),
-        ("the chart repository has not 1.3", |u, view| {
+        ("the chart repository has not a version of 1.31 or 1.32", |u, view| {
             u.spec.target_version = "1.33.0".into();
             view.catalog = Seen::Present(vec![version("1.33.0")]);
         }),
@@ -180,15 +181,21 @@ fn the_target_must_be_known_and_near() {
 }
 
 #[test]
-fn a_far_target_is_several_steps_and_says_which() {
-    blocked_by(
-        "SeveralHops",
-        "set targetVersion to 1.29.8 first",
-        |u, view| {
-            u.spec.target_version = "1.31.0".into();
-            planes(view)[0].version = Some(version("1.28.1"));
-        },
-    );
+fn a_far_target_is_several_steps_each_with_its_own_checks() {
+    let (mut upgrade, mut view) = (upgrade(Phase::Detecting), before());
+    upgrade.spec.target_version = "1.31.0".into();
+    planes(&mut view)[0].version = Some(version("1.28.1"));
+    view.kubernetes = Seen::Present(KubernetesVersion {
+        major: 1,
+        minor: 31,
+    });
+    let detection = detect(&upgrade, &view);
+    let hops: Vec<&str> = detection.hops.iter().map(|h| h.version.as_str()).collect();
+    assert_eq!(hops, ["1.29.8", "1.31.0"]);
+    let blocking: Vec<_> = detection.blocking().collect();
+    assert_eq!(blocking.len(), 1, "{blocking:?}");
+    assert_eq!(blocking[0].hop.as_deref(), Some("1.31.0"));
+    assert_eq!(blocking[0].code, "K8S-TOO-OLD");
 }
 
 #[test]

@@ -184,7 +184,13 @@ fn same_course(record: &Record, wanted: &Record) -> bool {
 }
 
 fn report(course: &Course<'_>, detection: Detection) -> Report {
-    let message = format!("{} to {}: {}", course.from, course.to, detection.summary());
+    let stops: Vec<String> = course.hops.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "{} to {}: {}",
+        course.from,
+        stops.join(" to "),
+        detection.summary()
+    );
     Report {
         step: Some(Step::CheckingEnvironment),
         from: detection.from.clone(),
@@ -231,6 +237,7 @@ fn record(
         base: recorded(base_release, base_version),
         target_version: to.clone(),
         target_revision: to.revision(),
+        later: course.hops.iter().skip(1).cloned().collect(),
         target_values,
         base_values: values::base(&base_release.values, course.mesh),
         namespaces: namespaces

@@ -2,14 +2,15 @@
 //! it any more.
 
 use jiff::SignedDuration;
-use meshlift_api::{Outcome, Phase, Step};
+use meshlift_api::{ControlPlaneRef, Outcome, Phase, Step};
 
 use super::control_plane::{base_target, helm_step};
 use super::health_checking::Look;
 use super::upgrading::step_began;
 use super::{BACKSTOP, POLL, blind, later, retirement_at, signed, wait};
-use crate::decision::{Decision, Effect, Findings, Next, Verdict, Waiting, WaitingOn};
+use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn};
 use crate::injection::{Injector, injector_of};
+use crate::version::Version;
 use crate::view::{Release, ReleaseState, Seen};
 use crate::{message, values};
 
@@ -273,12 +274,44 @@ impl Look<'_> {
     }
 
     fn old_stays(&self, users: &[String]) -> Decision {
+        if let Some(next) = self.record.later.first() {
+            return self.stuck_between(next, users);
+        }
         let message = message::done_old_stays(self.record, self.judged.counts(), users);
         let retired = Verdict::no("InUse", format!("used by {}", message::first_few(users)));
         self.end(message, retired)
     }
 
+    /// The next step cannot begin while two control planes are there.
+    fn stuck_between(&self, next: &Version, users: &[String]) -> Decision {
+        let message = message::stuck_between(self.record, next, users);
+        let mut report = self.report(Step::RetiringControlPlane, message);
+        report.outcome = Some(Outcome::Stopped);
+        report.findings.old_revision_retired =
+            Verdict::no("InUse", format!("used by {}", message::first_few(users)));
+        Decision::new(Next::Enter(Phase::Failed), report)
+    }
+
+    /// The way has more steps: the next one starts from a detection of its own.
+    fn go_on(&self, next: &Version) -> Decision {
+        let at = &self.record.target_version;
+        let message = format!("the mesh is at {at} on its way, and goes on to {next}");
+        let report = Report {
+            message,
+            target: Some(ControlPlaneRef {
+                version: at.to_string(),
+                revision: Some(self.record.target_revision.clone()),
+            }),
+            hop_done: true,
+            ..Report::default()
+        };
+        Decision::new(Next::Enter(Phase::Pending), report)
+    }
+
     fn done(&self) -> Decision {
+        if let Some(next) = self.record.later.first() {
+            return self.go_on(next);
+        }
         let blocked = self
             .report(Step::RetiringControlPlane, String::new())
             .blocked

@@ -214,6 +214,7 @@ prop_compose! {
             base: recorded("istio-base"),
             target_revision: version(to).revision(),
             target_version: version(to),
+            later: Vec::new(),
             target_values: Map::new(),
             base_values,
             namespaces: Vec::new(),

@@ -34,10 +34,6 @@ impl World {
                 }
                 Ok(())
             }
-            Effect::WritePlan { .. } => {
-                self.wrote("plan");
-                Ok(())
-            }
             Effect::HoldDeletion => self.set_held(true),
             Effect::LetGo => self.set_held(false),
             Effect::ClearPendingRelease {

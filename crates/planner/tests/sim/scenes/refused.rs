@@ -21,13 +21,6 @@ fn unknown_minor() -> Story {
     refused("unknown_minor", "1.32.0")
 }
 
-fn three_minors_up() -> Story {
-    let mut story = refused("three_minors_up", "1.31.0");
-    let plane = &mut story.world.istiod("default").plane;
-    plane.version = Some(version("1.28.4"));
-    story
-}
-
 fn malformed_version() -> Story {
     refused("malformed_version", "v1.31")
 }
@@ -113,7 +106,6 @@ pub fn all() -> Vec<Story> {
         unknown_version(),
         lower_version(),
         unknown_minor(),
-        three_minors_up(),
         malformed_version(),
         mesh_not_found(),
         external_mesh(),
