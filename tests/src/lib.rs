@@ -3,6 +3,9 @@
 
 pub mod audit;
 pub mod bed;
+pub mod blocked;
+pub mod istio;
 pub mod operator;
+pub mod repository;
 pub mod upgrades;
 pub mod wait;

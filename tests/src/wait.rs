@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep};
 
+/// How soon the operator must have seen something.
+pub const SOON: Duration = Duration::from_secs(40);
 /// How often a condition is asked.
 const EVERY: Duration = Duration::from_millis(50);
 

@@ -4,6 +4,7 @@
 mod error;
 pub mod execute;
 pub mod helm;
+pub mod kubeconfig;
 pub mod observe;
 pub mod status;
 mod quantity;

@@ -6,11 +6,11 @@ use kube::Api;
 use kube::api::Patch;
 use meshlift_tests::bed::Bed;
 use meshlift_tests::operator::Operator;
+use meshlift_tests::repository::Index;
 use meshlift_tests::upgrades::wait_status;
 use serde_json::{Value, json};
 
 use crate::fixture::{SOON, ends_blocked, make_ready, with_bed};
-use crate::repository::Index;
 
 fn to(version: &str) -> Value {
     json!({ "targetVersion": version })

@@ -48,7 +48,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Cached<K, V> {
     }
 
     pub(super) fn put(&self, key: &K, value: Result<V, String>) {
-        self.lock().insert(key.clone(), (Instant::now(), value));
+        let mut rows = self.lock();
+        // What is too old is never used again, and its key may never come back.
+        rows.retain(|_, (at, _)| at.elapsed() < self.age);
+        rows.insert(key.clone(), (Instant::now(), value));
     }
 
     pub(super) fn forget(&self, key: &K) {

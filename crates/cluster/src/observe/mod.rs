@@ -3,9 +3,11 @@
 
 mod cached;
 mod catalog;
+mod clusters;
 mod control_planes;
 mod data_plane;
 mod environment;
+mod kubernetes;
 mod live;
 mod permissions;
 mod probes;
@@ -18,11 +20,12 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::{MeshSpec, MeshUpgrade, Phase, labels};
 use meshlift_planner::version::KubernetesVersion;
-use meshlift_planner::view::{MeshView, Rival, Seen};
-use meshlift_planner::{Decision, Effect, Next, Record, Upgrade, Wanted, wanted};
+use meshlift_planner::view::{Cluster, MeshView, Rival, Seen};
+use meshlift_planner::{Decision, Effect, Next, Record, ReleasesWanted, Upgrade, Wanted, wanted};
 
 use self::cached::Cached;
 pub use self::catalog::CatalogClient;
+use self::clusters::Clusters;
 use self::environment::Surroundings;
 use self::probes::Probes;
 use self::releases::Releases;
@@ -38,6 +41,7 @@ pub struct Observer {
     releases: Releases,
     probes: Probes,
     kubernetes: Cached<String, KubernetesVersion>,
+    clusters: Clusters,
     surroundings: Surroundings,
     permissions: Cached<String, Vec<String>>,
     records: Cached<String, Seen<Record>>,
@@ -52,6 +56,7 @@ impl Observer {
             releases: Releases::new(client.clone()),
             probes: Probes::new(client.clone()),
             kubernetes: Cached::new(Duration::from_secs(60)),
+            clusters: Clusters::new(client.clone(), settings.namespace.clone()),
             surroundings: Surroundings::new(client.clone()),
             permissions: Cached::new(Duration::from_secs(60)),
             records: Cached::new(Duration::from_secs(60)),
@@ -75,6 +80,7 @@ impl Observer {
                 .map_or(Timestamp::MIN, |time| time.0),
             deleting: meta.deletion_timestamp.is_some(),
             held: object.finalizers().iter().any(|f| f == labels::FINALIZER),
+            redetect: object.annotations().get(labels::REDETECT).cloned(),
             retry: object.annotations().get(labels::RETRY).cloned(),
             spec: object.spec.clone(),
             status: object.status.clone().unwrap_or_default(),
@@ -92,6 +98,9 @@ impl Observer {
                 };
             }
             Phase::Detecting | Phase::Upgrading | Phase::HealthChecking => {}
+        }
+        if upgrade.redetection_asked() {
+            self.redetect();
         }
         let mut view = self.watched(upgrade);
         view.record = self.record(upgrade).await;
@@ -111,6 +120,21 @@ impl Observer {
             }
             Next::Act(_) | Next::Wait(_) | Next::Enter(_) => {}
         }
+    }
+
+    /// The clusters of a mesh besides the one we run in, with the Kubernetes of each.
+    pub async fn clusters(&self, mesh: &MeshSpec) -> Seen<Vec<Cluster>> {
+        let namespace = &mesh.control_plane_namespace;
+        let releases = self.releases.look(namespace, ReleasesWanted::Known, "");
+        self.clusters.look(mesh, &releases.await).await
+    }
+
+    /// Forgets what a detection found lately, so that the next look asks every API server anew.
+    pub fn redetect(&self) {
+        self.kubernetes.forget_all();
+        self.clusters.forget();
+        self.permissions.forget_all();
+        self.forget_environment();
     }
 
     /// Forgets what was found around the mesh, so that the next detection asks for all of it again.
@@ -183,6 +207,11 @@ impl Observer {
             let home = namespace.as_deref();
             view.environment = self.surroundings.look(&self.watches, home).await;
         }
+        if wanted.environment
+            && let Some(mesh) = view.mesh.present()
+        {
+            view.environment.clusters = self.clusters.look(mesh, &view.releases).await;
+        }
         if wanted.permissions
             && let Some(namespace) = &namespace
         {
@@ -199,22 +228,7 @@ impl Observer {
     }
 
     async fn kubernetes(&self) -> Seen<KubernetesVersion> {
-        let look = async {
-            let info = self
-                .client
-                .apiserver_version()
-                .await
-                .map_err(Error::kube("reading the Kubernetes version"))?;
-            // Some clouds write `32+`.
-            let number = |text: &str| text.trim_end_matches('+').parse::<u32>().ok();
-            match (number(&info.major), number(&info.minor)) {
-                (Some(major), Some(minor)) => Ok(KubernetesVersion { major, minor }),
-                _ => Err(Error::Unreadable(format!(
-                    "the API server says it is version {}.{}",
-                    info.major, info.minor
-                ))),
-            }
-        };
+        let look = kubernetes::version(&self.client);
         seen(self.kubernetes.get(&String::new(), look).await)
     }
 

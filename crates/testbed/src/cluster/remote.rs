@@ -19,7 +19,7 @@ impl Cluster {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {
-                "name": format!("istio-remote-secret-{name}"),
+                "name": format!("istio-remote-secret-{}", name.to_lowercase()),
                 "namespace": NAMESPACE,
                 "labels": { "istio/multiCluster": "true" },
                 "annotations": { "networking.istio.io/cluster": name },
