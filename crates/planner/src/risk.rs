@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
+use std::thread;
 
 use cel::objects::Key;
 use cel::{Context, Env, Program};
@@ -61,6 +62,9 @@ pub enum ExpressionError {
         /// What the compiler says.
         why: String,
     },
+    /// Its parser might run out of stack on it.
+    #[error("{0:?} has more than {LARGEST} brackets and colons: write it shorter")]
+    TooLarge(String),
     /// It failed on what it was asked of.
     #[error("{text:?} fails: {why}; guard fields that may be missing with has() or .?field")]
     Failed {
@@ -74,16 +78,26 @@ pub enum ExpressionError {
     NoBool(String),
 }
 
+/// How many brackets and colons an expression may have.
+const LARGEST: usize = 32;
+/// Room for an expression of that size to be parsed.
+const STACK: usize = 64 << 20;
+
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 impl Expression {
     /// Compiles it.
     pub fn new(text: &str) -> Result<Self, ExpressionError> {
-        let program = ENVIRONMENT
-            .compile(text)
-            .map_err(|errors| ExpressionError::Malformed {
+        // Whatever nests has a bracket or a colon.
+        let nesting = text.chars().filter(|c| "([{:".contains(*c)).count();
+        if nesting > LARGEST {
+            return Err(ExpressionError::TooLarge(text.to_owned()));
+        }
+        let program = with_room(|| ENVIRONMENT.compile(text).map_err(|e| e.to_string()))
+            .unwrap_or_else(|| Err("its parser failed".to_owned()))
+            .map_err(|why| ExpressionError::Malformed {
                 text: text.to_owned(),
-                why: errors.to_string().replace('\n', " "),
+                why: why.replace('\n', " "),
             })?;
         Ok(Self {
             text: text.to_owned(),
@@ -104,6 +118,15 @@ impl Expression {
             }),
         }
     }
+}
+
+/// The parser recurses without a limit and takes some 100 KiB for each bracket in a build that is not
+/// optimized: more than the stack of a worker thread.
+fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    thread::scope(|scope| {
+        let room = thread::Builder::new().stack_size(STACK);
+        room.spawn_scoped(scope, work).ok()?.join().ok()
+    })
 }
 
 impl PartialEq for Expression {
@@ -170,11 +193,25 @@ pub fn matches(risk: &Risk, object: &Value) -> Result<bool, ExpressionError> {
 /// `pilot` is an alias: the chart lays it over the root.
 /// Source: istio `manifests/charts/istio-control/istio-discovery/templates/zzy_descope_legacy.yaml`.
 fn effective(values: &Map<String, Value>) -> Map<String, Value> {
-    let mut effective = values.clone();
+    let mut effective = without_nulls(values);
     if let Some(Value::Object(pilot)) = effective.remove("pilot") {
         crate::values::merge(&mut effective, &pilot);
     }
     effective
+}
+
+/// In Helm values, null takes a key away.
+fn without_nulls(values: &Map<String, Value>) -> Map<String, Value> {
+    let given = values.iter().filter(|(_, value)| !value.is_null());
+    given
+        .map(|(key, value)| {
+            let value = match value {
+                Value::Object(fields) => Value::Object(without_nulls(fields)),
+                other => other.clone(),
+            };
+            (key.clone(), value)
+        })
+        .collect()
 }
 
 /// Whether somebody has chosen the behaviour: by the variable itself, of istiod or of the proxies, or

@@ -19,18 +19,29 @@ fn told(from: &str, to: &str, available: &[&str], rule: StepRule) -> Result<Stri
 
 #[test]
 fn a_step_is_one_minor_in_place_and_two_beside_the_first() {
-    let repository = ["1.27.9", "1.28.0", "1.28.10", "1.29.8", "1.30.5", "1.31.0", "1.31.1"];
+    let repository = [
+        "1.27.9", "1.28.0", "1.28.10", "1.29.8", "1.30.5", "1.31.0", "1.31.1",
+    ];
     for (from, to, rule, hops) in [
         ("1.30.2", "1.31.0", StepRule::IN_PLACE, "1.31.0"),
         ("1.30.2", "1.30.5", StepRule::IN_PLACE, "1.30.5"),
         ("1.30.5", "1.30.5", StepRule::CANARY, ""),
         ("1.29.1", "1.31.0", StepRule::CANARY, "1.31.0"),
         ("1.29.1", "1.31.0", StepRule::AMBIENT, "1.30.5 1.31.0"),
-        ("1.27.1", "1.31.1", StepRule::IN_PLACE, "1.28.10 1.29.8 1.30.5 1.31.1"),
+        (
+            "1.27.1",
+            "1.31.1",
+            StepRule::IN_PLACE,
+            "1.28.10 1.29.8 1.30.5 1.31.1",
+        ),
         ("1.27.1", "1.31.1", StepRule::CANARY, "1.29.8 1.31.1"),
         ("1.28.1", "1.31.1", StepRule::CANARY, "1.30.5 1.31.1"),
     ] {
-        assert_eq!(told(from, to, &repository, rule), Ok(hops.to_owned()), "{from} to {to}");
+        assert_eq!(
+            told(from, to, &repository, rule),
+            Ok(hops.to_owned()),
+            "{from} to {to}"
+        );
     }
 }
 
@@ -43,9 +54,18 @@ fn a_release_that_asks_for_a_patch_first_gets_it() {
         ("1.16.5", StepRule::CANARY, "1.18.7"),
         ("1.16.4", StepRule::CANARY, "1.17.8 1.18.7"),
     ] {
-        assert_eq!(told(from, "1.18.7", &repository, rule), Ok(hops.to_owned()), "{from}");
+        assert_eq!(
+            told(from, "1.18.7", &repository, rule),
+            Ok(hops.to_owned()),
+            "{from}"
+        );
     }
-    let error = told("1.17.2", "1.18.7", &["1.17.2", "1.18.7"], StepRule::IN_PLACE);
+    let error = told(
+        "1.17.2",
+        "1.18.7",
+        &["1.17.2", "1.18.7"],
+        StepRule::IN_PLACE,
+    );
     assert_eq!(
         error.expect_err("no patch to go to"),
         "no way from 1.17.2 to 1.18.7: the chart repository has not 1.17.3 or a newer patch of 1.17, which 1.18 asks for first; add it to the repository, or ask for a target that is nearer"
@@ -64,7 +84,10 @@ fn a_gap_in_the_repository_is_named() {
         assert!(error.contains(words), "{error}");
     }
     let error = told("1.27.1", "1.31.9", &repository, StepRule::CANARY).expect_err("unknown");
-    assert!(error.contains("1.31.9 is not in the chart repository"), "{error}");
+    assert!(
+        error.contains("1.31.9 is not in the chart repository"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -102,15 +125,17 @@ fn any_version() -> impl Strategy<Value = Version> {
 fn any_knowledge() -> impl Strategy<Value = Knowledge> {
     let asked = prop::collection::vec((0..3_u32, 0..4_u32), 8);
     asked.prop_map(|asked| {
-        let releases = (10..18_u32).zip(asked).map(|(minor, (back, patch))| IstioRelease {
-            minor: format!("1.{minor}"),
-            kubernetes: Some(KubernetesVersions {
-                low: "1.20".into(),
-                high: "1.30".into(),
-            }),
-            minimum_from: (back > 0).then(|| vec![format!("1.{}.{patch}", minor - back)]),
-            ..IstioRelease::default()
-        });
+        let releases = (10..18_u32)
+            .zip(asked)
+            .map(|(minor, (back, patch))| IstioRelease {
+                minor: format!("1.{minor}"),
+                kubernetes: Some(KubernetesVersions {
+                    low: "1.20".into(),
+                    high: "1.30".into(),
+                }),
+                minimum_from: (back > 0).then(|| vec![format!("1.{}.{patch}", minor - back)]),
+                ..IstioRelease::default()
+            });
         Knowledge::with(&ReleaseCatalogSpec {
             mode: meshlift_api::CatalogMode::Replace,
             releases: releases.collect(),
@@ -130,7 +155,9 @@ fn fewest(
     if from == to {
         return Some(0);
     }
-    let nexts = stops.iter().filter(|next| rule.allows(from, next, knowledge));
+    let nexts = stops
+        .iter()
+        .filter(|next| rule.allows(from, next, knowledge));
     nexts
         .filter_map(|next| fewest(next, to, stops, rule, knowledge))
         .min()
