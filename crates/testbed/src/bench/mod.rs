@@ -2,6 +2,7 @@
 //! smallest client that does the same restarts on the same cluster.
 
 mod audit;
+mod detection;
 mod figures;
 mod floor;
 mod kubectl;
@@ -11,6 +12,7 @@ mod report;
 mod schedule;
 mod standing;
 mod timeline;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,6 +50,9 @@ pub struct BenchArgs {
     /// Measure memory with so many standing pods, in rising order; none leaves it out.
     #[arg(long, value_delimiter = ',', value_name = "PODS")]
     standing: Option<Vec<usize>>,
+    /// Measure only the detection, on a cluster of its own.
+    #[arg(long)]
+    only_detection: bool,
 }
 
 impl BenchArgs {
@@ -93,19 +98,32 @@ pub async fn run(args: BenchArgs) -> Result<()> {
         eprintln!("interrupted");
         std::process::exit(130)
     };
-    let figures = outcome?;
-    println!("{}", report::table(&figures));
-    let file = report::write(&figures)?;
-    println!("Figures: {}", file.display());
-    Ok(())
+    outcome
 }
 
 /// The benchmark itself. The cluster is the caller's to stop, also when this is dropped halfway.
-async fn play(args: &BenchArgs, kept: &mut Option<Cluster>) -> Result<Figures> {
+async fn play(args: &BenchArgs, kept: &mut Option<Cluster>) -> Result<()> {
     let binary = match &args.operator {
         Some(binary) => binary.clone(),
         None => tokio::task::spawn_blocking(build_operator).await??,
     };
+    if !args.only_detection {
+        upgrade(args, &binary, kept).await?;
+        if let Some(cluster) = kept.take() {
+            cluster.down().await.context("stopping the cluster")?;
+        }
+    }
+    let options = Options::mesh("bench-detection").kwok(NODES).audit();
+    let cluster = kept.insert(Cluster::up(options).await?);
+    let size = detection::size(args.quick);
+    let detection = detection::measure(cluster, &binary, size).await?;
+    println!("{}", detection.table());
+    println!("Figures: {}", detection.write()?.display());
+    Ok(())
+}
+
+/// Measures a whole upgrade, and the memory of a large mesh.
+async fn upgrade(args: &BenchArgs, binary: &Path, kept: &mut Option<Cluster>) -> Result<()> {
     let options = Options::mesh("bench").kwok(NODES).audit();
     let cluster = kept.insert(Cluster::up(options).await?);
     let bench = Bench {
@@ -115,7 +133,10 @@ async fn play(args: &BenchArgs, kept: &mut Option<Cluster>) -> Result<Figures> {
         size: args.size(),
     };
     bench.prepare().await?;
-    bench.measure(&binary).await
+    let figures = bench.measure(binary).await?;
+    println!("{}", report::table(&figures));
+    println!("Figures: {}", report::write(&figures)?.display());
+    Ok(())
 }
 
 fn build_operator() -> Result<PathBuf> {

@@ -56,13 +56,27 @@ pub(super) struct Operator {
     child: Child,
     pid: u32,
     log: PathBuf,
+    address: SocketAddr,
+}
+
+/// The kubeconfig of the operator's user.
+pub(super) fn kubeconfig(cluster: &Cluster) -> Result<PathBuf> {
+    cluster.kubeconfig_for(USER, &["system:masters"])
 }
 
 impl Operator {
     /// Starts it as its Deployment does, and waits until it is ready.
     pub(super) async fn start(cluster: &Cluster, binary: &Path) -> Result<Self> {
+        Self::start_with(cluster, binary, &kubeconfig(cluster)?).await
+    }
+
+    /// The same with a kubeconfig of the caller's.
+    pub(super) async fn start_with(
+        cluster: &Cluster,
+        binary: &Path,
+        kubeconfig: &Path,
+    ) -> Result<Self> {
         let address = free_address()?;
-        let kubeconfig = cluster.kubeconfig_for(USER, &["system:masters"])?;
         let log = cluster.scratch().join("logs").join("meshlift-operator.log");
         let file = File::create(&log)?;
         let mut command = Command::new("setpriv");
@@ -93,13 +107,18 @@ impl Operator {
             .kill_on_drop(true);
         let child = command.spawn().context("cannot start the operator")?;
         let pid = child.id().context("the operator ended at once")?;
-        let mut operator = Self { child, pid, log };
-        operator.wait_ready(address).await?;
+        let mut operator = Self {
+            child,
+            pid,
+            log,
+            address,
+        };
+        operator.wait_ready().await?;
         Ok(operator)
     }
 
-    async fn wait_ready(&mut self, address: SocketAddr) -> Result<()> {
-        let url = format!("http://{address}/readyz");
+    async fn wait_ready(&mut self) -> Result<()> {
+        let url = format!("http://{}/readyz", self.address);
         let end = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             if reqwest::get(&url)
@@ -119,6 +138,25 @@ impl Operator {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Seconds that it spent in reconciles of the phase Detecting.
+    pub(super) async fn work(&self) -> Result<f64> {
+        self.detecting("sum").await
+    }
+
+    /// How many reconciles of the phase Detecting there were.
+    pub(super) async fn looks(&self) -> Result<u64> {
+        Ok(self.detecting("count").await? as u64)
+    }
+
+    async fn detecting(&self, of: &str) -> Result<f64> {
+        let url = format!("http://{}/metrics", self.address);
+        let text = reqwest::get(url).await?.text().await?;
+        let series = format!("meshlift_reconcile_duration_seconds_{of}{{phase=\"Detecting\"}} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&series));
+        // Before the first one there is none.
+        Ok(value.map(str::parse).transpose()?.unwrap_or(0.0))
     }
 
     /// The most memory that it ever had, in KiB.

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::figures::{Figures, Memory};
 use crate::cargo;
@@ -24,7 +25,7 @@ const RATIO: f64 = 1.1;
 
 /// A goal, and what came of it.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     id: &'static str,
     what: String,
     goal: String,
@@ -43,7 +44,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
     rows
 }
 
-fn row(
+pub(super) fn row(
     id: &'static str,
     what: impl Into<String>,
     goal: String,
@@ -186,11 +187,19 @@ pub(super) fn table(figures: &Figures) -> String {
         "\n{}, {} at a time, {} in a namespace; {} cores, {} GiB\n",
         figures.size, limits.total, limits.per_namespace, figures.cores, figures.memory_gib
     );
+    text.push_str(&rows_as_table(&rows));
+    let _ = writeln!(text, "\n{}", runs(figures));
+    text
+}
+
+/// Goals as a table.
+pub(super) fn rows_as_table(rows: &[Row]) -> String {
+    let mut text = String::new();
     let _ = writeln!(
         text,
         "| | what | goal | measured | |\n|---|---|---|---|---|"
     );
-    for row in &rows {
+    for row in rows {
         let verdict = match (&row.reason, row.reached) {
             (Some(reason), _) => format!("missed: {reason}"),
             (None, _) => "reached".to_owned(),
@@ -204,7 +213,6 @@ pub(super) fn table(figures: &Figures) -> String {
         } = row;
         let _ = writeln!(text, "| {id} | {what} | {goal} | {measured} | {verdict} |");
     }
-    let _ = writeln!(text, "\n{}", runs(figures));
     text
 }
 
@@ -234,13 +242,18 @@ fn runs(figures: &Figures) -> String {
 
 /// Writes the figures, and the goals with them, to `target/bench/<date>.json`.
 pub(super) fn write(figures: &Figures) -> Result<PathBuf> {
+    let all = json!({"figures": figures, "goals": rows(figures)});
+    write_file(figures.began, "", &all)
+}
+
+/// Writes figures to `target/bench/<date><kind>.json`.
+pub(super) fn write_file(began: Timestamp, kind: &str, figures: &Value) -> Result<PathBuf> {
     let directory = cargo::workspace().join("target").join("bench");
     fs::create_dir_all(&directory)?;
     let directory = directory.canonicalize()?;
-    let date = figures.began.strftime("%Y-%m-%dT%H%M%SZ").to_string();
-    let file = directory.join(format!("{date}.json"));
-    let all = json!({"figures": figures, "goals": rows(figures)});
-    fs::write(&file, serde_json::to_vec_pretty(&all)?)
+    let date = began.strftime("%Y-%m-%dT%H%M%SZ").to_string();
+    let file = directory.join(format!("{date}{kind}.json"));
+    fs::write(&file, serde_json::to_vec_pretty(figures)?)
         .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }

@@ -26,15 +26,22 @@ pub(super) async fn fill(client: &Client, moved: usize, wanted: usize) -> Result
     }
     let template = template(client).await?;
     let whole = wanted.saturating_sub(moved) / PER_WORKLOAD;
-    let all = (there..whole)
-        .map(|number| workload(number, &template))
-        .collect::<Result<Vec<_>>>()?;
+    let one = |number: usize| {
+        let standing = Standing {
+            namespace: NAMESPACE,
+            name: &format!("standing-{number:03}"),
+            replicas: PER_WORKLOAD,
+            node: number % NODES as usize,
+        };
+        standing.deployment(&template)
+    };
+    let all = (there..whole).map(one).collect::<Result<Vec<_>>>()?;
     mesh::deployments(client, all).await?;
     mesh::wait_complete(client, &selected, UP).await
 }
 
 /// A pod that was injected, without what belongs to that very pod.
-async fn template(client: &Client) -> Result<Value> {
+pub(super) async fn template(client: &Client) -> Result<Value> {
     let pods = Api::<Pod>::all(client.clone());
     let one = ListParams::default().labels(mesh::MOVED).limit(1);
     let pod = pods.list(&one).await?.items.into_iter().next();
@@ -50,21 +57,32 @@ async fn template(client: &Client) -> Result<Value> {
     Ok(json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}))
 }
 
-fn workload(number: usize, template: &Value) -> Result<Deployment> {
-    let name = format!("standing-{number:03}");
-    let mut template = template.clone();
-    template["metadata"]["labels"]["app"] = json!(name);
-    template["spec"]["nodeName"] = json!(format!("kwok-{}", number % NODES as usize));
-    let labels = template["metadata"]["labels"].as_object_mut();
-    labels
-        .context("a pod without labels")?
-        .retain(|_, value| !value.is_null());
-    Ok(serde_json::from_value(json!({
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"testbed/standing": "true"}},
-        "spec": {
-            "replicas": PER_WORKLOAD,
-            "selector": {"matchLabels": {"app": name}},
-            "template": template,
-        },
-    }))?)
+/// A workload of standing pods, all on one simulated node.
+pub(super) struct Standing<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) replicas: usize,
+    /// Number of the node.
+    pub(super) node: usize,
+}
+
+impl Standing<'_> {
+    /// Its Deployment.
+    pub(super) fn deployment(&self, template: &Value) -> Result<Deployment> {
+        let mut template = template.clone();
+        template["metadata"]["labels"]["app"] = json!(self.name);
+        template["spec"]["nodeName"] = json!(format!("kwok-{}", self.node));
+        let labels = template["metadata"]["labels"].as_object_mut();
+        labels
+            .context("a pod without labels")?
+            .retain(|_, value| !value.is_null());
+        Ok(serde_json::from_value(json!({
+            "metadata": {"name": self.name, "namespace": self.namespace, "labels": {"testbed/standing": "true"}},
+            "spec": {
+                "replicas": self.replicas,
+                "selector": {"matchLabels": {"app": self.name}},
+                "template": template,
+            },
+        }))?)
+    }
 }
