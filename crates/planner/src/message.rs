@@ -204,7 +204,7 @@ pub(crate) fn restarts_do_not_move(times: u32, target: &str) -> String {
     )
 }
 
-fn resource(kind: WorkloadKind) -> &'static str {
+pub(crate) fn resource(kind: WorkloadKind) -> &'static str {
     match kind {
         WorkloadKind::Deployment => "deployment",
         WorkloadKind::StatefulSet => "statefulset",

@@ -39,6 +39,19 @@ pub(crate) enum CarryError {
 /// Source: `istio-discovery/values.yaml`; `pilot` is an alias of the root.
 const TAG_PATHS: &[&[&str]] = &[&["tag"], &["global", "tag"], &["pilot", "tag"]];
 
+/// Image tags that the user set, with the paths of their values.
+pub(crate) fn image_tags(values: &Values) -> Vec<(String, String)> {
+    let set = |path: &&[&str]| {
+        let tag = match lookup(values, path)? {
+            Value::String(tag) if !tag.is_empty() => tag.clone(),
+            Value::Number(tag) => tag.to_string(),
+            _ => return None,
+        };
+        Some((path.join("."), tag))
+    };
+    TAG_PATHS.iter().filter_map(set).collect()
+}
+
 /// Values for the new istiod release: what the user gave the running one, the Mesh's on top,
 /// tags brought to the target, and the revision.
 pub(crate) fn istiod(
