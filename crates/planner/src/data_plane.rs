@@ -9,6 +9,7 @@ use meshlift_api::{BlockedWorkload, Predicate, ProxyCounts, WorkloadCounts};
 
 use crate::injection::{Injector, injector_of};
 use crate::message;
+use crate::selector;
 use crate::view::{ControlPlane, Namespace, Pod, Tag, UpdateStrategy, Workload};
 
 /// The question: which workloads still run sidecars of `source`, and may they move to `target`?
@@ -266,23 +267,7 @@ pub(crate) fn excluded(
     let Some(selector) = selector else {
         return false;
     };
-    let equal = selector.match_labels.iter().flatten();
-    let expressions = selector.match_expressions.iter().flatten();
-    let empty = equal.clone().next().is_none() && expressions.clone().next().is_none();
-    let meets = |key: &String, operator: &str, values: &[String]| match (operator, labels.get(key))
-    {
-        ("In", Some(value)) => values.contains(value),
-        ("NotIn", Some(value)) => !values.contains(value),
-        ("NotIn" | "DoesNotExist", None) | ("Exists", Some(_)) => true,
-        _ => false,
-    };
-    !empty
-        && equal
-            .into_iter()
-            .all(|(key, value)| labels.get(key) == Some(value))
-        && expressions
-            .into_iter()
-            .all(|e| meets(&e.key, &e.operator, e.values.as_deref().unwrap_or_default()))
+    !selector::is_empty(selector) && selector::matches(selector, labels)
 }
 
 fn blocked_workload(workload: &Workload, predicate: Predicate, target: &str) -> BlockedWorkload {

@@ -1,10 +1,12 @@
 //! The running control plane: it must work before another one is put beside it.
 
 use meshlift_api::Severity;
+use meshlift_api::labels::DEFAULT_VALIDATOR;
 
+use super::subject::{about, count};
 use super::{Check, Finding, Look, Subject};
 use crate::message;
-use crate::view::{ControlPlane, Seen};
+use crate::view::{ControlPlane, Seen, Validator};
 
 pub(super) static NOT_READY: Check = Check {
     code: "ISTIOD-NOT-READY",
@@ -40,6 +42,42 @@ pub(super) static VALIDATOR_NOWHERE: Check = Check {
     fix: "helm upgrade the base release with defaultRevision set to a revision that runs.",
     source: "istio manifests/charts/base/templates/default.yaml",
     look: Look::Mesh(validator_nowhere),
+};
+
+pub(super) static VALIDATOR_NO_CA: Check = Check {
+    code: "VALIDATOR-NO-CA",
+    reason: "ValidatorNoCa",
+    severity: Severity::Warning,
+    acceptable: true,
+    title: "the default validating webhook has a CA bundle",
+    explanation: "Without a CA bundle the API server cannot call the webhook. As long as it may be passed over, Istio configuration is written unchecked; once it fails closed, every write of Istio configuration is refused, those of an upgrade's charts included.",
+    fix: "Restart the istiod that it calls, which writes the CA bundle.",
+    source: "istio pkg/webhooks/validation/controller/controller.go",
+    look: Look::Mesh(validator_no_ca),
+};
+
+pub(super) static UNFINISHED: Check = Check {
+    code: "UPGRADE-UNFINISHED",
+    reason: "UpgradeUnfinished",
+    severity: Severity::Info,
+    acceptable: true,
+    title: "no control plane of the target is there yet",
+    explanation: "A control plane of the target's revision is already there: an earlier upgrade was begun and not ended, by this operator or by a person. It is gone on with from what is found.",
+    fix: "Nothing, if that is meant.",
+    source: "",
+    look: Look::Mesh(unfinished),
+};
+
+pub(super) static VERSION_UNKNOWN: Check = Check {
+    code: "ISTIOD-VERSION-UNKNOWN",
+    reason: "OtherVersionUnknown",
+    severity: Severity::Warning,
+    acceptable: true,
+    title: "the version of every other control plane can be told",
+    explanation: "Another istiod of this cluster has an image without a version in its tag and no version label. It shares the CRDs and, by tags and labels, namespaces with this mesh; whether it bears the CRDs of the target is not known.",
+    fix: "Set label app.kubernetes.io/version on its Deployment.",
+    source: "istio manifests/charts/istio-control/istio-discovery/templates/deployment.yaml",
+    look: Look::Mesh(version_unknown),
 };
 
 fn not_ready(subject: &Subject<'_>) -> Vec<Finding> {
@@ -99,4 +137,56 @@ fn validator_nowhere(subject: &Subject<'_>) -> Vec<Finding> {
         ),
         "run helm upgrade of the base release with defaultRevision set to a revision that runs",
     )]
+}
+
+fn validator_no_ca(subject: &Subject<'_>) -> Vec<Finding> {
+    let validator = subject.view.validator.present();
+    let finding = |validator: &Validator| {
+        Finding::wrong(
+            format!("{DEFAULT_VALIDATOR} has no CA bundle: Istio configuration is written unchecked or not at all"),
+            format!("restart {}, which writes it", validator.service),
+        )
+        .about([format!("ValidatingWebhookConfiguration {DEFAULT_VALIDATOR}")])
+    };
+    let without = validator.filter(|validator| !validator.has_ca_bundle);
+    without.map(finding).into_iter().collect()
+}
+
+fn deployment(plane: &ControlPlane) -> String {
+    format!("Deployment {}/{}", plane.namespace, plane.name)
+}
+
+fn unfinished(subject: &Subject<'_>) -> Vec<Finding> {
+    let source = subject.course.source;
+    let revision = subject.to.revision();
+    let begun = subject.planes().iter().find(|plane| {
+        plane.revision == revision && plane.namespace == source.namespace && **plane != *source
+    });
+    let finding = |plane: &ControlPlane| {
+        Finding::wrong(
+            format!(
+                "{} is there already: an upgrade to it was begun before",
+                plane.name
+            ),
+            "nothing, if that is meant: it is gone on with",
+        )
+        .about([deployment(plane)])
+    };
+    begun.map(finding).into_iter().collect()
+}
+
+fn version_unknown(subject: &Subject<'_>) -> Vec<Finding> {
+    let unknown = subject
+        .planes()
+        .iter()
+        .filter(|plane| plane.version.is_none());
+    about(unknown.map(deployment), |all| {
+        Finding::wrong(
+            format!(
+                "{} of a version that cannot be told from its image or labels",
+                count(all.len(), "other control plane")
+            ),
+            "set label app.kubernetes.io/version on the Deployment",
+        )
+    })
 }

@@ -1,10 +1,10 @@
-//! The Helm releases: nothing half done, and values that can be carried over.
+//! The Helm releases: nothing half done.
 
 use meshlift_api::Severity;
 
 use super::{Check, Finding, Look, Subject};
-use crate::values;
-use crate::view::ReleaseState;
+use crate::version::Version;
+use crate::view::{Release, ReleaseState};
 
 pub(super) static PENDING: Check = Check {
     code: "HELM-PENDING",
@@ -18,16 +18,40 @@ pub(super) static PENDING: Check = Check {
     look: Look::Mesh(pending),
 };
 
-pub(crate) static VALUES: Check = Check {
-    code: "VALUES-NOT-CARRIED",
-    reason: "ValuesNotCarried",
+pub(super) static FAILED: Check = Check {
+    code: "HELM-FAILED",
+    reason: "ReleaseFailed",
+    severity: Severity::Warning,
+    acceptable: true,
+    title: "the last Helm operation on each release ended well",
+    explanation: "A release whose last operation failed may be half of the old and half of the new, and its values are those of the attempt: they are carried over to the new control plane although they may never have worked. Helm works on a failed release again; one that is in any other state than deployed or failed it may refuse.",
+    fix: "Bring the release to the state that is meant: helm history, then helm rollback or helm upgrade.",
+    source: "helm pkg/release/common, release states",
+    look: Look::Mesh(failed),
+};
+
+pub(super) static BASE_VERSION: Check = Check {
+    code: "BASE-VERSION",
+    reason: "BaseVersion",
+    severity: Severity::Warning,
+    acceptable: true,
+    title: "the base release is of the version that istiod runs",
+    explanation: "The CRDs are upgraded before istiod and are never older. A base release of another version than istiod is what an upgrade leaves that was cut off, or one that forgot the CRDs.",
+    fix: "The upgrade brings it to the target; look at what else was left half done.",
+    source: "istio.io docs/setup/upgrade/helm",
+    look: Look::Mesh(base_version),
+};
+
+pub(super) static BASE_NEWER: Check = Check {
+    code: "BASE-NEWER",
+    reason: "BaseNewer",
     severity: Severity::Blocking,
-    acceptable: false,
-    title: "the values of the running release fit the target",
-    explanation: "The new istiod gets the values that the running one was given. A value that belongs to the old version only, as an image tag, would put the old image under the new chart.",
-    fix: "Set the value under spec.values.istiod of the Mesh, or remove it from the release.",
-    source: "istio manifests/charts/istio-control/istio-discovery/values.yaml",
-    look: Look::Mesh(not_carried),
+    acceptable: true,
+    title: "the CRDs are not newer than the target",
+    explanation: "The upgrade would bring the base release down to the target, and the CRDs with it: fields that the older CRDs do not know are dropped from every object that is written after that.",
+    fix: "Choose a target that is at least as new as the base release.",
+    source: "istio manifests/charts/base; sail-operator pkg/install/crds.go",
+    look: Look::Mesh(base_newer),
 };
 
 fn pending(subject: &Subject<'_>) -> Vec<Finding> {
@@ -48,12 +72,78 @@ fn pending(subject: &Subject<'_>) -> Vec<Finding> {
     .collect()
 }
 
-fn not_carried(subject: &Subject<'_>) -> Vec<Finding> {
+/// Releases that the upgrade works with: what runs, the CRDs, and the one to come if it is there.
+fn releases<'a>(subject: &Subject<'a>) -> Vec<&'a Release> {
     let course = subject.course;
-    let Ok(release) = &course.source_release else {
+    let to_come = format!("istiod-{}", subject.to.revision());
+    let all = subject.view.releases.present().into_iter().flatten();
+    let to_come = all
+        .filter(|release| release.name == to_come && release.namespace == course.source.namespace);
+    let known = [&course.source_release, &course.base_release];
+    let known = known
+        .into_iter()
+        .filter_map(|release| release.as_ref().ok().copied());
+    known.chain(to_come).collect()
+}
+
+fn failed(subject: &Subject<'_>) -> Vec<Finding> {
+    let bad = releases(subject).into_iter().filter_map(|release| {
+        let (namespace, name) = (&release.namespace, &release.name);
+        let how = match &release.state {
+            ReleaseState::Failed => "the last Helm operation on it failed".to_owned(),
+            ReleaseState::Other(state) => format!("Helm calls it {state}"),
+            ReleaseState::Deployed | ReleaseState::Pending { .. } => return None,
+        };
+        let finding = Finding::wrong(
+            format!("release {namespace}/{name} is not deployed: {how}; the upgrade would go on from the values of that attempt"),
+            format!("helm -n {namespace} history {name}, then helm -n {namespace} rollback {name} <revision that worked>"),
+        );
+        Some(finding.about([format!("release {namespace}/{name}")]))
+    });
+    bad.collect()
+}
+
+fn base_version(subject: &Subject<'_>) -> Vec<Finding> {
+    let Ok(base) = &subject.course.base_release else {
         return Vec::new();
     };
-    let carried = values::istiod(&release.values, course.mesh, subject.from, subject.to);
-    let finding = |error: values::CarryError| Finding::wrong(error.problem(), error.fix());
-    carried.err().map(finding).into_iter().collect()
+    let from = subject.course.from;
+    // At the target it was brought there by an upgrade that is to be continued.
+    let other = base
+        .version
+        .as_ref()
+        .filter(|base| *base != from && *base != subject.to && *base <= subject.to);
+    let finding = |version: &Version| {
+        Finding::wrong(
+            format!(
+                "release {}/{} is of {version}, and istiod runs {from}",
+                base.namespace, base.name
+            ),
+            format!(
+                "the upgrade brings it to {}; look whether an earlier one was left half done",
+                subject.to
+            ),
+        )
+        .about([format!("release {}/{}", base.namespace, base.name)])
+    };
+    other.map(finding).into_iter().collect()
+}
+
+fn base_newer(subject: &Subject<'_>) -> Vec<Finding> {
+    let Ok(base) = &subject.course.base_release else {
+        return Vec::new();
+    };
+    let to = &subject.course.to;
+    let finding = |version: &Version| {
+        Finding::wrong(
+            format!(
+                "release {}/{} is of {version}, newer than the target {to}",
+                base.namespace, base.name
+            ),
+            format!("set targetVersion to {version} or newer"),
+        )
+        .about([format!("release {}/{}", base.namespace, base.name)])
+    };
+    let newer = base.version.as_ref().filter(|version| *version > to);
+    newer.map(finding).into_iter().collect()
 }

@@ -4,21 +4,42 @@
 //! status as a [`CheckStatus`]; what it is about, why it matters and where that is known from is
 //! told by `meshlift explain CODE` and docs/checks.md, both from this registry.
 
+mod capacity;
 mod control_plane;
+mod crds;
+mod envoy_filters;
+mod explain;
 pub(crate) mod found;
+mod gateway_api;
 mod helm;
+mod hub;
+mod injection;
 mod kubernetes;
+mod node_agents;
 mod operator;
+mod others;
+mod proxies;
+mod registry;
+mod risks;
+mod subject;
 pub(crate) mod target;
+mod told;
+mod values;
+mod webhooks;
+mod workloads;
 
-use meshlift_api::{CheckResult, CheckStatus, MeshSpec, Severity};
+use meshlift_api::{CheckStatus, MeshSpec, Severity};
 
 use crate::upgrade::Upgrade;
 use crate::version::Version;
 use crate::view::{ControlPlane, MeshView, Release, Seen};
 
-pub(crate) use self::helm::VALUES;
+pub use self::explain::explain;
 pub use self::kubernetes::clusters;
+pub use self::registry::{CHECKS, find};
+pub(crate) use self::told::all;
+pub use self::told::{blocks, sentence};
+pub(crate) use self::values::VALUES;
 
 /// A check, and what there is to know of it.
 #[derive(Debug)]
@@ -82,6 +103,8 @@ pub(crate) struct Course<'a> {
 pub(crate) struct Finding {
     unknown: bool,
     objects: Vec<String>,
+    /// How many objects there are; some may not be named.
+    total: u32,
     message: String,
     fix: String,
 }
@@ -92,6 +115,7 @@ impl Finding {
         Self {
             unknown: false,
             objects: Vec::new(),
+            total: 0,
             message: message.into(),
             fix: fix.into(),
         }
@@ -102,6 +126,7 @@ impl Finding {
         Self {
             unknown: true,
             objects: Vec::new(),
+            total: 0,
             message: format!("{what} cannot be read: {why}"),
             fix: String::new(),
         }
@@ -110,6 +135,13 @@ impl Finding {
     /// With all the objects it is about.
     pub(crate) fn about(mut self, objects: impl IntoIterator<Item = String>) -> Self {
         self.objects = objects.into_iter().collect();
+        self.total = u32::try_from(self.objects.len()).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// With the number of objects it is about, where not all of them are named.
+    fn of(mut self, total: u32) -> Self {
+        self.total = total;
         self
     }
 }
@@ -141,7 +173,7 @@ impl Obstacle {
     }
 
     pub(crate) fn status(&self, upgrade: &Upgrade) -> CheckStatus {
-        status(self.check, &self.finding, None, upgrade)
+        told::status(self.check.told(), &self.finding, None, upgrade)
     }
 }
 
@@ -151,151 +183,6 @@ pub(crate) fn must_see<'a, T>(seen: &'a Seen<T>, what: &str) -> Result<&'a T, Ob
         Seen::Present(value) => Ok(value),
         Seen::Absent => Err(Obstacle::unreadable(what, "it is not there")),
         Seen::Unreadable(why) => Err(Obstacle::unreadable(what, why)),
-    }
-}
-
-/// Every check, in the order in which they are told.
-pub static CHECKS: &[&Check] = &[
-    &found::LOOK_FAILED,
-    &found::MESH_NOT_FOUND,
-    &found::NO_CONTROL_PLANE,
-    &found::MANY_MESHES,
-    &found::MANY_CONTROL_PLANES,
-    &found::VERSION_UNKNOWN,
-    &found::MESH_EXTERNAL,
-    &found::MESH_HOSTED,
-    &found::NOT_HELM,
-    &found::RELEASE_NOT_FOUND,
-    &found::BASE_NOT_FOUND,
-    &target::REFUSED,
-    &kubernetes::TOO_OLD,
-    &kubernetes::TOO_NEW,
-    &kubernetes::UNKNOWN_RANGE,
-    &kubernetes::UNREACHABLE,
-    &control_plane::NOT_READY,
-    &control_plane::INJECTOR_BROKEN,
-    &control_plane::VALIDATOR_NOWHERE,
-    &operator::PERMISSIONS,
-    &helm::PENDING,
-    &helm::VALUES,
-    &target::REVISION_TOO_LONG,
-    &target::REVISION_TAKEN,
-];
-
-/// The check with this code.
-pub fn find(code: &str) -> Option<&'static Check> {
-    CHECKS.iter().copied().find(|check| check.code == code)
-}
-
-/// Makes every check of a course, of each hop what differs from hop to hop.
-pub(crate) fn all(upgrade: &Upgrade, course: &Course<'_>, view: &MeshView) -> Vec<CheckStatus> {
-    let mut told = Vec::new();
-    for check in CHECKS {
-        match check.look {
-            Look::Survey => {}
-            Look::Mesh(look) => {
-                let to = course.hops.first().unwrap_or(&course.to);
-                let subject = subject(upgrade, course, view, course.from, to);
-                tell(&mut told, check, look(&subject), None, upgrade);
-            }
-            Look::Hop(look) => {
-                let mut from = course.from;
-                for to in &course.hops {
-                    let subject = subject(upgrade, course, view, from, to);
-                    let hop = (course.hops.len() > 1).then_some(to);
-                    tell(&mut told, check, look(&subject), hop, upgrade);
-                    from = to;
-                }
-            }
-        }
-    }
-    told
-}
-
-fn subject<'a>(
-    upgrade: &'a Upgrade,
-    course: &'a Course<'a>,
-    view: &'a MeshView,
-    from: &'a Version,
-    to: &'a Version,
-) -> Subject<'a> {
-    Subject {
-        upgrade,
-        view,
-        course,
-        from,
-        to,
-    }
-}
-
-fn tell(
-    told: &mut Vec<CheckStatus>,
-    check: &'static Check,
-    findings: Vec<Finding>,
-    hop: Option<&Version>,
-    upgrade: &Upgrade,
-) {
-    if findings.is_empty() {
-        told.push(passed(check, hop));
-    }
-    let statuses = findings.iter().map(|f| status(check, f, hop, upgrade));
-    told.extend(statuses);
-}
-
-fn passed(check: &Check, hop: Option<&Version>) -> CheckStatus {
-    CheckStatus {
-        code: check.code.to_owned(),
-        severity: check.severity,
-        result: CheckResult::Passed,
-        hop: hop.map(ToString::to_string),
-        objects: Vec::new(),
-        objects_total: 0,
-        message: check.title.to_owned(),
-        fix: String::new(),
-    }
-}
-
-fn status(
-    check: &Check,
-    finding: &Finding,
-    hop: Option<&Version>,
-    upgrade: &Upgrade,
-) -> CheckStatus {
-    const OBJECTS_SHOWN: usize = 5;
-    let named = upgrade.spec.accept_risks.iter().any(|c| c == check.code);
-    let result = match (check.acceptable && named, finding.unknown) {
-        (true, _) => CheckResult::Accepted,
-        (false, true) => CheckResult::Unknown,
-        (false, false) => CheckResult::Failed,
-    };
-    CheckStatus {
-        code: check.code.to_owned(),
-        severity: check.severity,
-        result,
-        hop: hop.map(ToString::to_string),
-        objects: finding
-            .objects
-            .iter()
-            .take(OBJECTS_SHOWN)
-            .cloned()
-            .collect(),
-        objects_total: u32::try_from(finding.objects.len()).unwrap_or(u32::MAX),
-        message: finding.message.clone(),
-        fix: finding.fix.clone(),
-    }
-}
-
-/// Whether an upgrade may not start because of it.
-pub fn blocks(told: &CheckStatus) -> bool {
-    told.severity == Severity::Blocking
-        && matches!(told.result, CheckResult::Failed | CheckResult::Unknown)
-}
-
-/// What was found and what to do, as one sentence.
-pub fn sentence(told: &CheckStatus) -> String {
-    match told.fix.as_str() {
-        "" => told.message.clone(),
-        fix => format!("{}: {fix}", told.message),
     }
 }
 

@@ -67,7 +67,7 @@ fn the_mesh_must_be_one_that_may_be_upgraded() {
         view.mesh = Seen::Absent;
         planes(view).clear();
     });
-    blocked_by("ManyMeshes", "create a Mesh for each", |_, view| {
+    blocked_by("ManyMeshes", "name one in spec.mesh", |_, view| {
         view.mesh = Seen::Absent;
         let mut other = istiod("b", "1.30.2");
         other.namespace = "istio-b".into();
@@ -157,10 +157,13 @@ fn the_target_must_be_known_and_near() {
         ("a downgrade is refused", |u, _| {
             u.spec.target_version = "1.29.8".into()
         }),
-        ("the chart repository has not a version of 1.31 or 1.32", |u, view| {
-            u.spec.target_version = "1.33.0".into();
-            view.catalog = Seen::Present(vec![version("1.33.0")]);
-        }),
+        (
+            "the chart repository has not a version of 1.31 or 1.32",
+            |u, view| {
+                u.spec.target_version = "1.33.0".into();
+                view.catalog = Seen::Present(vec![version("1.33.0")]);
+            },
+        ),
         ("different flavours", |u, view| {
             u.spec.target_version = "1.31.0-x".into();
             view.catalog = Seen::Present(vec![version("1.31.0-x")]);
