@@ -13,8 +13,10 @@ pub mod istio;
 pub mod load;
 pub mod owner;
 pub mod progress;
+pub mod registry;
 pub mod shop;
 pub mod skip;
+pub mod tls;
 pub mod tools;
 pub mod versions;
 

@@ -8,7 +8,7 @@ mod network;
 mod node;
 mod options;
 mod pki;
-mod process;
+pub(crate) mod process;
 mod remote;
 pub(crate) mod scratch;
 
@@ -98,7 +98,7 @@ impl Cluster {
         let config = config_from(&kubeconfig).await?;
         let client = kube::Client::try_from(config.clone())?;
         let listener = listen(network.as_ref(), 0).await?;
-        let charts = ChartServer::start(repository.to_owned(), listener)?;
+        let charts = ChartServer::start(repository.to_owned(), listener, Default::default())?;
         let audit_log = directory.join("audit.log");
         let cluster = Cluster {
             options,
@@ -281,6 +281,11 @@ impl Cluster {
     /// How it was started.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Whether it has a node that runs pods.
+    pub fn has_node(&self) -> bool {
+        self.options.profile == Profile::Mesh
     }
 
     /// A directory that lives as long as the cluster; the logs of its processes are in `logs/`.

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 type Request = (Command, Sender<io::Result<Child>>);
 
 /// Starts and owns processes; dropped, it kills them.
-pub(super) struct Processes {
+pub(crate) struct Processes {
     requests: Sender<Request>,
     running: Mutex<Vec<Process>>,
     logs: PathBuf,
@@ -29,7 +29,7 @@ struct Process {
 
 impl Processes {
     /// `logs` is the directory for one `<name>.log` each.
-    pub(super) fn new(logs: PathBuf) -> Result<Self> {
+    pub(crate) fn new(logs: PathBuf) -> Result<Self> {
         fs::create_dir_all(&logs)?;
         let (requests, received) = channel();
         // The kernel sends the parent-death signal when the *thread* that forked ends, so one thread
@@ -45,7 +45,7 @@ impl Processes {
     }
 
     /// Starts `program`; what it prints goes to its log.
-    pub(super) fn spawn(&self, name: &str, command: &[String]) -> Result<()> {
+    pub(crate) fn spawn(&self, name: &str, command: &[String]) -> Result<()> {
         let log = File::create(self.log_path(name))?;
         let mut command = dying_with_us(command);
         command.stdout(log.try_clone()?).stderr(log);
@@ -60,7 +60,7 @@ impl Processes {
     }
 
     /// Starts a command whose standard output is handed back as a pipe.
-    pub(super) fn spawn_piped(&self, name: &str, command: &[String]) -> Result<Child> {
+    pub(crate) fn spawn_piped(&self, name: &str, command: &[String]) -> Result<Child> {
         let mut command = dying_with_us(command);
         command
             .stdout(Stdio::piped())
@@ -80,7 +80,7 @@ impl Processes {
     }
 
     /// Kills the processes of this name and waits until they are gone; they are not missed.
-    pub(super) fn stop(&self, name: &str) -> Result<()> {
+    pub(crate) fn stop(&self, name: &str) -> Result<()> {
         let mut running = self.lock();
         let mut stopped = 0;
         for process in running.iter_mut().filter(|p| p.name == name) {
@@ -97,7 +97,7 @@ impl Processes {
     }
 
     /// Sends a signal to the processes of this name.
-    pub(super) fn signal(&self, name: &str, signal: Signal) -> Result<()> {
+    pub(crate) fn signal(&self, name: &str, signal: Signal) -> Result<()> {
         for process in self.lock().iter().filter(|p| p.name == name) {
             let pid = Pid::from_raw(process.child.id().cast_signed());
             kill(pid, signal).with_context(|| format!("cannot send {signal} to {name}"))?;
@@ -106,7 +106,7 @@ impl Processes {
     }
 
     /// Fails, with the end of its log, if a process has ended by itself.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         for process in self.lock().iter_mut() {
             if let Some(status) = process.child.try_wait()? {
                 let tail = log_tail(&self.logs.join(format!("{}.log", process.name)), 15);
@@ -117,7 +117,7 @@ impl Processes {
     }
 
     /// Polls `ready` until it holds; fails when the deadline passes or a process ends meanwhile.
-    pub(super) async fn wait_until<F>(
+    pub(crate) async fn wait_until<F>(
         &self,
         what: &str,
         deadline: Duration,
@@ -140,12 +140,12 @@ impl Processes {
         }
     }
 
-    pub(super) fn log_path(&self, name: &str) -> PathBuf {
+    pub(crate) fn log_path(&self, name: &str) -> PathBuf {
         self.logs.join(format!("{name}.log"))
     }
 
     /// Kills everything and waits until it is gone.
-    pub(super) fn kill_all(&self) {
+    pub(crate) fn kill_all(&self) {
         let mut running = self.lock();
         for process in running.iter_mut() {
             // It may have ended already, which is what we want.
@@ -188,7 +188,7 @@ fn dying_with_us(command: &[String]) -> Command {
 }
 
 /// The last `lines` lines of a log.
-pub(super) fn log_tail(path: &Path, lines: usize) -> String {
+pub(crate) fn log_tail(path: &Path, lines: usize) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")

@@ -40,6 +40,12 @@ pub(super) fn components(need: Need, kwok: bool) -> Vec<Component> {
     wanted
 }
 
+/// What serves charts in every way: Helm, which packs and pushes them, and an OCI registry.
+pub(super) fn for_charts() -> Vec<Component> {
+    let registry = &["github.com/distribution/distribution/v3/cmd/registry"];
+    vec![helm(), plain("registry", registry)]
+}
+
 const KUBE_SERVERS: &[&str] = &[
     "k8s.io/kubernetes/cmd/kube-apiserver",
     "k8s.io/kubernetes/cmd/kube-controller-manager",
@@ -98,6 +104,15 @@ fn istio(version: &'static str, pin: &'static str) -> Component {
         ],
         version: Some(version),
         stamp: format!("-X {package}.buildVersion={version} -X {package}.buildTag={version}"),
+    }
+}
+
+/// The command line of Istio, which is an installer too.
+pub(super) fn istioctl(version: &'static str, pin: &'static str) -> Component {
+    Component {
+        name: format!("istioctl-{version}"),
+        packages: &["istio.io/istio/istioctl/cmd/istioctl"],
+        ..istio(version, pin)
     }
 }
 

@@ -58,23 +58,32 @@ impl Tools {
         if need >= Need::Node {
             apt::install_missing(apt::NODE)?;
         }
-        let components = go::components(need, kwok);
+        let mut tools = Tools::built(&go::components(need, kwok))?;
+        if need >= Need::Node {
+            tools.rootfs = Some(rootfs::ensure()?);
+        }
+        if need >= Need::Istio {
+            tools.programs.insert("envoy".into(), envoy::ensure()?);
+        }
+        Ok(tools)
+    }
+
+    /// Makes sure that what serves charts is there: `helm` and `registry`; blocks while it builds.
+    pub fn for_charts() -> Result<Tools> {
+        Tools::built(&go::for_charts())
+    }
+
+    fn built(components: &[Component]) -> Result<Tools> {
         let missing = components.iter().filter(|c| !c.is_built()).count();
         let mut tools = Tools::default();
         let mut position = 0;
-        for component in &components {
+        for component in components {
             position += usize::from(!component.is_built());
             let directory = component.build(position, missing)?;
             for program in component.programs() {
                 let key = component.program_key(&program);
                 tools.programs.insert(key, directory.join(&program));
             }
-        }
-        if need >= Need::Node {
-            tools.rootfs = Some(rootfs::ensure()?);
-        }
-        if need >= Need::Istio {
-            tools.programs.insert("envoy".into(), envoy::ensure()?);
         }
         Ok(tools)
     }
@@ -113,15 +122,26 @@ impl Tools {
     }
 }
 
+/// The path of `istioctl` of one Istio version, built now if the cache lacks it; blocks while it builds.
+pub fn istioctl(version: &str) -> Result<PathBuf> {
+    let (version, pin) = pinned(version)?;
+    let directory = go::istioctl(version, pin).build(1, 1)?;
+    Ok(directory.join("istioctl"))
+}
+
 /// The module directory of the Istio sources of `version`, which hold its charts.
 pub fn istio_sources(version: &str) -> Result<PathBuf> {
+    let (_, pin) = pinned(version)?;
+    module_directory(pin, "istio.io/istio")
+}
+
+fn pinned(version: &str) -> Result<(&'static str, &'static str)> {
     let known = versions::ISTIO.iter().find(|(v, _)| *v == version);
-    let (_, pin) = known.with_context(|| {
+    known.copied().with_context(|| {
         let versions: Vec<&str> = versions::ISTIO.iter().map(|(v, _)| *v).collect();
         format!(
             "Istio {version} is not pinned here: use one of {}",
             versions.join(", ")
         )
-    })?;
-    module_directory(pin, "istio.io/istio")
+    })
 }
