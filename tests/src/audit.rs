@@ -39,6 +39,23 @@ impl Audit {
 
     /// Everything that `user` wrote, refused or not; dry runs are no writes.
     pub fn writes(&self, user: &str) -> Result<Vec<Write>> {
+        let events = self.events(user)?;
+        Ok(events
+            .iter()
+            .filter_map(|event| write(event, user))
+            .collect())
+    }
+
+    /// Everything that `user` read, as verb and `group/resource`.
+    pub fn reads(&self, user: &str) -> Result<Vec<(String, String)>> {
+        let events = self.events(user)?;
+        Ok(events
+            .iter()
+            .filter_map(|event| read(event, user))
+            .collect())
+    }
+
+    fn events(&self, user: &str) -> Result<Vec<Value>> {
         let mut file = File::open(&self.log)?;
         file.seek(SeekFrom::Start(self.from))?;
         let mut text = String::new();
@@ -46,12 +63,11 @@ impl Audit {
         let needle = format!("\"username\":\"{user}\"");
         // The last line may be half written.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let mut writes = Vec::new();
-        for line in whole.lines().filter(|line| line.contains(&needle)) {
-            let event: Value = serde_json::from_str(line).context("a line of the audit log")?;
-            writes.extend(write(&event, user));
-        }
-        Ok(writes)
+        whole
+            .lines()
+            .filter(|line| line.contains(&needle))
+            .map(|line| serde_json::from_str(line).context("a line of the audit log"))
+            .collect()
     }
 
     /// What `user` wrote to the mesh: everything but MeshUpgrades and Meshes themselves, events, leases,
@@ -91,6 +107,17 @@ fn write(event: &Value, user: &str) -> Option<Write> {
         namespace: text(&object["namespace"]),
         name: text(&object["name"]),
         code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
+    })
+}
+
+fn read(event: &Value, user: &str) -> Option<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let verb = text(&event["verb"]);
+    let reads = ["get", "list"].contains(&verb.as_str());
+    let object = &event["objectRef"];
+    (reads && event["user"]["username"] == user && !object.is_null()).then(|| {
+        let (group, resource) = (text(&object["apiGroup"]), text(&object["resource"]));
+        (verb, format!("{group}/{resource}"))
     })
 }
 

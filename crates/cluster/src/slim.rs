@@ -38,12 +38,12 @@ pub(crate) fn slim_meta<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Obj
 }
 
 macro_rules! slim_resource {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $plural:literal, $group:literal, $scope:ty,
+    ($(#[$doc:meta])* $vis:vis $name:ident, $kind:literal, $plural:literal, $group:literal, $scope:ty,
      $(version = $version:literal,)? $(meta = $meta:literal,)? { $($field:ident: $type:ty),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, Deserialize, Serialize)]
         #[serde(rename_all = "camelCase", default)]
-        pub struct $name {
+        $vis struct $name {
             $(#[serde(deserialize_with = $meta)])?
             metadata: ObjectMeta,
             $(#[serde(skip_serializing)] $field: $type,)*

@@ -8,7 +8,7 @@ use kube::api::ObjectMeta;
 use kube::core::ClusterResourceScope;
 use kube::{Resource, ResourceExt};
 use meshlift_api::labels as l;
-use meshlift_api::{Mesh, MeshUpgrade};
+use meshlift_api::{Mesh, MeshUpgrade, ReleaseCatalog};
 use meshlift_planner::view::Namespace;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use crate::watch::table::Fact;
 
 slim_resource!(
     /// A Namespace; with its managed fields, which tell who writes its labels.
-    NamespaceObject, "Namespace", "namespaces", "", ClusterResourceScope, {}
+    pub NamespaceObject, "Namespace", "namespaces", "", ClusterResourceScope, {}
 );
 
 impl Fact<NamespaceObject> for Namespace {
@@ -113,5 +113,17 @@ impl Fact<MeshUpgrade> for MeshUpgrade {
         let mut object = object.clone();
         object.metadata.managed_fields = None;
         Some(object)
+    }
+}
+
+impl Fact<ReleaseCatalog> for ReleaseCatalog {
+    fn of(object: &ReleaseCatalog) -> Option<Self> {
+        Some(Self {
+            metadata: ObjectMeta {
+                managed_fields: None,
+                ..object.metadata.clone()
+            },
+            spec: object.spec.clone(),
+        })
     }
 }

@@ -21,7 +21,7 @@ const PROXY: &str = "istio-proxy";
 
 slim_resource!(
     /// A Pod.
-    PodObject, "Pod", "pods", "", NamespaceResourceScope, meta = "crate::slim::slim_meta", { spec: PodSpec, status: PodStatus }
+    pub PodObject, "Pod", "pods", "", NamespaceResourceScope, meta = "crate::slim::slim_meta", { spec: PodSpec, status: PodStatus }
 );
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -18,17 +18,17 @@ use crate::watch::table::Fact;
 
 slim_resource!(
     /// A Deployment.
-    DeploymentObject, "Deployment", "deployments", "apps", NamespaceResourceScope,
+    pub DeploymentObject, "Deployment", "deployments", "apps", NamespaceResourceScope,
     meta = "crate::slim::slim_meta", { spec: Spec, status: Status }
 );
 slim_resource!(
     /// A StatefulSet.
-    StatefulSetObject, "StatefulSet", "statefulsets", "apps", NamespaceResourceScope,
+    pub StatefulSetObject, "StatefulSet", "statefulsets", "apps", NamespaceResourceScope,
     meta = "crate::slim::slim_meta", { spec: Spec, status: Status }
 );
 slim_resource!(
     /// A DaemonSet.
-    DaemonSetObject, "DaemonSet", "daemonsets", "apps", NamespaceResourceScope,
+    pub DaemonSetObject, "DaemonSet", "daemonsets", "apps", NamespaceResourceScope,
     meta = "crate::slim::slim_meta", { spec: Spec, status: Status }
 );
 
