@@ -133,6 +133,18 @@ pub const PERMISSIONS: &[Permission] = &[
         &["get", "list", "watch", "create"],
         "the meshes; a mesh found without an object gets one",
     ),
+    cluster(
+        "meshlift.io",
+        "meshes/status",
+        &["patch"],
+        "says what runs and what it could be upgraded to",
+    ),
+    cluster(
+        "meshlift.io",
+        "releasecatalogs",
+        &["list", "watch"],
+        "what is known of Istio releases besides what is built in",
+    ),
     // The data plane.
     cluster(
         "",
@@ -174,8 +186,8 @@ pub const PERMISSIONS: &[Permission] = &[
     cluster(
         "",
         "services",
-        &["get"],
-        "detection: whether the Service that an injection webhook calls is there, wherever that is",
+        &["get", "list"],
+        "detection: whether the Service that an injection webhook calls is there, wherever that is; services that a release treats differently",
     ),
     cluster(
         "policy",
@@ -188,6 +200,72 @@ pub const PERMISSIONS: &[Permission] = &[
         "envoyfilters",
         &["list"],
         "detection: filters that apply only to some versions of the proxy",
+    ),
+    cluster(
+        "networking.istio.io",
+        "destinationrules",
+        &["list"],
+        "detection: DestinationRules that a release of Istio treats differently",
+    ),
+    cluster(
+        "networking.istio.io",
+        "gateways",
+        &["list"],
+        "detection: Gateways that a release of Istio treats differently",
+    ),
+    cluster(
+        "networking.istio.io",
+        "serviceentries",
+        &["list"],
+        "detection: ServiceEntries that a release of Istio treats differently",
+    ),
+    cluster(
+        "networking.istio.io",
+        "sidecars",
+        &["list"],
+        "detection: Sidecar objects that a release of Istio treats differently",
+    ),
+    cluster(
+        "networking.istio.io",
+        "virtualservices",
+        &["list"],
+        "detection: VirtualServices that a release of Istio treats differently",
+    ),
+    cluster(
+        "networking.istio.io",
+        "workloadentries",
+        &["list"],
+        "detection: WorkloadEntries that a release of Istio treats differently",
+    ),
+    cluster(
+        "security.istio.io",
+        "authorizationpolicies",
+        &["list"],
+        "detection: AuthorizationPolicies that a release of Istio treats differently",
+    ),
+    cluster(
+        "telemetry.istio.io",
+        "telemetries",
+        &["list"],
+        "detection: Telemetry objects that a release of Istio treats differently",
+    ),
+    cluster(
+        "gateway.networking.k8s.io",
+        "gateways",
+        &["list"],
+        "detection: Gateways of the Gateway API that a release of Istio treats differently",
+    ),
+    cluster(
+        "gateway.networking.k8s.io",
+        "backendtlspolicies",
+        &["list"],
+        "detection: BackendTLSPolicies that a release of Istio treats differently",
+    ),
+    cluster(
+        "inference.networking.x-k8s.io",
+        "inferencepools",
+        &["list"],
+        "detection: InferencePools that a release of Istio treats differently",
     ),
     cluster(
         "sailoperator.io",

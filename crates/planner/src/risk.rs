@@ -10,7 +10,10 @@ use cel::{Context, Env, Program};
 use meshlift_api::RiskResources;
 use serde_json::{Map, Value};
 
-use crate::version::Minor;
+use crate::phase::survey::{Surveyed, survey};
+use crate::upgrade::Upgrade;
+use crate::version::{Minor, Version};
+use crate::view::MeshView;
 
 /// A change of a release that can break something.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,6 +163,32 @@ fn to_cel(value: &Value) -> cel::Value {
             cel::Value::Map(fields.into())
         }
     }
+}
+
+/// From where to where an upgrade leads, and the Helm values that its istiod has now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What runs.
+    pub from: Version,
+    /// The end of the way.
+    pub to: Version,
+    /// What people gave the running istiod release; nothing where Helm did not install it.
+    pub values: Map<String, Value>,
+}
+
+/// The step that an upgrade would take, as far as it can be told yet.
+pub fn step(upgrade: &Upgrade, view: &MeshView) -> Option<Step> {
+    let Ok(Surveyed::Way(course)) = survey(upgrade, view) else {
+        return None;
+    };
+    let release = course.source_release.as_ref();
+    Some(Step {
+        values: release
+            .map(|release| release.values.clone())
+            .unwrap_or_default(),
+        from: course.from.clone(),
+        to: course.to,
+    })
 }
 
 /// Whether a risk concerns a mesh whose istiod release has these Helm values, as far as its values

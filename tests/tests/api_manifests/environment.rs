@@ -84,7 +84,8 @@ impl Environment {
             "--create-namespace",
         ];
         cluster.helm(&install).await?;
-        let crds = ["meshupgrades.meshlift.io", "meshes.meshlift.io"].map(|n| format!("crd/{n}"));
+        let kinds = ["meshupgrades", "meshes", "releasecatalogs"];
+        let crds = kinds.map(|n| format!("crd/{n}.meshlift.io"));
         cluster
             .kubectl(&[
                 "wait",
@@ -92,6 +93,7 @@ impl Environment {
                 "--timeout=30s",
                 &crds[0],
                 &crds[1],
+                &crds[2],
             ])
             .await?;
         let operator_kubeconfig =

@@ -11,4 +11,5 @@ mod fence_releases;
 mod helm;
 mod operator;
 mod policies;
+mod release_catalog;
 mod rights;

@@ -7,6 +7,7 @@
 mod detecting;
 mod fixture;
 mod process;
+mod release_catalog;
 mod repository;
 mod rivals;
 mod running;

@@ -7,11 +7,13 @@ mod clusters;
 mod control_planes;
 mod data_plane;
 mod environment;
+mod knowledge;
 mod kubernetes;
 mod live;
 mod permissions;
 mod probes;
 mod releases;
+mod risks;
 
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::{MeshSpec, MeshUpgrade, Phase, labels};
+use meshlift_planner::risk;
 use meshlift_planner::version::KubernetesVersion;
 use meshlift_planner::view::{Cluster, MeshView, Rival, Seen};
 use meshlift_planner::{Decision, Effect, Next, Record, ReleasesWanted, Upgrade, Wanted, wanted};
@@ -27,8 +30,10 @@ use self::cached::Cached;
 pub use self::catalog::CatalogClient;
 use self::clusters::Clusters;
 use self::environment::Surroundings;
+use self::knowledge::Catalog;
 use self::probes::Probes;
 use self::releases::Releases;
+use self::risks::Risks;
 use crate::watch::Watches;
 use crate::{Error, Settings};
 
@@ -43,6 +48,8 @@ pub struct Observer {
     kubernetes: Cached<String, KubernetesVersion>,
     clusters: Clusters,
     surroundings: Surroundings,
+    risks: Risks,
+    release_catalog: Catalog,
     permissions: Cached<String, Vec<String>>,
     records: Cached<String, Seen<Record>>,
     live: live::LiveClient,
@@ -58,6 +65,8 @@ impl Observer {
             kubernetes: Cached::new(Duration::from_secs(60)),
             clusters: Clusters::new(client.clone(), settings.namespace.clone()),
             surroundings: Surroundings::new(client.clone()),
+            risks: Risks::new(client.clone()),
+            release_catalog: Catalog::default(),
             permissions: Cached::new(Duration::from_secs(60)),
             records: Cached::new(Duration::from_secs(60)),
             live: live::LiveClient::new(client.clone()),
@@ -140,6 +149,7 @@ impl Observer {
     /// Forgets what was found around the mesh, so that the next detection asks for all of it again.
     pub fn forget_environment(&self) {
         self.surroundings.forget();
+        self.risks.forget();
     }
 
     fn watched(&self, upgrade: &Upgrade) -> MeshView {
@@ -159,6 +169,7 @@ impl Observer {
             loose_pods,
             rivals: self.rivals(upgrade),
             mesh,
+            knowledge: self.release_catalog.look(&self.watches.catalogs),
             ..MeshView::default()
         }
     }
@@ -211,6 +222,12 @@ impl Observer {
             && let Some(mesh) = view.mesh.present()
         {
             view.environment.clusters = self.clusters.look(mesh, &view.releases).await;
+        }
+        if wanted.environment
+            && let Some(step) = risk::step(upgrade, view)
+        {
+            let risks = view.knowledge.risks(&step.from, &step.to);
+            view.environment.risks = self.risks.look(&risks, &step.values).await;
         }
         if wanted.permissions
             && let Some(namespace) = &namespace

@@ -15,7 +15,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use meshlift_api::labels::DEFAULT_VALIDATOR;
-use meshlift_api::{Mesh, MeshUpgrade};
+use meshlift_api::{Mesh, MeshUpgrade, ReleaseCatalog};
 use tokio::sync::watch;
 
 pub use facts::{DaemonSetObject, DeploymentObject, PodObject, StatefulSetObject};
@@ -48,6 +48,8 @@ pub struct Watches {
     pub meshes: Arc<Table<Mesh>>,
     /// MeshUpgrades.
     pub upgrades: Arc<Table<MeshUpgrade>>,
+    /// ReleaseCatalogs, of which one counts.
+    pub catalogs: Arc<Table<ReleaseCatalog>>,
     changed: Arc<watch::Sender<u64>>,
 }
 
@@ -68,6 +70,7 @@ impl Watches {
             validators: Arc::default(),
             meshes: Arc::default(),
             upgrades: Arc::default(),
+            catalogs: Arc::default(),
             changed,
         };
         let run = watches.clone().run(client.clone());
@@ -136,9 +139,15 @@ impl Watches {
                 bell,
             ),
             follow(
-                Api::<MeshUpgrade>::all(client),
-                all,
+                Api::<MeshUpgrade>::all(client.clone()),
+                all.clone(),
                 self.upgrades.clone(),
+                bell,
+            ),
+            follow(
+                Api::<ReleaseCatalog>::all(client),
+                all,
+                self.catalogs.clone(),
                 bell,
             ),
         ];

@@ -79,6 +79,7 @@ impl Watches {
             ("validatingwebhookconfigurations", self.validators.clone()),
             ("meshes", self.meshes.clone()),
             ("meshupgrades", self.upgrades.clone()),
+            ("releasecatalogs", self.catalogs.clone()),
         ]
     }
 }

@@ -440,3 +440,22 @@ fn rows_of_a_table_newest_first() {
     assert_eq!(known, expected);
     assert_eq!(rows[19][4..], ["-", "-", "0"].map(str::to_owned));
 }
+
+#[test]
+fn every_kind_that_a_risk_names_may_be_listed() {
+    use meshlift_api::permissions::{Scope, in_scope};
+    for risk in Knowledge::embedded()
+        .releases()
+        .flat_map(|release| &release.risks)
+    {
+        let Some(kind) = risk.rule.as_ref().and_then(|rule| rule.resources.as_ref()) else {
+            continue;
+        };
+        let granted = in_scope(Scope::Cluster).any(|right| {
+            right.group == kind.group
+                && right.resource == kind.resource
+                && right.verbs.contains(&"list")
+        });
+        assert!(granted, "{}: nothing grants list on {kind:?}", risk.code);
+    }
+}

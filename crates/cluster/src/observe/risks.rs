@@ -1,0 +1,185 @@
+//! Which risks of a step concern this cluster: each kind that they name is listed once, and of its
+//! objects only the names of those that match are kept.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::{Api, Client, ResourceExt};
+use meshlift_api::RiskResources;
+use meshlift_planner::risk::{Risk, concerns, matches};
+use meshlift_planner::view::{RiskMatch, Seen};
+use serde_json::{Map, Value};
+
+use super::cached::Cached;
+use crate::error::is_not_found;
+
+/// Changes of such objects are rarely urgent, and each look lists whole kinds.
+const AGE: Duration = Duration::from_secs(60);
+/// A page is what is in memory at once.
+const PAGE: u32 = 500;
+/// So many kinds are listed at a time.
+const AT_ONCE: usize = 4;
+/// So many names are kept of each risk.
+const NAMED: usize = 5;
+
+type Matches = BTreeMap<String, RiskMatch>;
+/// A kind, and what was asked of its objects.
+type Asked = (RiskResources, Vec<Risk>);
+
+/// Looks at the objects that risks name.
+pub(super) struct Risks {
+    client: Client,
+    known: Cached<String, Matches>,
+}
+
+impl Risks {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            known: Cached::new(AGE),
+        }
+    }
+
+    /// The next look lists everything anew.
+    pub(super) fn forget(&self) {
+        self.known.forget_all();
+    }
+
+    /// The risks that concern this cluster, by code, where the Helm values of istiod are `values`. One
+    /// that is not among them does not concern it; one that always counts is not among them either.
+    pub(super) async fn look(&self, risks: &[&Risk], values: &Map<String, Value>) -> Seen<Matches> {
+        let mut found = Matches::new();
+        let mut kinds: BTreeMap<RiskResources, Vec<Risk>> = BTreeMap::new();
+        for risk in risks {
+            let Some(rule) = &risk.rule else { continue };
+            match (concerns(risk, values), &rule.resources) {
+                (Ok(false), _) => {}
+                (Ok(true), None) => {
+                    found.insert(risk.code.clone(), RiskMatch::default());
+                }
+                (Ok(true), Some(kind)) => {
+                    let asked = kinds.entry(kind.clone()).or_default();
+                    asked.push((*risk).clone());
+                }
+                (Err(error), _) => {
+                    found.insert(risk.code.clone(), unreadable(error.to_string()));
+                }
+            }
+        }
+        let looks = kinds.into_iter().map(|asked| self.matched(asked));
+        let matched: Vec<Matches> = stream::iter(looks)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        found.extend(matched.into_iter().flatten());
+        Seen::Present(found)
+    }
+
+    /// The risks of one kind that have to do with any of its objects.
+    async fn matched(&self, asked: Asked) -> Matches {
+        // Whatever is asked differently (the catalog was changed) is another look.
+        let key = format!("{asked:?}");
+        let look = async { Ok(list(&self.client, &asked).await) };
+        match self.known.get(&key, look).await {
+            Ok(matches) => matches,
+            // It took too long.
+            Err(why) => all_unreadable(&asked.1, &why),
+        }
+    }
+}
+
+async fn list(client: &Client, (kind, risks): &Asked) -> Matches {
+    let api = Api::<DynamicObject>::all_with(client.clone(), &resource_of(kind));
+    let mut parameters = ListParams::default().limit(PAGE);
+    let mut found = Matches::new();
+    loop {
+        let page = match api.list(&parameters).await {
+            Ok(page) => page,
+            // What is not installed has no objects.
+            Err(error) if is_not_found(&error) => return Matches::new(),
+            Err(error) => return all_unreadable(risks, &refusal(kind, &error)),
+        };
+        let next = page.metadata.continue_.clone();
+        for object in page.items {
+            judge(kind, risks, object, &mut found);
+        }
+        match next.filter(|token| !token.is_empty()) {
+            Some(next) => parameters = parameters.continue_token(&next),
+            None => return found,
+        }
+    }
+}
+
+fn resource_of(kind: &RiskResources) -> ApiResource {
+    ApiResource {
+        group: kind.group.clone(),
+        version: kind.version.clone(),
+        api_version: match kind.group.as_str() {
+            "" => kind.version.clone(),
+            group => format!("{group}/{}", kind.version),
+        },
+        kind: kind.kind.clone(),
+        plural: kind.resource.clone(),
+    }
+}
+
+fn judge(kind: &RiskResources, risks: &[Risk], mut object: DynamicObject, found: &mut Matches) {
+    object.metadata.managed_fields = None;
+    let name = match object.namespace() {
+        Some(namespace) => format!("{} {namespace}/{}", kind.kind, object.name_any()),
+        None => format!("{} {}", kind.kind, object.name_any()),
+    };
+    let object = match serde_json::to_value(&object) {
+        Ok(object) => object,
+        Err(error) => {
+            let why = format!("{name} cannot be read: {error}");
+            found.extend(all_unreadable(risks, &why));
+            return;
+        }
+    };
+    for risk in risks {
+        match matches(risk, &object) {
+            Ok(false) => {}
+            Ok(true) => {
+                let told = found.entry(risk.code.clone()).or_default();
+                told.total = told.total.saturating_add(1);
+                if told.objects.len() < NAMED {
+                    told.objects.push(name.clone());
+                }
+            }
+            Err(error) => {
+                let told = found.entry(risk.code.clone()).or_default();
+                told.unreadable
+                    .get_or_insert_with(|| format!("{name}: {error}"));
+            }
+        }
+    }
+}
+
+fn refusal(kind: &RiskResources, error: &kube::Error) -> String {
+    let resource = match kind.group.as_str() {
+        "" => kind.resource.clone(),
+        group => format!("{}.{group}", kind.resource),
+    };
+    match error {
+        kube::Error::Api(status) if status.code == 403 => format!(
+            "the operator may not list {resource}: grant it in the chart with rbac.extraClusterRules (get and list on {resource})"
+        ),
+        other => format!("listing {resource}: {other}"),
+    }
+}
+
+fn unreadable(why: String) -> RiskMatch {
+    RiskMatch {
+        unreadable: Some(why),
+        ..RiskMatch::default()
+    }
+}
+
+fn all_unreadable(risks: &[Risk], why: &str) -> Matches {
+    let all = risks.iter();
+    all.map(|risk| (risk.code.clone(), unreadable(why.to_owned())))
+        .collect()
+}
