@@ -205,7 +205,7 @@ fn in_rollout(q: &Question<'_>, workload: &Workload) -> Placement {
 
 /// How often a workload was restarted for this revision: the mark is the revision, from the
 /// second time on with a number behind it.
-fn mark_attempt(mark: Option<&str>, target: &str) -> Option<u32> {
+pub(crate) fn mark_attempt(mark: Option<&str>, target: &str) -> Option<u32> {
     match mark?.strip_prefix(target)? {
         "" => Some(1),
         rest => rest.strip_prefix('.')?.parse().ok(),

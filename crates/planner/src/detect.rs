@@ -1,6 +1,8 @@
 //! One detection: the survey, the way, and every check, as both the operator and the command line
 //! tell it.
 
+use std::collections::BTreeSet;
+
 use meshlift_api::{CheckResult, CheckStatus, ClusterCheck, ControlPlaneRef, Hop, Severity};
 
 use crate::check::{self, Obstacle};
@@ -56,8 +58,8 @@ impl<'a> Detected<'a> {
                 checks: vec![obstacle.status(upgrade)],
                 ..Detection::default()
             },
-            Ok(Surveyed::NoMesh { namespace }) => Detection {
-                unregistered: Some(namespace.clone()),
+            Ok(Surveyed::NoMesh(spec)) => Detection {
+                unregistered: Some(spec.control_plane_namespace.clone()),
                 ..Detection::default()
             },
             Ok(Surveyed::AtTarget { plane, version, .. }) => Detection {
@@ -100,18 +102,19 @@ impl Detection {
 
     /// How it went, for a person: `every check passed`, or how many say what.
     pub fn summary(&self) -> String {
-        let count = |severity: Severity, result: CheckResult| {
-            let those = |told: &&CheckStatus| told.severity == severity && told.result == result;
-            self.checks.iter().filter(those).count()
+        // A check that speaks of several hops or groups of objects is one thing to know.
+        let codes = |those: &dyn Fn(&CheckStatus) -> bool| {
+            let told = self.checks.iter().filter(|told| those(told));
+            told.map(|told| &told.code).collect::<BTreeSet<_>>().len()
         };
-        let accepted = self
-            .checks
-            .iter()
-            .filter(|told| told.result == CheckResult::Accepted);
+        let accepted = |told: &CheckStatus| told.result == CheckResult::Accepted;
+        let warns = |told: &CheckStatus| {
+            told.severity == Severity::Warning && told.result == CheckResult::Failed
+        };
         let parts = [
-            (self.blocking().count(), "in the way"),
-            (accepted.count(), "accepted"),
-            (count(Severity::Warning, CheckResult::Failed), "to know"),
+            (codes(&check::blocks), "in the way"),
+            (codes(&accepted), "accepted"),
+            (codes(&warns), "to know"),
         ];
         let told: Vec<String> = parts
             .iter()

@@ -133,9 +133,10 @@ fn version_unknown(subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn not_ready(subject: &Subject<'_>) -> Vec<Finding> {
+    let ours = |member: &Member<'_>| member.workload.is_some_and(|w| subject.is_restarting(w));
     let ill: Vec<Member<'_>> = subject
         .members()
-        .filter(|member| !member.pod.ready)
+        .filter(|member| !member.pod.ready && !ours(member))
         .collect();
     let why: Vec<String> = ill
         .iter()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::{Finding, Subject};
-use crate::data_plane::of_another_mesh;
+use crate::data_plane::{mark_attempt, of_another_mesh};
 use crate::values;
 use crate::version::Version;
 use crate::view::{ControlPlane, Namespace, Pod, Seen, Workload};
@@ -106,6 +106,12 @@ impl<'a> Subject<'a> {
             let mut pods = workload.pods.iter();
             workload.pods.is_empty() || pods.any(|pod| !of_another_mesh(planes, home, pod))
         })
+    }
+
+    /// Whether an upgrade to this target restarts it at the moment: what it goes through is ours.
+    pub(super) fn is_restarting(&self, workload: &Workload) -> bool {
+        let target = self.to.revision();
+        !workload.settled && mark_attempt(workload.mark.as_deref(), &target).is_some()
     }
 
     /// Every pod of this mesh that has a sidecar.

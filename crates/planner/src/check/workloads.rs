@@ -155,7 +155,8 @@ fn unsettled(subject: &Subject<'_>) -> Vec<Finding> {
     // Those with a pod that is not ready are told by POD-NOT-READY.
     let busy = subject
         .workloads()
-        .filter(|workload| !workload.settled && workload.pods.iter().all(|pod| pod.ready));
+        .filter(|workload| !workload.settled && workload.pods.iter().all(|pod| pod.ready))
+        .filter(|workload| !subject.is_restarting(workload));
     about(busy.map(|workload| workload.key.short()), |all| {
         Finding::wrong(
             format!(

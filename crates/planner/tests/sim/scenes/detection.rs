@@ -43,7 +43,7 @@ fn from(of: &str, world: &mut World) {
     world.istiod("default").plane.version = Some(version(of));
     world.helm.releases = vec![
         release("istio-base", "base", of, json!({})),
-        release("istiod", "istiod", of, json!({})),
+        release("istiod", "istiod", of, values()),
     ];
 }
 
