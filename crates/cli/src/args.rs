@@ -1,0 +1,475 @@
+//! The command line as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use meshlift_api::{DEFAULT_CHARTS_REPOSITORY, DEFAULT_MESH, GoDuration};
+use meshlift_planner::version::TargetVersion;
+
+use crate::exit::EXIT_CODES;
+
+/// Upgrades Istio meshes: what there is, what stands in the way, what would be done, and doing it.
+///
+/// `list`, `check`, `plan` and `manual` look at the cluster with your own rights and change nothing; they
+/// also work where the operator is not installed. `upgrade`, `status` and `watch` speak with the operator.
+#[derive(Parser, Debug)]
+#[command(name = "meshlift", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which cluster, as whom, and how it is printed.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Cluster")]
+pub struct Global {
+    /// Kubeconfig file; else those of KUBECONFIG, else ~/.kube/config
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Cluster of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// User of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME")]
+    pub user: Option<String>,
+    /// User to impersonate
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub as_user: Option<String>,
+    /// Group to impersonate; may be repeated
+    #[arg(
+        long = "as-group",
+        global = true,
+        value_name = "GROUP",
+        requires = "as_user"
+    )]
+    pub as_groups: Vec<String>,
+    /// How long one request may take; 0 for as long as it takes
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = request_timeout)]
+    pub request_timeout: GoDuration,
+    /// Namespace of the operator
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAMESPACE",
+        default_value = "meshlift-system",
+        env = "MESHLIFT_NAMESPACE",
+        hide_short_help = true
+    )]
+    pub operator_namespace: String,
+    /// Chart repository for a mesh that has no Mesh object
+    #[arg(long, global = true, value_name = "URL", default_value = DEFAULT_CHARTS_REPOSITORY,
+        env = "MESHLIFT_CHARTS_REPOSITORY", hide_short_help = true)]
+    pub charts_repository: String,
+    /// The Helm 4 program, for the diff of a plan
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "helm",
+        env = "MESHLIFT_HELM",
+        hide_short_help = true
+    )]
+    pub helm: PathBuf,
+    /// No colour, also on a terminal (NO_COLOR does the same)
+    #[arg(long, global = true, help_heading = "Output")]
+    pub no_color: bool,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// List the meshes: what runs, and what each could be upgraded to
+    List(ListArgs),
+    /// Check whether a mesh can be upgraded; exit code 3 if something stands in the way
+    Check(CheckArgs),
+    /// Show all that an upgrade would do, with the Helm diff; changes nothing
+    Plan(PlanArgs),
+    /// Upgrade a mesh: apply a MeshUpgrade and follow it
+    Upgrade(UpgradeArgs),
+    /// Show upgrades: all of them, or one in full
+    Status(StatusArgs),
+    /// Follow an upgrade until it ends
+    Watch(WatchArgs),
+    /// Explain a check or a risk
+    Explain(ExplainArgs),
+    /// Print the steps to upgrade a mesh by hand
+    Manual(ManualArgs),
+    /// Show what is known of Istio releases
+    Catalog(CatalogArgs),
+    /// Print a completion script
+    Completions(CompletionsArgs),
+    /// Print the version
+    Version(VersionArgs),
+}
+
+/// Which mesh, and whereto.
+#[derive(Args, Debug, Clone)]
+pub struct Way {
+    /// The mesh: the name of a Mesh object, or one that `list` shows
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_MESH)]
+    pub mesh: String,
+    /// Istio version to reach: exact (1.31.0), or a minor for its newest patch (1.31)
+    #[arg(long, value_name = "VERSION", value_parser = target)]
+    pub to: Option<String>,
+}
+
+/// `list`.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Form of the output
+    #[arg(
+        short,
+        long,
+        value_enum,
+        help_heading = "Output",
+        value_name = "wide|name|json|yaml",
+        hide_possible_values = true
+    )]
+    pub output: Option<ListOutput>,
+}
+
+/// `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Which mesh, and whereto; without --to, the newest version it can go to.
+    #[command(flatten)]
+    pub way: Way,
+    /// Code of a check whose finding you accept; may be repeated
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    pub accept: Vec<String>,
+    /// Also show the checks that passed
+    #[arg(long)]
+    pub all: bool,
+    /// Form of the output
+    #[arg(
+        short,
+        long,
+        value_enum,
+        help_heading = "Output",
+        value_name = "json|yaml",
+        hide_possible_values = true
+    )]
+    pub output: Option<Output>,
+}
+
+/// `plan`.
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// Which mesh, and whereto; without --to, the newest version it can go to.
+    #[command(flatten)]
+    pub way: Way,
+    /// Code of a check whose finding you accept; may be repeated
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    pub accept: Vec<String>,
+    /// How much of the Helm diff
+    #[arg(long, value_enum, default_value = "full")]
+    pub diff: Diff,
+    /// Form of the output
+    #[arg(
+        short,
+        long,
+        value_enum,
+        help_heading = "Output",
+        value_name = "json|yaml",
+        hide_possible_values = true
+    )]
+    pub output: Option<Output>,
+}
+
+/// `upgrade`.
+#[derive(Args, Debug)]
+pub struct UpgradeArgs {
+    /// Istio version to reach: exact (1.31.0), or a minor for its newest patch (1.31)
+    #[arg(long, value_name = "VERSION", value_parser = target)]
+    pub to: String,
+    /// The mesh
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_MESH)]
+    pub mesh: String,
+    /// Name of the MeshUpgrade [default: to-VERSION]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Only let the operator detect and plan; the mesh is not touched
+    #[arg(long)]
+    pub preflight: bool,
+    /// Code of a check whose finding you accept; may be repeated
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    pub accept: Vec<String>,
+    /// How long everything must stay healthy after the move
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub soak: Option<String>,
+    /// How long the old control plane stays after that
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub retire_after: Option<String>,
+    /// Workloads restarting at the same time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_concurrent: Option<u32>,
+    /// Print the MeshUpgrade, as the API server would take it, and apply nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Leave the check to the operator
+    #[arg(long)]
+    pub skip_check: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Follow it until it ends; the default
+    #[arg(long, overrides_with = "no_wait")]
+    pub wait: bool,
+    /// Apply it and return
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to follow it
+    #[arg(long, value_name = "DURATION", value_parser = positive, conflicts_with = "no_wait")]
+    pub timeout: Option<GoDuration>,
+    /// Form of the output: the object where it is not followed, else one line of JSON for each change
+    #[arg(
+        short,
+        long,
+        value_enum,
+        help_heading = "Output",
+        value_name = "json|yaml",
+        hide_possible_values = true
+    )]
+    pub output: Option<Output>,
+}
+
+/// `status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// The MeshUpgrade; without it, all of them
+    pub name: Option<String>,
+    /// Form of the output
+    #[arg(
+        short,
+        long,
+        value_enum,
+        help_heading = "Output",
+        value_name = "json|yaml",
+        hide_possible_values = true
+    )]
+    pub output: Option<Output>,
+}
+
+/// `watch`.
+#[derive(Args, Debug)]
+pub struct WatchArgs {
+    /// The MeshUpgrade
+    pub name: String,
+    /// How long to follow it
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    pub timeout: Option<GoDuration>,
+    /// Form of the output: one line of JSON for each change
+    #[arg(
+        short,
+        long,
+        value_enum,
+        help_heading = "Output",
+        value_name = "json",
+        hide_possible_values = true
+    )]
+    pub output: Option<StreamOutput>,
+}
+
+/// `explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// Code of a check or a risk, as `check` prints it; without it, all of them
+    pub code: Option<String>,
+    /// Form of the output
+    #[arg(
+        short,
+        long,
+        value_enum,
+        help_heading = "Output",
+        value_name = "json|yaml",
+        hide_possible_values = true
+    )]
+    pub output: Option<Output>,
+}
+
+/// `manual`.
+#[derive(Args, Debug)]
+pub struct ManualArgs {
+    /// Which mesh, and whereto; without --to, the newest version it can go to.
+    #[command(flatten)]
+    pub way: Way,
+    /// How the control plane is replaced
+    #[arg(long = "way", value_enum, default_value = "canary")]
+    pub by: ManualWay,
+}
+
+/// `catalog`.
+#[derive(Args, Debug)]
+pub struct CatalogArgs {
+    /// Only this minor, in full
+    #[arg(long, value_name = "MINOR")]
+    pub minor: Option<String>,
+    /// Form of the output
+    #[arg(
+        short,
+        long,
+        value_enum,
+        help_heading = "Output",
+        value_name = "json|yaml",
+        hide_possible_values = true
+    )]
+    pub output: Option<Output>,
+}
+
+/// `completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `version`.
+#[derive(Args, Debug)]
+pub struct VersionArgs {
+    /// Form of the output
+    #[arg(
+        short,
+        long,
+        value_enum,
+        help_heading = "Output",
+        value_name = "json|yaml",
+        hide_possible_values = true
+    )]
+    pub output: Option<Output>,
+}
+
+/// Forms for programs.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// Forms of a stream.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamOutput {
+    /// One line of JSON for each change.
+    Json,
+}
+
+/// Forms of a list.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListOutput {
+    /// More columns.
+    Wide,
+    /// Names only.
+    Name,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// How much of the Helm diff.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Diff {
+    /// Every changed line.
+    Full,
+    /// How many objects change.
+    Summary,
+    /// Nothing of it.
+    None,
+}
+
+/// The ways to upgrade by hand.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManualWay {
+    /// A second control plane beside the old one, with what installed the mesh.
+    Canary,
+    /// The control plane replaced where it is.
+    InPlace,
+    /// A second control plane, with Helm and kubectl and nothing else.
+    Helm,
+}
+
+/// The text stays as it was written: the types would write it their own way.
+fn duration(text: &str) -> Result<String, String> {
+    positive(text).map(|_| text.to_owned())
+}
+
+fn positive(text: &str) -> Result<GoDuration, String> {
+    let wrong = || "write hours, minutes and seconds as in 90s, 10m or 1h30m".to_owned();
+    let parsed: GoDuration = text.parse().map_err(|_| wrong())?;
+    match parsed.is_negative() {
+        true => Err(wrong()),
+        false => Ok(parsed),
+    }
+}
+
+/// As kubectl reads it: `0` needs no unit.
+fn request_timeout(text: &str) -> Result<GoDuration, String> {
+    match text {
+        "0" => Ok(std::time::Duration::ZERO.into()),
+        text => positive(text),
+    }
+}
+
+fn target(text: &str) -> Result<String, String> {
+    let wrong = |_| "write an exact version (1.31.0), or a minor for its newest patch (1.31)";
+    text.parse::<TargetVersion>().map_err(wrong)?;
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_reads_well() {
+        insta::assert_snapshot!(Cli::command().term_width(100).render_help().to_string());
+    }
+
+    #[test]
+    fn what_is_no_version_or_duration_is_refused_with_what_to_write() {
+        let refused = |line: &[&str]| {
+            let error = Cli::try_parse_from(line).expect_err("it is wrong");
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        };
+        let said = refused(&["meshlift", "check", "--to", "latest"]);
+        assert!(said.contains("write an exact version (1.31.0)"), "{said}");
+        let said = refused(&["meshlift", "upgrade", "--to", "1.31", "--soak", "5"]);
+        assert!(said.contains("as in 90s"), "{said}");
+        let said = refused(&["meshlift", "check", "--request-timeout=-1s"]);
+        assert!(said.contains("--request-timeout"), "{said}");
+        assert!(Cli::try_parse_from(["meshlift", "list", "--request-timeout", "0"]).is_ok());
+    }
+
+    #[test]
+    fn of_wait_and_no_wait_the_last_word_counts() {
+        let no_wait = |line: &[&str]| match Cli::try_parse_from(line).map(|cli| cli.command) {
+            Ok(Command::Upgrade(args)) => args.no_wait,
+            other => panic!("{other:?}"),
+        };
+        let line = ["meshlift", "upgrade", "--to", "1.31"];
+        assert!(!no_wait(&line));
+        assert!(no_wait(&[&line[..], &["--no-wait"]].concat()));
+        assert!(!no_wait(&[&line[..], &["--no-wait", "--wait"]].concat()));
+    }
+}

@@ -1,0 +1,147 @@
+//! `check`: what stands in the way of an upgrade.
+
+use anyhow::{Result, bail};
+use meshlift_api::{
+    CheckStatus, ClusterCheck, ControlPlaneRef, Hop, MeshStatus, MeshUpgradeSpec, Mode,
+};
+use meshlift_planner::{Detection, check};
+use serde::Serialize;
+
+use super::{Context, print};
+use crate::args::{CheckArgs, Way};
+use crate::exit::Exit;
+use crate::look::{Look, spec};
+use crate::output::encode;
+use crate::render;
+
+/// Detects with the person's own rights and says what was found.
+pub(super) async fn check(context: &Context<'_>, args: &CheckArgs) -> Result<Exit> {
+    let connection = context.connect().await?;
+    known(&args.accept)?;
+    let look = Look::at(context.global, &connection, context.terminal).await?;
+    context.warn(&look);
+    let spec = wanted(&look, &args.way, &args.accept, Mode::Apply).await?;
+    let found = look.detect(spec).await?.detection;
+    print(&match args.output {
+        Some(form) => encode(form, &Report::of(&args.way.mesh, &found))?,
+        None => render::checks::detection(context.terminal, &found, args.all),
+    })?;
+    Ok(outcome(&found))
+}
+
+/// What the checks mean for a script.
+pub(super) fn outcome(found: &Detection) -> Exit {
+    match found.is_blocked() {
+        true => Exit::Blocked,
+        false => Exit::Fine,
+    }
+}
+
+/// What a program reads.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report<'a> {
+    mesh: &'a str,
+    from: &'a Option<ControlPlaneRef>,
+    target: &'a Option<ControlPlaneRef>,
+    at_target: bool,
+    blocked: bool,
+    summary: String,
+    hops: &'a [Hop],
+    clusters: &'a [ClusterCheck],
+    checks: &'a [CheckStatus],
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn of(mesh: &'a str, found: &'a Detection) -> Self {
+        Self {
+            mesh,
+            from: &found.from,
+            target: &found.target,
+            at_target: found.at_target,
+            blocked: found.is_blocked(),
+            summary: found.summary(),
+            hops: &found.hops,
+            clusters: &found.clusters,
+            checks: &found.checks,
+        }
+    }
+}
+
+/// A code that no check has would be accepted in vain.
+pub(super) fn known(accepted: &[String]) -> Result<()> {
+    for code in accepted {
+        match super::explain::acceptable(code) {
+            Some(true) => {}
+            Some(false) => {
+                let why = check::find(code).map_or("", |check| check.fix);
+                bail!("check {code} cannot be accepted, it must be mended: {why}")
+            }
+            None => bail!("{}", super::explain::unknown(code)),
+        }
+    }
+    Ok(())
+}
+
+/// The upgrade to look at; without a target, the best there is.
+pub(super) async fn wanted(
+    look: &Look,
+    way: &Way,
+    accept: &[String],
+    mode: Mode,
+) -> Result<MeshUpgradeSpec> {
+    let to = match &way.to {
+        Some(to) => to.clone(),
+        None => best(&way.mesh, &look.status(&way.mesh).await?)?,
+    };
+    Ok(MeshUpgradeSpec {
+        accept_risks: accept.to_vec(),
+        ..spec(&way.mesh, mode, &to)
+    })
+}
+
+/// The newest version that a mesh can go to; where it can go nowhere, the newest there is, so that what
+/// stands in the way is told.
+fn best(mesh: &str, status: &MeshStatus) -> Result<String> {
+    let upgradable = status.upgradable.as_deref().filter(|to| *to != "no");
+    match upgradable.or(status.latest.as_deref()) {
+        Some(to) => Ok(to.to_owned()),
+        None => bail!(
+            "no version is known that mesh {mesh} could go to{}: name one with --to",
+            status
+                .charts
+                .as_ref()
+                .filter(|charts| !charts.error.is_empty())
+                .map_or(String::new(), |charts| format!(" ({})", charts.error))
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_target_the_best_there_is_is_looked_at() {
+        let mut status = MeshStatus::default();
+        let none = best("default", &status).expect_err("nothing is known");
+        assert!(none.to_string().ends_with("name one with --to"), "{none}");
+        status.latest = Some("1.31.0".into());
+        status.upgradable = Some("no".into());
+        assert_eq!(best("default", &status).expect("one"), "1.31.0");
+        status.upgradable = Some("1.30.4".into());
+        assert_eq!(best("default", &status).expect("one"), "1.30.4");
+    }
+
+    #[test]
+    fn only_what_may_be_accepted_is_taken() {
+        let refused = |code: &str| known(&[code.to_owned()]).expect_err("no").to_string();
+        assert!(refused("K8S-TOO-LOW").contains("did you mean"));
+        let firm = check::CHECKS.iter().find(|check| !check.acceptable);
+        let firm = firm.expect("some must be mended").code;
+        assert!(refused(firm).contains("cannot be accepted"));
+        let soft = check::CHECKS.iter().find(|check| check.acceptable);
+        let soft = soft.expect("some may be accepted").code;
+        assert!(known(&[soft.to_owned()]).is_ok());
+    }
+}

@@ -1,0 +1,153 @@
+//! One function for each command.
+
+mod catalog;
+mod check;
+mod explain;
+mod list;
+mod manual;
+mod plan;
+mod shell;
+mod status;
+mod upgrade;
+
+use std::io::Write;
+
+use anyhow::Result;
+use kube::{Api, Resource};
+use meshlift_api::{Mesh, MeshUpgrade};
+
+use crate::args::{Cli, Command, Global};
+use crate::connect::{Connection, connect};
+use crate::exit::Exit;
+use crate::failure;
+use crate::follow::{Following, follow};
+use crate::look::Look;
+use crate::terminal::{Terminal, Tone};
+
+/// As what this program was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// By its own name.
+    Itself,
+    /// By kubectl, which finds its plugins by their names.
+    Plugin,
+}
+
+impl Called {
+    /// As what this process was called.
+    pub fn now() -> Self {
+        Self::by(std::env::args_os().next().unwrap_or_default())
+    }
+
+    fn by(path: std::ffi::OsString) -> Self {
+        let name = std::path::Path::new(&path).file_name();
+        match name.is_some_and(|name| name == "kubectl-meshlift") {
+            true => Self::Plugin,
+            false => Self::Itself,
+        }
+    }
+
+    /// What a person types to call it.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Itself => "meshlift",
+            Self::Plugin => "kubectl meshlift",
+        }
+    }
+}
+
+/// What every command is given.
+struct Context<'a> {
+    global: &'a Global,
+    terminal: &'a Terminal,
+    called: Called,
+}
+
+impl Context<'_> {
+    async fn connect(&self) -> Result<Connection> {
+        connect(self.global).await
+    }
+
+    /// Says what could not be seen: what is told next may lack it.
+    fn warn(&self, look: &Look) {
+        for gap in look.gaps() {
+            let text = format!("warning: not seen: {gap}");
+            eprintln!("{}", self.terminal.paint(Tone::Warn, &text));
+        }
+    }
+
+    fn program(&self) -> &'static str {
+        self.called.program()
+    }
+}
+
+/// Does what the command line says.
+pub async fn run(cli: Cli, terminal: &Terminal, called: Called) -> Result<Exit> {
+    let context = Context {
+        global: &cli.global,
+        terminal,
+        called,
+    };
+    match cli.command {
+        Command::List(args) => list::list(&context, &args).await,
+        Command::Check(args) => check::check(&context, &args).await,
+        Command::Plan(args) => plan::plan(&context, &args).await,
+        Command::Upgrade(args) => upgrade::upgrade(&context, &args).await,
+        Command::Status(args) => status::status(&context, &args).await,
+        Command::Watch(args) => {
+            let how = Following {
+                limit: args.timeout.map(Into::into),
+                json: args.output.is_some(),
+            };
+            let connection = context.connect().await?;
+            follow(&connection, &args.name, how, terminal, context.program()).await
+        }
+        Command::Explain(args) => explain::explain(&context, &args),
+        Command::Manual(args) => manual::manual(&context, &args).await,
+        Command::Catalog(args) => catalog::catalog(&context, &args).await,
+        Command::Completions(args) => shell::completions(&context, &args),
+        Command::Version(args) => shell::version(&args),
+    }
+}
+
+/// Prints to standard output. Who reads only the first lines closes it early: that is no failure.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// What a list of a kind brought: nothing where the kind is not installed.
+async fn installed<K>(connection: &Connection, doing: &str) -> Result<Option<Vec<K>>>
+where
+    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let api = Api::<K>::all(connection.requests.clone());
+    match api.list(&Default::default()).await {
+        Ok(list) => Ok(Some(list.items)),
+        Err(kube::Error::Api(status)) if failure::is_not_installed(&status) => Ok(None),
+        Err(error) => Err(failure::request(doing, &connection.server, error)),
+    }
+}
+
+async fn meshes(connection: &Connection) -> Result<Option<Vec<Mesh>>> {
+    installed(connection, "listing the meshes").await
+}
+
+async fn upgrades(connection: &Connection) -> Result<Option<Vec<MeshUpgrade>>> {
+    installed(connection, "listing the upgrades").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kubectl_calls_it_by_the_name_of_a_plugin() {
+        let by = |path: &str| Called::by(path.into()).program();
+        assert_eq!(by("/usr/local/bin/kubectl-meshlift"), "kubectl meshlift");
+        assert_eq!(by("./meshlift"), "meshlift");
+        assert_eq!(by(""), "meshlift");
+    }
+}

@@ -1,0 +1,329 @@
+//! One look at the cluster with the person's own rights, through the operator's own eyes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+use meshlift_api::{
+    ChartSource, DEFAULT_MESH, DataPlane, HealthCheck, Mesh, MeshSpec, MeshStatus, MeshUpgrade,
+    MeshUpgradeSpec, MeshUpgradeStatus, Mode, Phase, Retire, Strategy, labels,
+};
+use meshlift_cluster::helm::Helm;
+use meshlift_cluster::watch::{Standing, Unsettled};
+use meshlift_cluster::{Observer, Settings, Watches};
+use meshlift_planner::mesh_list::{KnownMesh, mesh_status, meshes, without_object};
+use meshlift_planner::view::{MeshView, Seen};
+use meshlift_planner::{Detection, Upgrade, detect};
+
+use crate::args::Global;
+use crate::connect::Connection;
+use crate::terminal::Terminal;
+
+/// A mesh of ten thousand pods is listed in seconds; who waits longer has a broken connection.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The check that asks the API server for the rights of whoever looks.
+const OPERATORS_OWN: &str = "PERMISSIONS";
+
+/// A target for looks that are not about one.
+const ANY: &str = "1.0";
+
+/// The cluster as it was listed; looks at it may be made while this lives.
+pub(crate) struct Look {
+    watches: Watches,
+    observer: Observer,
+    charts: ChartSource,
+    follow: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.follow.abort();
+    }
+}
+
+/// A detection and the view it was made from.
+pub(crate) struct Detected {
+    /// The mesh as the planner was asked for it.
+    pub(crate) upgrade: Upgrade,
+    /// What was seen.
+    pub(crate) view: MeshView,
+    /// What was found.
+    pub(crate) detection: Detection,
+}
+
+impl Look {
+    /// Lists what the planner needs; says on a terminal what is still missing.
+    pub(crate) async fn at(
+        global: &Global,
+        connection: &Connection,
+        terminal: &Terminal,
+    ) -> Result<Self> {
+        let charts = ChartSource {
+            repository: global.charts_repository.clone(),
+            ..ChartSource::default()
+        };
+        let settings = Settings {
+            namespace: global.operator_namespace.clone(),
+            default_charts_repository: charts.repository.clone(),
+            helm: Helm::new(&global.helm, global.kubeconfig.clone()),
+        };
+        let (watches, follow) = Watches::start(&connection.watches);
+        let look = Self {
+            observer: Observer::new(connection.requests.clone(), settings, watches.clone())?,
+            follow: tokio::spawn(follow),
+            watches,
+            charts,
+        };
+        let refused = look.listed(terminal, &connection.server).await?;
+        if let Some(why) = nothing_to_see(&refused) {
+            bail!(why);
+        }
+        Ok(look)
+    }
+
+    async fn listed(&self, terminal: &Terminal, server: &str) -> Result<Vec<Unsettled>> {
+        let bar = terminal.live.then(spinner);
+        let mut changes = self.watches.changes();
+        let told = async {
+            loop {
+                changes.borrow_and_update();
+                if let Some(bar) = &bar {
+                    bar.set_message(reading(&self.watches.unsettled()));
+                }
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let settled = tokio::select! {
+            () = told => Vec::new(),
+            refused = self.watches.settled() => refused,
+            () = tokio::time::sleep(LIMIT) => {
+                let open = self.watches.unsettled();
+                return Err(anyhow!(
+                    "the API server at {server} did not list {} within {} s: see that it can be reached",
+                    open.iter().map(|table| table.what).collect::<Vec<_>>().join(", "),
+                    LIMIT.as_secs()
+                ));
+            }
+        };
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        Ok(settled)
+    }
+
+    /// What was not listed, for a warning.
+    pub(crate) fn gaps(&self) -> Vec<String> {
+        let open = self.watches.unsettled();
+        open.into_iter()
+            .filter_map(|table| match table.standing {
+                Standing::Forbidden(why) => Some(why),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The meshes: the objects there are, and those that were found and have none, as the operator
+    /// would make them.
+    pub(crate) async fn meshes(&self) -> Result<Vec<Mesh>> {
+        let mut meshes: Vec<Mesh> = Vec::new();
+        for mesh in self.objects() {
+            meshes.push((*mesh).clone());
+        }
+        meshes.extend(self.found().await);
+        for mesh in &mut meshes {
+            self.watches.meshes.wrote(mesh.clone());
+            let view = self.view(&mesh.name_any(), Mode::Apply, ANY).await;
+            mesh.status = Some(mesh_status(Timestamp::now(), &known(mesh), &view));
+        }
+        meshes.sort_by_key(ResourceExt::name_any);
+        Ok(meshes)
+    }
+
+    /// The status of one mesh, as `list` tells it.
+    pub(crate) async fn status(&self, name: &str) -> Result<MeshStatus> {
+        let mesh = self.registered(name).await?;
+        let view = self.view(name, Mode::Apply, ANY).await;
+        Ok(mesh_status(Timestamp::now(), &known(&mesh), &view))
+    }
+
+    /// Looks and detects, as the operator does for a MeshUpgrade with this spec.
+    pub(crate) async fn detect(&self, spec: MeshUpgradeSpec) -> Result<Detected> {
+        self.registered(&spec.mesh).await?;
+        let upgrade = self.observer.upgrade(&asked(spec));
+        let view = self.observer.look(Timestamp::now(), &upgrade).await;
+        let mut detection = detect(&upgrade, &view);
+        // The operator's rights only the operator can tell: here it would speak of the person's.
+        detection.checks.retain(|told| told.code != OPERATORS_OWN);
+        Ok(Detected {
+            upgrade,
+            view,
+            detection,
+        })
+    }
+
+    /// The mesh of this name; one that was found and has no object goes into our own tables only.
+    async fn registered(&self, name: &str) -> Result<Mesh> {
+        if let Seen::Present(mesh) = self.watches.meshes.get(None, name) {
+            return Ok((*mesh).clone());
+        }
+        let found = self.found().await;
+        let mesh = found.iter().find(|mesh| mesh.name_any() == name);
+        let Some(mesh) = mesh else {
+            let objects = self.objects();
+            let names = objects.iter().map(|mesh| mesh.name_any());
+            let names = names.chain(found.iter().map(ResourceExt::name_any));
+            bail!(no_such_mesh(name, names.collect()));
+        };
+        self.watches.meshes.wrote(mesh.clone());
+        Ok(mesh.clone())
+    }
+
+    fn objects(&self) -> Vec<Arc<Mesh>> {
+        let all = self.watches.meshes.all();
+        all.present().cloned().unwrap_or_default()
+    }
+
+    /// Meshes that no object speaks of.
+    async fn found(&self) -> Vec<Mesh> {
+        let view = self.view(DEFAULT_MESH, Mode::Apply, ANY).await;
+        let objects = self.objects();
+        let spoken_of = objects
+            .iter()
+            .map(|mesh| (mesh.name_any(), mesh.spec.control_plane_namespace.clone()))
+            .collect();
+        let found = without_object(meshes(&view), &spoken_of);
+        found
+            .into_iter()
+            .map(|found| {
+                let spec = MeshSpec {
+                    charts: self.charts.clone(),
+                    ..found.spec
+                };
+                let mut mesh = Mesh::new(&found.name, spec);
+                // Newer than whatever was listed.
+                mesh.meta_mut().resource_version = Some(u64::MAX.to_string());
+                mesh
+            })
+            .collect()
+    }
+
+    async fn view(&self, mesh: &str, mode: Mode, to: &str) -> MeshView {
+        let upgrade = self.observer.upgrade(&asked(spec(mesh, mode, to)));
+        self.observer.look(Timestamp::now(), &upgrade).await
+    }
+}
+
+/// The spec of an upgrade that asks for nothing but this.
+pub(crate) fn spec(mesh: &str, mode: Mode, to: &str) -> MeshUpgradeSpec {
+    MeshUpgradeSpec {
+        mesh: mesh.to_owned(),
+        target_version: to.to_owned(),
+        mode,
+        strategy: Strategy::default(),
+        data_plane: DataPlane::default(),
+        health_check: HealthCheck::default(),
+        retire: Retire::default(),
+        accept_risks: Vec::new(),
+        paused: false,
+    }
+}
+
+fn known(mesh: &Mesh) -> KnownMesh {
+    KnownMesh {
+        name: mesh.name_any(),
+        generation: mesh.metadata.generation.unwrap_or_default(),
+        refresh: mesh.annotations().get(labels::REFRESH).cloned(),
+        discovered: mesh.labels().contains_key(labels::DISCOVERED),
+        spec: mesh.spec.clone(),
+        status: mesh.status.clone().unwrap_or_default(),
+    }
+}
+
+fn no_such_mesh(name: &str, mut there: Vec<String>) -> String {
+    there.sort();
+    match there.is_empty() {
+        true => {
+            "no Istio was found in this cluster (a Deployment with label app=istiod)".to_owned()
+        }
+        false => format!(
+            "there is no mesh {name}: name another with --mesh (there is {})",
+            there.join(", ")
+        ),
+    }
+}
+
+/// A MeshUpgrade that nobody applied, at the moment of its detection.
+fn asked(spec: MeshUpgradeSpec) -> MeshUpgrade {
+    let mut upgrade = MeshUpgrade::new("check", spec);
+    upgrade.status = Some(MeshUpgradeStatus {
+        phase: Some(Phase::Detecting),
+        ..MeshUpgradeStatus::default()
+    });
+    upgrade
+}
+
+fn spinner() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {wide_msg}")
+        .expect("the template is a constant that parses");
+    let bar = ProgressBar::new_spinner().with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+fn reading(open: &[Unsettled]) -> String {
+    let names: Vec<&str> = open.iter().map(|table| table.what).collect();
+    match names.is_empty() {
+        true => "looks at the mesh".to_owned(),
+        false => format!("reads the cluster: {}", names.join(", ")),
+    }
+}
+
+/// Without the Deployments no control plane can be told from none.
+fn nothing_to_see(refused: &[Unsettled]) -> Option<String> {
+    let deployments = refused.iter().find(|table| table.what == "deployments")?;
+    match &deployments.standing {
+        Standing::Forbidden(why) => Some(format!(
+            "looking for control planes: you have not the right: {why}; ask for the right to list Deployments, or choose another --context"
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(what: &'static str, standing: Standing) -> Unsettled {
+        Unsettled { what, standing }
+    }
+
+    #[test]
+    fn without_the_right_to_see_control_planes_there_is_nothing_to_tell() {
+        let forbidden = |what| refused(what, Standing::Forbidden("ann cannot list them".into()));
+        assert_eq!(nothing_to_see(&[forbidden("meshupgrades")]), None);
+        let why = nothing_to_see(&[forbidden("pods"), forbidden("deployments")])
+            .expect("nothing can be told");
+        assert!(why.contains("ann cannot list them; ask for"), "{why}");
+    }
+
+    #[test]
+    fn the_check_of_the_operators_rights_is_there() {
+        assert!(meshlift_planner::check::find(OPERATORS_OWN).is_some());
+    }
+
+    #[test]
+    fn a_person_sees_what_is_still_read() {
+        let open = [
+            refused("pods", Standing::Listing(None)),
+            refused("namespaces", Standing::Listing(None)),
+        ];
+        assert_eq!(reading(&open), "reads the cluster: pods, namespaces");
+        assert_eq!(reading(&[]), "looks at the mesh");
+    }
+}

@@ -1,0 +1,25 @@
+//! `meshlift`, also run as `kubectl meshlift`: see `meshlift --help`.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+use meshlift_cli::args::Cli;
+use meshlift_cli::{Called, Terminal, run};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let called = Called::now();
+    let matches = Cli::command().bin_name(called.program()).get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let terminal = Terminal::detect(cli.global.no_color);
+    match run(cli, &terminal, called).await {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
