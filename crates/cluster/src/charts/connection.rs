@@ -13,6 +13,8 @@ use crate::Error;
 /// Limit of one request with its answer.
 const REQUEST: Duration = Duration::from_secs(15);
 const CONNECT: Duration = Duration::from_secs(5);
+/// Pages follow each other sooner; later the other side may be closing the connection already.
+const IDLE: Duration = Duration::from_secs(5);
 const REDIRECTS: usize = 3;
 
 /// How a repository is spoken to.
@@ -30,6 +32,7 @@ impl Connection {
         let mut builder = Client::builder()
             .timeout(REQUEST)
             .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE)
             .redirect(Policy::custom(follow))
             .user_agent(concat!("meshlift/", env!("CARGO_PKG_VERSION")));
         if let Some(bundle) = &source.ca_bundle {
