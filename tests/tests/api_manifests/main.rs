@@ -6,6 +6,7 @@
 mod chart;
 mod crds;
 mod environment;
+mod examples;
 mod fence;
 mod fence_releases;
 mod helm;
