@@ -77,11 +77,14 @@ pub enum MeshType {
 #[serde(rename_all = "camelCase")]
 pub struct ChartSource {
     /// Address of the repository: the folder that holds `index.yaml`, or an OCI registry and the
-    /// path under which the charts are (`oci://ghcr.io/istio/release/charts`).
+    /// path under which the charts are (`oci://ghcr.io/istio/release/charts`). It has no
+    /// credentials in it. A registry on the operator's own machine without a CA bundle is spoken to
+    /// in plain HTTP; every other registry with TLS.
     #[serde(default = "default_repository")]
-    #[schemars(regex(pattern = r"^(https?|oci)://[^\s]+$"))]
+    #[schemars(regex(pattern = r"^(https?|oci)://[^\s@]+$"))]
     pub repository: String,
-    /// Secret with the credentials for it.
+    /// Secret with the credentials for it: keys `username` and `password`, or `.dockerconfigjson`.
+    /// They are sent to this repository only, and not without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
     /// Certificates, in PEM, that the repository's certificate is checked with, besides the

@@ -398,7 +398,7 @@ pub const PERMISSIONS: &[Permission] = &[
         "",
         "secrets",
         &["get", "create", "update"],
-        "the record of an upgrade: what was found before the first change; written again when the first write was not seen to end",
+        "the record of an upgrade and its plan, written again when the first write was not seen to end; reads the credentials of chart repositories and the kubeconfigs that a Mesh names",
     ),
 ];
 
