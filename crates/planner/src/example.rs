@@ -1,5 +1,7 @@
 //! A healthy mesh half way through an upgrade, for unit tests to spoil in one place each.
 
+mod surroundings;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,6 +13,9 @@ use serde_json::{Map, json};
 use crate::version::{KubernetesVersion, Version};
 use crate::view::*;
 use crate::{Record, RecordedRelease, Upgrade};
+
+use self::surroundings::surroundings;
+pub(crate) use self::surroundings::{injector, selector};
 
 /// The revision that the example goes to.
 pub(crate) const TARGET: &str = "1-31-0";
@@ -77,7 +82,10 @@ pub(crate) fn istiod(revision: &str, of: &str) -> ControlPlane {
             has_ca_bundle: true,
         }),
         live: Seen::Present(LiveCounters::default()),
-        requests: Requests::default(),
+        requests: Requests {
+            cpu: 500,
+            memory: 2 << 30,
+        },
         external: false,
     }
 }
@@ -181,6 +189,14 @@ pub(crate) fn before() -> MeshView {
         workloads: Seen::Present(vec![workload("cart", "default")]),
         missing_permissions: Seen::Present(Vec::new()),
         ..MeshView::default()
+    }
+}
+
+/// The same with everything around it looked at.
+pub(crate) fn surrounded() -> MeshView {
+    MeshView {
+        environment: surroundings(),
+        ..before()
     }
 }
 

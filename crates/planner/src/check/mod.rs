@@ -5,6 +5,7 @@
 //! told by `meshlift explain CODE` and docs/checks.md, both from this registry.
 
 mod capacity;
+mod charts;
 mod control_plane;
 mod crds;
 mod envoy_filters;
@@ -34,6 +35,7 @@ use crate::upgrade::Upgrade;
 use crate::version::Version;
 use crate::view::{ControlPlane, MeshView, Release, Seen};
 
+pub use self::charts::retired_source;
 pub use self::explain::explain;
 pub use self::kubernetes::clusters;
 pub use self::registry::{CHECKS, find};

@@ -1,8 +1,9 @@
 //! The list of all checks.
 
 use super::{
-    Check, capacity, control_plane, crds, envoy_filters, found, gateway_api, helm, hub, injection,
-    kubernetes, node_agents, operator, others, proxies, target, values, webhooks, workloads,
+    Check, capacity, charts, control_plane, crds, envoy_filters, found, gateway_api, helm, hub,
+    injection, kubernetes, node_agents, operator, others, proxies, target, values, webhooks,
+    workloads,
 };
 
 /// Every check, in the order in which they are told.
@@ -53,6 +54,7 @@ pub static CHECKS: &[&Check] = &[
     &gateway_api::UNSERVED,
     &hub::WITHOUT_TARGET,
     &hub::RETIRED,
+    &charts::RETIRED,
     &capacity::NO_ROOM,
     &capacity::SINGLE,
     &capacity::BUDGET,

@@ -8,16 +8,13 @@ use super::{Finding, Subject};
 use crate::risk::Risk;
 use crate::view::{RiskMatch, Seen};
 
-/// How much a risk weighs where it concerns a mesh: a warning when something of this mesh was
-/// matched, and good to know when it concerns every mesh that steps up.
+/// How much a risk weighs where it concerns a mesh: a warning when it is about objects, which are
+/// then those of this mesh, and good to know when it concerns whoever steps up.
 pub(super) fn severity(risk: &Risk) -> Severity {
-    let particular = risk
-        .rule
-        .as_ref()
-        .is_some_and(|rule| rule.values.is_some() || rule.resources.is_some());
-    match particular {
-        true => Severity::Warning,
-        false => Severity::Info,
+    let of_objects = risk.rule.as_ref().and_then(|rule| rule.resources.as_ref());
+    match of_objects {
+        Some(_) => Severity::Warning,
+        None => Severity::Info,
     }
 }
 

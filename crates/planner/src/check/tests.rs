@@ -1,6 +1,15 @@
 //! One row for each thing that Detecting can find: what spoils a healthy mesh, the reason that
 //! comes out, and a piece of the sentence that says how to mend it.
 
+mod accepted;
+mod cluster;
+mod labels_and_webhooks;
+mod pods;
+mod releases;
+mod risks;
+mod table;
+mod way;
+
 use meshlift_api::{ClusterRole, MeshType, Phase};
 use serde_json::{Map, json};
 
@@ -35,6 +44,13 @@ fn blocked_by(reason: &str, advice: &str, spoil: Spoil) {
 
 fn why<T>() -> Seen<T> {
     Seen::Unreadable("the server is on fire".into())
+}
+
+fn present<T>(seen: &mut Seen<T>) -> &mut T {
+    match seen {
+        Seen::Present(value) => value,
+        _ => panic!("nothing was seen"),
+    }
 }
 
 fn mesh(view: &mut MeshView) -> &mut meshlift_api::MeshSpec {

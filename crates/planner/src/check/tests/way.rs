@@ -1,0 +1,266 @@
+//! The mesh, the control plane and the target.
+
+use meshlift_api::{ClusterRole, MeshType, Phase};
+
+use super::table::{Row, fine, unknown, wrong};
+use super::{mesh, present, why};
+use crate::example::{TARGET, ago, istiod, planes, releases, version};
+use crate::version::KubernetesVersion;
+use crate::view::{Cluster, InjectorWebhook, Installer, MeshView, Rival, Seen, Validator};
+
+const V1_31: KubernetesVersion = KubernetesVersion {
+    major: 1,
+    minor: 31,
+};
+
+fn other(view: &mut MeshView, role: ClusterRole, kubernetes: Seen<KubernetesVersion>) {
+    present(&mut view.environment.clusters).push(Cluster {
+        name: "east".into(),
+        role,
+        kubernetes,
+    });
+}
+
+fn rival(view: &mut MeshView, phase: Phase) {
+    view.rivals.push(Rival {
+        name: "to-1-32".into(),
+        uid: "r".into(),
+        created_at: ago(10),
+        phase,
+    });
+}
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = found();
+    rows.extend(target_and_clusters());
+    rows.extend(control_plane());
+    rows.extend(others());
+    rows
+}
+
+fn found() -> Vec<Row> {
+    vec![
+        unknown("LOOK-FAILED", |_, v| v.control_planes = why()),
+        wrong("MESH-NOT-FOUND", &[], "kubectl get meshes", |u, v| {
+            u.spec.mesh = "prod".into();
+            v.mesh = Seen::Absent;
+        }),
+        wrong("NO-CONTROL-PLANE", &[], "controlPlaneNamespace", |_, v| {
+            planes(v).clear();
+        }),
+        wrong("MANY-MESHES", &[], "istio-b, istio-system", |_, v| {
+            v.mesh = Seen::Absent;
+            let mut other = istiod("b", "1.30.2");
+            other.namespace = "istio-b".into();
+            planes(v).push(other);
+        }),
+        wrong("MANY-CONTROL-PLANES", &[], "remove those", |_, v| {
+            planes(v).push(istiod("1-30-1", "1.30.1"));
+        }),
+        wrong(
+            "VERSION-UNKNOWN",
+            &[],
+            "app.kubernetes.io/version",
+            |_, v| {
+                planes(v)[0].version = None;
+            },
+        ),
+        wrong("MESH-EXTERNAL", &[], "meshlift manual", |_, v| {
+            mesh(v).mesh_type = MeshType::External;
+        }),
+        wrong("MESH-HOSTED", &[], "mode: Preflight", |_, v| {
+            mesh(v).mesh_type = MeshType::Hosted;
+        }),
+        wrong("NOT-HELM", &[], "the Sail operator", |_, v| {
+            planes(v)[0].installer = Installer::Sail;
+        }),
+        wrong("RELEASE-NOT-FOUND", &[], "--take-ownership", |_, v| {
+            releases(v).retain(|release| release.chart != "istiod");
+        }),
+        wrong("BASE-NOT-FOUND", &[], "--take-ownership", |_, v| {
+            releases(v).retain(|release| release.chart != "base");
+        }),
+    ]
+}
+
+fn target_and_clusters() -> Vec<Row> {
+    vec![
+        wrong("TARGET-REFUSED", &[], "a downgrade is refused", |u, _| {
+            u.spec.target_version = "1.29.8".into();
+        }),
+        wrong(
+            "K8S-TOO-OLD",
+            &["cluster local"],
+            "upgrade the cluster to 1.32",
+            |_, v| {
+                v.kubernetes = Seen::Present(V1_31);
+            },
+        ),
+        wrong("K8S-TOO-OLD", &["cluster east"], "cluster east", |_, v| {
+            other(v, ClusterRole::Remote, Seen::Present(V1_31));
+        }),
+        wrong("K8S-TOO-NEW", &["cluster local"], "too new", |_, v| {
+            let minor = 38;
+            v.kubernetes = Seen::Present(KubernetesVersion { major: 1, minor });
+        }),
+        wrong("K8S-UNKNOWN", &[], "does not know", |u, v| {
+            u.spec.target_version = "1.32.0".into();
+            planes(v)[0].version = Some(version("1.31.0"));
+        }),
+        unknown("CLUSTER-UNREACHABLE", |_, v| v.kubernetes = why()),
+        wrong(
+            "CLUSTER-UNREACHABLE",
+            &["cluster east"],
+            "on fire",
+            |_, v| {
+                other(v, ClusterRole::Remote, why());
+            },
+        ),
+        wrong(
+            "REVISION-TAKEN",
+            &[],
+            "remove that release first",
+            |_, v| {
+                planes(v).push(istiod(TARGET, "1.31.1"));
+            },
+        ),
+        wrong("REVISION-TOO-LONG", &[], "56 characters", |u, v| {
+            let suffix = "x".repeat(60);
+            u.spec.target_version = format!("1.31.0-{suffix}");
+            v.catalog = Seen::Present(vec![version(&format!("1.31.0-{suffix}"))]);
+            planes(v)[0].version = Some(version(&format!("1.30.2-{suffix}")));
+        }),
+    ]
+}
+
+fn control_plane() -> Vec<Row> {
+    vec![
+        wrong(
+            "ISTIOD-NOT-READY",
+            &["Deployment istio-system/istiod"],
+            "OOMKilled",
+            |_, v| {
+                planes(v)[0].ready = 1;
+                planes(v)[0].trouble = Some("OOMKilled".into());
+            },
+        ),
+        wrong(
+            "INJECTOR-BROKEN",
+            &[],
+            "reinstall release istiod",
+            |_, v| {
+                planes(v)[0].injector = Seen::Absent;
+            },
+        ),
+        wrong(
+            "INJECTOR-BROKEN",
+            &["MutatingWebhookConfiguration injector"],
+            "no CA bundle",
+            |_, v| {
+                planes(v)[0].injector = Seen::Present(InjectorWebhook {
+                    name: "injector".into(),
+                    has_ca_bundle: false,
+                });
+            },
+        ),
+        unknown("INJECTOR-BROKEN", |_, v| planes(v)[0].injector = why()),
+        wrong("VALIDATOR-NOWHERE", &[], "defaultRevision", |_, v| {
+            v.validator = Seen::Present(Validator {
+                service: "gone".into(),
+                has_ca_bundle: true,
+            });
+        }),
+        unknown("VALIDATOR-NOWHERE", |_, v| v.validator = why()),
+        wrong(
+            "VALIDATOR-NO-CA",
+            &["ValidatingWebhookConfiguration istiod-default-validator"],
+            "restart istiod",
+            |_, v| present(&mut v.validator).has_ca_bundle = false,
+        ),
+        fine("VALIDATOR-NO-CA", |_, v| v.validator = Seen::Absent),
+        wrong(
+            "UPGRADE-UNFINISHED",
+            &["Deployment istio-system/istiod-1-31-0"],
+            "gone on with",
+            |_, v| planes(v).push(istiod(TARGET, "1.31.0")),
+        ),
+        fine("UPGRADE-UNFINISHED", |_, v| {
+            let mut elsewhere = istiod(TARGET, "1.31.0");
+            elsewhere.namespace = "istio-b".into();
+            planes(v).push(elsewhere);
+        }),
+        wrong(
+            "ISTIOD-VERSION-UNKNOWN",
+            &["Deployment istio-b/istiod"],
+            "app.kubernetes.io/version",
+            |_, v| {
+                let mut other = istiod("default", "1.30.2");
+                other.namespace = "istio-b".into();
+                other.version = None;
+                planes(v).push(other);
+            },
+        ),
+        wrong("PERMISSIONS", &["patch namespaces"], "RBAC", |_, v| {
+            v.missing_permissions = Seen::Present(vec!["patch namespaces".into()]);
+        }),
+        unknown("PERMISSIONS", |_, v| v.missing_permissions = why()),
+    ]
+}
+
+fn others() -> Vec<Row> {
+    vec![
+        wrong(
+            "OTHER-INSTALLER",
+            &["Istio mesh (sailoperator.io)"],
+            "accept OTHER-INSTALLER",
+            |_, v| {
+                let object = "Istio mesh (sailoperator.io)".to_owned();
+                v.environment.other_installers = Seen::Present(vec![object]);
+            },
+        ),
+        unknown("OTHER-INSTALLER", |_, v| {
+            v.environment.other_installers = why()
+        }),
+        fine("OTHER-INSTALLER", |_, v| {
+            v.environment.other_installers = Seen::Absent
+        }),
+        wrong(
+            "OTHER-UPGRADE",
+            &["MeshUpgrade to-1-32"],
+            "one after another",
+            |_, v| {
+                rival(v, Phase::Pending);
+            },
+        ),
+        fine("OTHER-UPGRADE", |_, v| rival(v, Phase::Done)),
+        wrong(
+            "REMOTE-CLUSTERS",
+            &["cluster east"],
+            "1-31-0 is ready",
+            |_, v| {
+                other(v, ClusterRole::Remote, v.kubernetes.clone());
+            },
+        ),
+        fine("REMOTE-CLUSTERS", |_, v| {
+            other(v, ClusterRole::Primary, v.kubernetes.clone());
+        }),
+        wrong(
+            "PRIMARY-CLUSTERS",
+            &["cluster east"],
+            "within one minor",
+            |_, v| {
+                other(v, ClusterRole::Primary, v.kubernetes.clone());
+            },
+        ),
+        wrong(
+            "EXTERNAL-ISTIOD",
+            &["Deployment istio-system/istiod"],
+            "expose Service istiod-1-31-0",
+            |_, v| planes(v)[0].external = true,
+        ),
+        fine("EXTERNAL-ISTIOD", |_, v| {
+            planes(v)[0].external = true;
+            mesh(v).mesh_type = MeshType::Hosted;
+        }),
+    ]
+}
