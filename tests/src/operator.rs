@@ -39,6 +39,8 @@ pub struct Settings {
     pub elects: Option<String>,
     /// Another kubeconfig than that of the chart's account.
     pub kubeconfig: Option<PathBuf>,
+    /// How often chart repositories are asked for new versions (`1s`), if not as usual.
+    pub versions_interval: Option<&'static str>,
 }
 
 impl Operator {
@@ -70,6 +72,9 @@ impl Operator {
             .arg(bed.cluster.tools().program("helm")?);
         if settings.elects.is_some() {
             command.args(["--leader-election", "--identity", name]);
+        }
+        if let Some(interval) = settings.versions_interval {
+            command.arg(format!("--versions-interval={interval}"));
         }
         let kubeconfig = settings.kubeconfig.as_deref();
         let output = File::create(&log)?;

@@ -9,6 +9,7 @@ use meshlift_planner::ChartTarget;
 use meshlift_planner::version::KubernetesVersion;
 use tokio::process::Command;
 
+use crate::charts::ChartArchive;
 use crate::error::{Error, Result};
 
 /// Label on Helm's storage that names the upgrade which began the operation.
@@ -36,8 +37,14 @@ impl Helm {
         }
     }
 
-    /// Installs or upgrades a release to exactly this chart and these values.
-    pub async fn apply(&self, target: &ChartTarget, upgrade_uid: &str) -> Result<()> {
+    /// Installs or upgrades a release to exactly this chart and these values. The chart is handed
+    /// over as a file: Helm asks no repository and knows no credentials of one.
+    pub async fn apply(
+        &self,
+        target: &ChartTarget,
+        chart: &ChartArchive,
+        upgrade_uid: &str,
+    ) -> Result<()> {
         let what = format!(
             "Helm release {}/{} to {} {}",
             target.namespace,
@@ -47,17 +54,13 @@ impl Helm {
         );
         let scratch = scratch()?;
         let values = write_values(&what, target, scratch.path())?;
-        let version = target.version.to_string();
+        let chart = write_chart(&what, chart, scratch.path())?;
         let label = format!("{UPGRADE_LABEL}={upgrade_uid}");
         let arguments = [
             "upgrade",
             "--install",
             &target.release,
-            target.chart.name(),
-            "--repo",
-            &target.repository,
-            "--version",
-            &version,
+            &chart,
             "--namespace",
             &target.namespace,
             "--reset-values",
@@ -77,6 +80,7 @@ impl Helm {
     pub async fn render(
         &self,
         target: &ChartTarget,
+        chart: &ChartArchive,
         kubernetes: KubernetesVersion,
         is_upgrade: bool,
     ) -> Result<String> {
@@ -89,16 +93,12 @@ impl Helm {
         );
         let scratch = scratch()?;
         let values = write_values(&what, target, scratch.path())?;
-        let version = target.version.to_string();
+        let chart = write_chart(&what, chart, scratch.path())?;
         let kubernetes = kubernetes.to_string();
         let mut arguments = vec![
             "template",
             &target.release,
-            target.chart.name(),
-            "--repo",
-            &target.repository,
-            "--version",
-            &version,
+            &chart,
             "--namespace",
             &target.namespace,
             "--values",
@@ -177,6 +177,13 @@ fn write_values(what: &str, target: &ChartTarget, scratch: &Path) -> Result<Stri
         .map_err(|error| Error::Unreadable(format!("{what}: values: {error}")))?;
     std::fs::write(&file, text)
         .map_err(|error| Error::Unreadable(format!("{what}: writing values: {error}")))?;
+    Ok(file.to_string_lossy().into_owned())
+}
+
+fn write_chart(what: &str, chart: &ChartArchive, scratch: &Path) -> Result<String> {
+    let file = scratch.join("chart.tgz");
+    std::fs::write(&file, &chart.bytes)
+        .map_err(|error| Error::Unreadable(format!("{what}: writing the chart: {error}")))?;
     Ok(file.to_string_lossy().into_owned())
 }
 

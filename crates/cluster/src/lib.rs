@@ -1,14 +1,16 @@
 //! Every effect on the cluster: observing it, executing decisions, Helm, writing status. Looks and
 //! acts, and chooses nothing.
 
+pub mod charts;
 mod error;
 pub mod execute;
 pub mod helm;
 pub mod kubeconfig;
+pub mod mesh_status;
 pub mod observe;
-pub mod status;
 mod quantity;
 mod slim;
+pub mod status;
 pub mod watch;
 
 pub use error::{Error, Result};

@@ -23,9 +23,9 @@ const COUNTS_EVERY: Duration = Duration::from_secs(2);
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) watches: Watches,
-    pub(crate) observer: Observer,
+    pub(crate) observer: Arc<Observer>,
     pub(crate) executor: Executor,
-    pub(crate) events: Events,
+    pub(crate) events: Arc<Events>,
     pub(crate) metrics: Arc<Metrics>,
     /// One mutation of a mesh at a time, whatever MeshUpgrade asks for it.
     pub(crate) meshes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,

@@ -1,8 +1,10 @@
-//! Kubernetes Events with fixed reasons: what changed in an upgrade, for `kubectl describe`.
+//! Kubernetes Events with fixed reasons: what changed in an upgrade or a mesh, for `kubectl describe`.
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Outcome, Phase, Step};
+use meshlift_api::{Mesh, MeshUpgrade, MeshUpgradeStatus, Outcome, Phase, Step};
+use meshlift_planner::mesh_list::News;
 
 /// Longest note that the API takes.
 const NOTE: usize = 1024;
@@ -22,18 +24,38 @@ impl Events {
     /// Tells what changed. An event that cannot be written is logged and holds nothing up.
     pub(crate) async fn tell(&self, object: &MeshUpgrade, after: &MeshUpgradeStatus) {
         let before = object.status.clone().unwrap_or_default();
-        for (type_, reason, note) in changes(&before, after) {
-            let note: String = note.chars().take(NOTE).collect();
-            let event = Event {
-                type_,
-                reason: reason.to_owned(),
-                note: Some(note),
-                action: "Reconcile".to_owned(),
-                secondary: None,
-            };
-            if let Err(error) = self.0.publish(&event, &object.object_ref(&())).await {
-                tracing::warn!(%error, reason, "event was not written");
-            }
+        let about = object.object_ref(&());
+        for change in changes(&before, after) {
+            self.publish(&about, change, "Reconcile").await;
+        }
+    }
+
+    /// Tells of a version that a mesh can be upgraded to.
+    pub(crate) async fn new_version(&self, mesh: &Mesh, new: &News) {
+        let change = (EventType::Normal, "UpgradeAvailable", new.message.clone());
+        // Events of one reason and action soon after each other become one, with the words of the first.
+        let action = format!("Offer-{}", new.version);
+        self.publish(&mesh.object_ref(&()), change, &action).await;
+    }
+
+    /// Tells why a mesh has an object that nobody wrote.
+    pub(crate) async fn mesh_found(&self, mesh: &Mesh, message: &str) {
+        let change = (EventType::Normal, "MeshFound", message.to_owned());
+        self.publish(&mesh.object_ref(&()), change, "Discover")
+            .await;
+    }
+
+    async fn publish(&self, about: &ObjectReference, change: Change, action: &str) {
+        let (type_, reason, note) = change;
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(NOTE).collect()),
+            action: action.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.0.publish(&event, about).await {
+            tracing::warn!(%error, reason, "event was not written");
         }
     }
 }

@@ -22,9 +22,12 @@ pub(crate) async fn serve(
         .await
         .with_context(|| format!("cannot listen on {address}: choose another --http-address"))?;
     let upgrades = Arc::clone(&watches.upgrades);
+    let meshes = Arc::clone(&watches.meshes);
     let measured = move || {
-        let all = upgrades.all();
-        std::future::ready(metrics.text(all.present().map_or(&[], Vec::as_slice)))
+        let (upgrades, meshes) = (upgrades.all(), meshes.all());
+        let upgrades = upgrades.present().map_or(&[][..], Vec::as_slice);
+        let meshes = meshes.present().map_or(&[][..], Vec::as_slice);
+        std::future::ready(metrics.text(upgrades, meshes))
     };
     let router = Router::new()
         .route("/healthz", get(|| async { "ok" }))

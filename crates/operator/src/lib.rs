@@ -4,6 +4,7 @@ mod controller;
 mod events;
 mod http;
 mod leader;
+mod meshes;
 mod metrics;
 mod run;
 pub mod telemetry;

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use meshlift_api::GoDuration;
 use meshlift_operator::{Options, run, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,6 +35,9 @@ struct RunArgs {
     /// Chart repository for a Mesh that is made by discovery.
     #[arg(long, env = "MESHLIFT_CHARTS_REPOSITORY", default_value = meshlift_api::DEFAULT_CHARTS_REPOSITORY)]
     default_charts_repository: String,
+    /// How old the known versions of a chart repository may be (15m, 6h): so often it is asked.
+    #[arg(long, env = "MESHLIFT_VERSIONS_INTERVAL", default_value = "6h", value_parser = interval)]
+    versions_interval: Duration,
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, default_value = "0.0.0.0:8080")]
     http_address: SocketAddr,
@@ -65,6 +70,7 @@ async fn start(args: RunArgs) -> anyhow::Result<()> {
         namespace: args.namespace,
         identity: args.identity,
         default_charts_repository: args.default_charts_repository,
+        versions_interval: args.versions_interval,
         http_address: Some(args.http_address),
         leader_election: args.leader_election,
         helm: args.helm,
@@ -72,6 +78,17 @@ async fn start(args: RunArgs) -> anyhow::Result<()> {
     };
     let config = kube::Config::infer().await?;
     run(config, options, stop_signal()).await
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval: GoDuration = text
+        .parse()
+        .map_err(|_| "write it as 15m or 6h".to_owned())?;
+    let interval = Duration::from(interval);
+    match interval >= Duration::from_secs(1) {
+        true => Ok(interval),
+        false => Err("it is shorter than 1s".to_owned()),
+    }
 }
 
 async fn stop_signal() {

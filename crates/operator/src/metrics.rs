@@ -1,15 +1,19 @@
 //! Metrics: names after `<operator>_<entity>_<what>_<unit>`, of low cardinality.
 
+mod meshes;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
-use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase};
+use meshlift_api::{Mesh, MeshUpgrade, MeshUpgradeStatus, Phase};
 use meshlift_planner::{Effect, ErrorClass};
 use prometheus::{
     Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
     histogram_opts,
 };
+
+use self::meshes::MeshGauges;
 
 const PHASES: [Phase; 6] = [
     Phase::Pending,
@@ -27,6 +31,7 @@ pub(crate) struct Metrics {
     scrape: Mutex<()>,
     phase: IntGaugeVec,
     workloads: IntGaugeVec,
+    meshes: MeshGauges,
     effects: IntCounterVec,
     errors: IntCounterVec,
     reconciles: HistogramVec,
@@ -76,6 +81,7 @@ impl Metrics {
                 "Workloads of an upgrade by state.",
                 &["upgrade", "state"],
             )?,
+            meshes: MeshGauges::new(&registry)?,
             effects: counter(
                 "meshlift_effects_total",
                 "Mutations by kind and result.",
@@ -143,11 +149,12 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// The Prometheus text format. Only the replica that leads tells of upgrades.
-    pub(crate) fn text(&self, upgrades: &[Arc<MeshUpgrade>]) -> String {
+    /// The Prometheus text format. Only the replica that leads tells of upgrades and meshes.
+    pub(crate) fn text(&self, upgrades: &[Arc<MeshUpgrade>], meshes: &[Arc<Mesh>]) -> String {
         let _one_scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         if self.leader.get() == 1 {
             self.upgrades(upgrades);
+            self.meshes.set(meshes);
         }
         let mut buffer = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut buffer) {

@@ -13,11 +13,10 @@ use futures::{Stream, StreamExt, stream};
 use kube::runtime::controller::Config as ControllerConfig;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, Client, Config, Resource, ResourceExt};
 use meshlift_api::labels::RETRY;
-use meshlift_api::{MeshUpgrade, Phase};
+use meshlift_api::{Mesh, MeshUpgrade, Phase};
 use meshlift_cluster::helm::Helm;
-use meshlift_cluster::watch::Table;
 use meshlift_cluster::{Executor, Observer, Settings, Watches};
 use tokio::sync::watch;
 
@@ -25,6 +24,7 @@ use crate::controller::{Context, error_policy, reconcile};
 use crate::events::Events;
 use crate::http;
 use crate::leader::Candidate;
+use crate::meshes;
 use crate::metrics::Metrics;
 
 /// How the operator runs.
@@ -36,6 +36,8 @@ pub struct Options {
     pub identity: Option<String>,
     /// Chart repository for a Mesh that is made by discovery.
     pub default_charts_repository: String,
+    /// How old the known versions of a chart repository may be.
+    pub versions_interval: Duration,
     /// Where to serve health and metrics; nowhere if none is given.
     pub http_address: Option<SocketAddr>,
     /// Whether to act only while holding the lease.
@@ -48,6 +50,8 @@ pub struct Options {
 
 /// However often things change, an upgrade is looked at no more often than this.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The same for the mesh list, which has a slower pace of its own for each mesh.
+const LIST_EVERY: Duration = Duration::from_secs(1);
 /// Effects and the lease: an answer must come within this.
 const REQUEST: Duration = Duration::from_secs(25);
 /// How long the present step may take to end after a stop was asked for.
@@ -146,59 +150,103 @@ async fn control(
     options: Options,
     watches: Watches,
     metrics: Arc<Metrics>,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let settings = Settings {
         namespace: options.namespace,
-        default_charts_repository: options.default_charts_repository,
+        default_charts_repository: options.default_charts_repository.clone(),
         helm: Helm::new(options.helm, options.kubeconfig),
     };
+    let observer = Arc::new(Observer::new(
+        acting.clone(),
+        settings.clone(),
+        watches.clone(),
+    )?);
+    let events = Arc::new(Events::new(acting.clone(), options.identity));
+    let list = Arc::new(meshes::Context {
+        client: acting.clone(),
+        watches: watches.clone(),
+        observer: Arc::clone(&observer),
+        events: Arc::clone(&events),
+        metrics: Arc::clone(&metrics),
+        charts_repository: options.default_charts_repository,
+        versions_interval: options.versions_interval,
+        pace: std::sync::Mutex::default(),
+    });
     let context = Arc::new(Context {
-        observer: Observer::new(acting.clone(), settings.clone(), watches.clone())?,
-        executor: Executor::new(acting.clone(), settings, watches.clone()),
-        events: Events::new(acting.clone(), options.identity),
+        executor: Executor::new(
+            acting.clone(),
+            settings,
+            watches.clone(),
+            observer.charts().clone(),
+        ),
+        observer,
+        events,
         client: acting,
         metrics,
         meshes: std::sync::Mutex::default(),
         written: std::sync::Mutex::default(),
         watches: watches.clone(),
     });
-    let upgrades = Api::<MeshUpgrade>::all(watching);
-    Controller::new(upgrades, watcher::Config::default())
-        .with_config(ControllerConfig::default().concurrency(8))
-        .reconcile_on(paced(&watches))
-        .graceful_shutdown_on(async move {
-            let _ = stopping.wait_for(|stop| *stop).await;
-        })
+    let concurrency = ControllerConfig::default().concurrency(8);
+    let stop = stopped(stopping.clone());
+    let upgrades = Api::<MeshUpgrade>::all(watching.clone());
+    let upgrades = Controller::new(upgrades, watcher::Config::default())
+        .with_config(concurrency.clone())
+        .reconcile_on(paced(&watches, LOOK_EVERY, under_way))
+        .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(|result| async move {
-            if let Err(error) = result {
-                tracing::debug!(%error, "controller");
-            }
-        })
-        .await;
+        .for_each(log);
+    let stop = stopped(stopping.clone());
+    let meshes = Controller::new(Api::<Mesh>::all(watching), watcher::Config::default())
+        .with_config(concurrency)
+        .reconcile_on(paced(&watches, LIST_EVERY, all_meshes))
+        .graceful_shutdown_on(stop)
+        .run(meshes::reconcile, meshes::error_policy, Arc::clone(&list))
+        .for_each(log);
+    tokio::join!(upgrades, meshes, meshes::discover(list, stopping));
     Ok(())
 }
 
-/// The upgrades under way, each time something changed: at once, and then no more often than every
-/// [`LOOK_EVERY`]. Ended ones have nothing to look at.
-fn paced(watches: &Watches) -> impl Stream<Item = ObjectRef<MeshUpgrade>> + use<> {
-    let upgrades = Arc::clone(&watches.upgrades);
-    stream::unfold(
-        (watches.changes(), false),
-        |(mut changes, again)| async move {
-            if again {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            changes.changed().await.ok()?;
-            Some(((), (changes, true)))
-        },
-    )
-    .flat_map(move |()| stream::iter(under_way(&upgrades)))
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // A sender that is gone stops too.
+    let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-fn under_way(upgrades: &Table<MeshUpgrade>) -> Vec<ObjectRef<MeshUpgrade>> {
-    let all = upgrades.all();
+async fn log<T, E: std::fmt::Display>(result: Result<T, E>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "controller");
+    }
+}
+
+/// The objects that `which` names, each time something changed: at once, and then no more often than
+/// every `pace`.
+fn paced<K: Resource<DynamicType = ()> + 'static>(
+    watches: &Watches,
+    pace: Duration,
+    which: fn(&Watches) -> Vec<ObjectRef<K>>,
+) -> impl Stream<Item = ObjectRef<K>> + use<K> {
+    let changes = watches.changes();
+    let watches = watches.clone();
+    stream::unfold((changes, false), move |(mut changes, again)| async move {
+        if again {
+            tokio::time::sleep(pace).await;
+        }
+        changes.changed().await.ok()?;
+        Some(((), (changes, true)))
+    })
+    .flat_map(move |()| stream::iter(which(&watches)))
+}
+
+fn all_meshes(watches: &Watches) -> Vec<ObjectRef<Mesh>> {
+    let all = watches.meshes.all();
+    let meshes = all.present().into_iter().flatten();
+    meshes.map(|mesh| ObjectRef::from_obj(&**mesh)).collect()
+}
+
+/// Those that have not ended: an ended one has nothing to look at.
+fn under_way(watches: &Watches) -> Vec<ObjectRef<MeshUpgrade>> {
+    let all = watches.upgrades.all();
     let running = all
         .present()
         .into_iter()

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use meshlift_api::{
-    BlockedWorkload, ControlPlaneRef, Outcome, Phase, PlanSummary, ProxyCounts, Soak, Step,
-    WorkloadCounts,
+    BlockedWorkload, ControlPlaneRef, MeshSpec, Outcome, Phase, PlanSummary, ProxyCounts, Soak,
+    Step, WorkloadCounts,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -45,8 +45,8 @@ pub enum Effect {
     RegisterMesh {
         /// Name of the Mesh.
         name: String,
-        /// Namespace of its control plane.
-        control_plane_namespace: String,
+        /// What was found.
+        spec: Box<MeshSpec>,
     },
     /// Put our finalizer on the MeshUpgrade.
     HoldDeletion,

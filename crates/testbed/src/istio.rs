@@ -3,8 +3,9 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, commands};
 use crate::images::ISTIO_HUB;
+use crate::tools;
 
 /// The namespace of Istio's control plane.
 pub const NAMESPACE: &str = "istio-system";
@@ -61,6 +62,32 @@ pub async fn install(cluster: &Cluster, version: &str, options: IstioOptions) ->
         .await
         .context("cannot install istiod")?;
     Ok(())
+}
+
+/// Installs Istio with `istioctl install`, as people do who have no Helm. `set` are its settings
+/// (`revision=1-30-2`). Where no node runs pods istiod never gets ready, and that is not waited for.
+pub async fn install_with_istioctl(cluster: &Cluster, version: &str, set: &[&str]) -> Result<()> {
+    let wanted = version.to_owned();
+    let istioctl = tokio::task::spawn_blocking(move || tools::istioctl(&wanted)).await??;
+    let patience = match cluster.has_node() {
+        true => "3m",
+        false => "1s",
+    };
+    let mut arguments: Vec<String> = vec![
+        "install".into(),
+        "--skip-confirmation".into(),
+        format!("--kubeconfig={}", cluster.kubeconfig().display()),
+        format!("--readiness-timeout={patience}"),
+        "--set=profile=minimal".into(),
+        // The sources name images of the day.
+        "--set=hub=docker.io/istio".into(),
+        format!("--set=tag={version}"),
+    ];
+    arguments.extend(set.iter().map(|setting| format!("--set={setting}")));
+    match commands::run(istioctl, &arguments, &[]).await {
+        Err(error) if !cluster.has_node() && error.to_string().contains("not ready") => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// The values that this cluster needs: its images, and an Istio that asks a stock Envoy for nothing it lacks.

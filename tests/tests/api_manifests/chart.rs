@@ -62,7 +62,7 @@ fn api_the_chart_passes_lint() -> Result<()> {
 
 #[test]
 fn api_bad_values_are_refused_by_name() -> Result<()> {
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 10] = [
         ("replica=3", &["replica"]),
         ("replicas=-1", &["replicas", "minimum"]),
         (
@@ -83,6 +83,7 @@ fn api_bad_values_are_refused_by_name() -> Result<()> {
             "defaultChartsRepository=charts",
             &["defaultChartsRepository"],
         ),
+        ("versionsInterval=often", &["versionsInterval"]),
         (
             "serviceAccount.create=false",
             &["serviceAccount.name is needed"],
@@ -108,6 +109,7 @@ fn api_values_reach_the_manifests() -> Result<()> {
                 &format!("image.digest={digest}"),
                 "replicas=2",
                 "defaultChartsRepository=http://charts:8080",
+                "versionsInterval=15m",
                 "controlPlaneNamespaces={istio-system,mesh-b}",
                 "podDisruptionBudget.enabled=true",
                 "serviceMonitor.enabled=true",
@@ -128,6 +130,7 @@ fn api_values_reach_the_manifests() -> Result<()> {
         assert_eq!(container["image"], format!("registry/operator@{digest}"));
         let arguments = container["args"].as_array().context("no arguments")?;
         ensure!(arguments.contains(&json!("--default-charts-repository=http://charts:8080")));
+        ensure!(arguments.contains(&json!("--versions-interval=15m")));
         one(&objects, "PodDisruptionBudget")?;
         one(&objects, "ServiceMonitor")?;
         let roles = objects.iter().filter(|o| o["kind"] == "Role");

@@ -1,5 +1,7 @@
 //! The operator itself with the account of the chart: nothing it asks of the API server is refused.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Config};
@@ -36,6 +38,7 @@ fn api_the_operator_is_refused_nothing() -> Result<()> {
             namespace: NAMESPACE.to_owned(),
             identity: Some("test".to_owned()),
             default_charts_repository: env.cluster.charts_url_host()?,
+            versions_interval: Duration::from_secs(6 * 3600),
             http_address: None,
             leader_election: true,
             helm: env.cluster.tools().program("helm")?.to_owned(),

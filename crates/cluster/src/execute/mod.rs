@@ -9,8 +9,9 @@ use futures::{FutureExt, StreamExt, stream};
 use kube::Client;
 use meshlift_api::MeshUpgrade;
 use meshlift_planner::view::MeshView;
-use meshlift_planner::{Batch, Decision, Effect, Executed, Next, Upgrade, lint};
+use meshlift_planner::{Batch, ChartTarget, Decision, Effect, Executed, Next, Upgrade, lint};
 
+use crate::charts::ChartsClient;
 use crate::watch::Watches;
 use crate::{Error, Result, Settings};
 
@@ -28,18 +29,20 @@ pub struct Executor {
     client: Client,
     settings: Settings,
     watches: Watches,
+    charts: ChartsClient,
 }
 
 /// What is told of each effect, for logs and metrics.
 pub type Told<'a> = &'a (dyn Fn(&Effect, &Result<()>) + Sync);
 
 impl Executor {
-    /// An executor that shows its writes to these watches at once.
-    pub fn new(client: Client, settings: Settings, watches: Watches) -> Self {
+    /// An executor that shows its writes to these watches at once, and installs from these charts.
+    pub fn new(client: Client, settings: Settings, watches: Watches, charts: ChartsClient) -> Self {
         Self {
             client,
             settings,
             watches,
+            charts,
         }
     }
 
@@ -99,30 +102,26 @@ impl Executor {
         result
     }
 
+    async fn install(&self, upgrade: &Upgrade, target: &ChartTarget) -> Result<()> {
+        let mesh = self.watches.meshes.get(None, &upgrade.spec.mesh);
+        let spec = mesh.present().map(|mesh| &mesh.spec);
+        let chart = self.charts.archive(target, spec).await?;
+        self.settings.helm.apply(target, &chart, &upgrade.uid).await
+    }
+
     async fn one(&self, object: &MeshUpgrade, upgrade: &Upgrade, effect: &Effect) -> Result<()> {
         let what = effect.describe();
         let (client, watches) = (&self.client, &self.watches);
         match effect {
             Effect::UpgradeBase(target)
             | Effect::InstallRevision(target)
-            | Effect::PointDefaultRevision(target) => {
-                self.settings.helm.apply(target, &upgrade.uid).await
-            }
+            | Effect::PointDefaultRevision(target) => self.install(upgrade, target).await,
             Effect::RetireRevision {
                 release, namespace, ..
             } => self.settings.helm.uninstall(release, namespace).await,
-            Effect::RegisterMesh {
-                name,
-                control_plane_namespace,
-            } => {
+            Effect::RegisterMesh { name, spec } => {
                 let repository = &self.settings.default_charts_repository;
-                let make = objects::register_mesh(
-                    client,
-                    watches,
-                    name,
-                    control_plane_namespace,
-                    repository,
-                );
+                let make = objects::register_mesh(client, watches, name, spec, repository);
                 within(LIMIT, &what, make).await
             }
             Effect::WritePlan { text } => {

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
 use meshlift_api::labels::{FIELD_MANAGER, MANAGED_BY};
-use meshlift_api::{ChartSource, Mesh, MeshSpec, MeshUpgrade};
+use meshlift_api::{MeshSpec, MeshUpgrade};
 use meshlift_planner::view::StorageRef;
 use meshlift_planner::{Record, Upgrade};
 
 use super::{PLAN_KEY, RECORD_KEY};
 use crate::error::is_not_found;
 use crate::watch::Watches;
-use crate::{Error, Result, Settings};
+use crate::{Error, Result, Settings, mesh_status};
 
 fn params() -> PostParams {
     PostParams {
@@ -90,39 +90,31 @@ async fn put(client: &Client, settings: &Settings, mut secret: Secret, what: &st
         .map_err(Error::kube(what))
 }
 
-/// Makes a Mesh for the control plane that was found.
+/// Makes a Mesh for the control plane that was found, unless there is one by another name.
 pub(super) async fn register_mesh(
     client: &Client,
     watches: &Watches,
     name: &str,
-    control_plane_namespace: &str,
+    spec: &MeshSpec,
     repository: &str,
 ) -> Result<()> {
-    let spec = MeshSpec {
-        control_plane_namespace: control_plane_namespace.to_owned(),
-        charts: ChartSource {
-            repository: repository.to_owned(),
-            ..ChartSource::default()
-        },
-        ..MeshSpec::default()
-    };
-    let mut mesh = Mesh::new(name, spec);
-    mesh.metadata.labels = Some(BTreeMap::from([(
-        MANAGED_BY.to_owned(),
-        FIELD_MANAGER.to_owned(),
-    )]));
-    match Api::<Mesh>::all(client.clone())
-        .create(&params(), &mesh)
-        .await
-    {
-        Ok(mesh) => {
-            watches.meshes.wrote(mesh);
-            Ok(())
-        }
-        // Someone made one meanwhile: theirs counts.
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        Err(error) => Err(Error::kube(format!("making Mesh {name}"))(error)),
+    let home = &spec.control_plane_namespace;
+    let all = watches.meshes.all();
+    let mut meshes = all.present().into_iter().flatten();
+    if let Some(known) = meshes.find(|mesh| &mesh.spec.control_plane_namespace == home) {
+        let known = known.name_any();
+        return match known == name {
+            true => Ok(()),
+            false => Err(Error::Unreadable(format!(
+                "there is no Mesh {name}, and the mesh in namespace {home} is called {known}: set spec.mesh to {known}"
+            ))),
+        };
     }
+    let mut spec = spec.clone();
+    repository.clone_into(&mut spec.charts.repository);
+    mesh_status::make(client, watches, name, spec)
+        .await
+        .map(|_| ())
 }
 
 /// Deletes the storage of a Helm operation that died, if it is still exactly that.

@@ -5,6 +5,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use meshlift_api::MeshSpec;
 use meshlift_planner::ChartTarget;
 use meshlift_planner::plan::{Comparison, Manifest, ReleaseChange, ReleaseDiff, compare};
 use meshlift_planner::version::KubernetesVersion;
@@ -13,6 +14,7 @@ use meshlift_planner::view::{MeshView, Release, Seen};
 use super::cached::Cached;
 use super::releases::Releases;
 use crate::Error;
+use crate::charts::ChartsClient;
 use crate::helm::Helm;
 
 /// One comparison takes two Helm runs that may download a chart each, so it is kept for long: its
@@ -21,13 +23,15 @@ const AGE: Duration = Duration::from_secs(3600);
 
 pub(super) struct Diffs {
     helm: Helm,
+    charts: ChartsClient,
     compared: Cached<u64, ReleaseDiff>,
 }
 
 impl Diffs {
-    pub(super) fn new(helm: Helm) -> Self {
+    pub(super) fn new(helm: Helm, charts: ChartsClient) -> Self {
         Self {
             helm,
+            charts,
             compared: Cached::new(AGE),
         }
     }
@@ -46,6 +50,8 @@ impl Diffs {
         };
         let look = Look {
             helm: &self.helm,
+            charts: &self.charts,
+            mesh: view.mesh.present(),
             releases,
             stored,
             kubernetes: *kubernetes,
@@ -67,6 +73,8 @@ impl Diffs {
 
 struct Look<'a> {
     helm: &'a Helm,
+    charts: &'a ChartsClient,
+    mesh: Option<&'a MeshSpec>,
     releases: &'a Releases,
     stored: &'a [Release],
     kubernetes: KubernetesVersion,
@@ -126,7 +134,10 @@ impl Look<'_> {
     async fn rendered(&self, target: &ChartTarget, change: ReleaseChange) -> Result<String, Error> {
         // Charts leave out what a running istiod has changed when they are upgraded.
         let is_upgrade = change != ReleaseChange::Install;
-        self.helm.render(target, self.kubernetes, is_upgrade).await
+        let chart = self.charts.archive(target, self.mesh).await?;
+        self.helm
+            .render(target, &chart, self.kubernetes, is_upgrade)
+            .await
     }
 
     fn release(&self, name: &str, namespace: &str) -> Option<&Release> {

@@ -2,38 +2,42 @@
 //! only when the planner wants them.
 
 mod cached;
-mod catalog;
 mod clusters;
 mod control_planes;
 mod data_plane;
+mod diffs;
 mod environment;
 mod knowledge;
 mod kubernetes;
 mod live;
+mod meshes;
 mod permissions;
 mod probes;
 mod releases;
 mod risks;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::{MeshSpec, MeshUpgrade, Phase, labels};
+use meshlift_planner::plan::wanted_comparisons;
 use meshlift_planner::risk;
-use meshlift_planner::version::KubernetesVersion;
+use meshlift_planner::version::{KubernetesVersion, Version};
 use meshlift_planner::view::{Cluster, MeshView, Rival, Seen};
 use meshlift_planner::{Decision, Effect, Next, Record, ReleasesWanted, Upgrade, Wanted, wanted};
 
 use self::cached::Cached;
-pub use self::catalog::CatalogClient;
 use self::clusters::Clusters;
+use self::diffs::Diffs;
 use self::environment::Surroundings;
 use self::knowledge::Catalog;
 use self::probes::Probes;
 use self::releases::Releases;
 use self::risks::Risks;
+use crate::charts::{ChartVersions, ChartsClient};
 use crate::watch::Watches;
 use crate::{Error, Settings};
 
@@ -42,9 +46,10 @@ pub struct Observer {
     client: Client,
     settings: Settings,
     watches: Watches,
-    catalog: CatalogClient,
+    charts: ChartsClient,
     releases: Releases,
     probes: Probes,
+    diffs: Diffs,
     kubernetes: Cached<String, KubernetesVersion>,
     clusters: Clusters,
     surroundings: Surroundings,
@@ -53,15 +58,19 @@ pub struct Observer {
     permissions: Cached<String, Vec<String>>,
     records: Cached<String, Seen<Record>>,
     live: live::LiveClient,
+    mesh_looks: meshes::MeshLooks,
 }
 
 impl Observer {
     /// An observer over these watches.
     pub fn new(client: Client, settings: Settings, watches: Watches) -> Result<Self, Error> {
+        let secrets = Api::<Secret>::namespaced(client.clone(), &settings.namespace);
+        let charts = ChartsClient::new(secrets);
         Ok(Self {
-            catalog: CatalogClient::new()?,
             releases: Releases::new(client.clone()),
             probes: Probes::new(client.clone()),
+            diffs: Diffs::new(settings.helm.clone(), charts.clone()),
+            charts,
             kubernetes: Cached::new(Duration::from_secs(60)),
             clusters: Clusters::new(client.clone(), settings.namespace.clone()),
             surroundings: Surroundings::new(client.clone()),
@@ -70,10 +79,16 @@ impl Observer {
             permissions: Cached::new(Duration::from_secs(60)),
             records: Cached::new(Duration::from_secs(60)),
             live: live::LiveClient::new(client.clone()),
+            mesh_looks: meshes::MeshLooks::new(),
             client,
             settings,
             watches,
         })
+    }
+
+    /// The chart repositories, with what is known of them.
+    pub fn charts(&self) -> &ChartsClient {
+        &self.charts
     }
 
     /// The upgrade as the planner sees it.
@@ -116,6 +131,10 @@ impl Observer {
         view.kubernetes = self.kubernetes().await;
         let wanted = wanted(now, upgrade, &view);
         self.wanted(upgrade, &wanted, &mut view).await;
+        if wanted.diffs {
+            let comparisons = wanted_comparisons(now, upgrade, &view);
+            view.diffs = self.diffs.look(&comparisons, &self.releases, &view).await;
+        }
         view
     }
 
@@ -153,7 +172,15 @@ impl Observer {
     }
 
     fn watched(&self, upgrade: &Upgrade) -> MeshView {
-        let mesh = self.mesh(upgrade);
+        MeshView {
+            rivals: self.rivals(upgrade),
+            mesh: self.mesh(upgrade),
+            ..self.watched_cluster()
+        }
+    }
+
+    /// What is watched, whatever mesh is asked about.
+    fn watched_cluster(&self) -> MeshView {
         let control_planes = control_planes::look(&self.watches);
         let (workloads, loose_pods) = data_plane::look(&self.watches);
         MeshView {
@@ -167,8 +194,6 @@ impl Observer {
             }),
             workloads,
             loose_pods,
-            rivals: self.rivals(upgrade),
-            mesh,
             knowledge: self.release_catalog.look(&self.watches.catalogs),
             ..MeshView::default()
         }
@@ -204,7 +229,7 @@ impl Observer {
         if wanted.catalog
             && let Some(mesh) = view.mesh.present()
         {
-            view.catalog = self.catalog.versions(&mesh.charts.repository).await;
+            view.catalog = offered(self.charts.versions(&mesh.charts).await);
         }
         view.releases = match &namespace {
             Some(namespace) => {
@@ -302,6 +327,18 @@ fn phase(upgrade: &MeshUpgrade) -> Phase {
         .as_ref()
         .and_then(|status| status.phase)
         .unwrap_or(Phase::Pending)
+}
+
+/// The versions of a repository that can be read now: from one that is away nothing can be installed.
+fn offered(known: Seen<Arc<ChartVersions>>) -> Seen<Vec<Version>> {
+    match known {
+        Seen::Present(known) => match &known.stale {
+            None => Seen::Present(known.versions.clone()),
+            Some(why) => Seen::Unreadable(why.clone()),
+        },
+        Seen::Absent => Seen::Absent,
+        Seen::Unreadable(why) => Seen::Unreadable(why),
+    }
 }
 
 fn seen<T>(result: Result<T, String>) -> Seen<T> {

@@ -249,13 +249,18 @@ fn compatible(view: &MeshView, clusters: &[Cluster], version: Option<&Version>) 
     };
     let range = view.knowledge.kubernetes_range(version);
     let verdicts: Vec<ClusterVerdict> = clusters.iter().map(|c| c.verdict(range)).collect();
-    let said = obstacles(clusters, &version.to_string(), range).join("; ");
+    let mut said = obstacles(clusters, &version.to_string(), range);
+    let unlisted = view.environment.clusters.unreadable();
+    said.extend(
+        unlisted.map(|why| format!("the other clusters of the mesh cannot be listed ({why})")),
+    );
+    let said = said.join("; ");
     let any = |verdict| verdicts.contains(&verdict);
     if any(ClusterVerdict::TooOld) {
         Finding::no("KubernetesTooOld", said)
     } else if any(ClusterVerdict::TooNew) {
         Finding::no("KubernetesTooNew", said)
-    } else if any(ClusterVerdict::Unreachable) {
+    } else if any(ClusterVerdict::Unreachable) || unlisted.is_some() {
         Finding::unknown("ClusterUnreachable", said)
     } else if any(ClusterVerdict::Unknown) {
         Finding::unknown("RangeUnknown", said)

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use meshlift_api::{
-    CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, Mode, Outcome, Phase, Step,
+    CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, MeshSpec, Mode, Outcome, Phase, Step,
 };
 
 use super::pending::in_the_way;
@@ -35,7 +35,7 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
             preflight::decide(now, upgrade, view, detection)
         }
         Err(_) => blocked(now, detection),
-        Ok(Surveyed::NoMesh { namespace }) => register(namespace),
+        Ok(Surveyed::NoMesh(spec)) => register(*spec),
         Ok(Surveyed::AtTarget {
             plane,
             version,
@@ -52,13 +52,14 @@ fn is_told(found: &Result<Surveyed<'_>, Obstacle>, detection: &Detection) -> boo
     to_do && !preflight::is_blind(detection)
 }
 
-fn register(namespace: String) -> Decision {
+fn register(spec: MeshSpec) -> Decision {
     let message = format!(
-        "found Istio in namespace {namespace}: makes the Mesh object {DEFAULT_MESH} for it"
+        "found Istio in namespace {}: makes the Mesh object {DEFAULT_MESH} for it",
+        spec.control_plane_namespace
     );
     let effect = Effect::RegisterMesh {
         name: DEFAULT_MESH.to_owned(),
-        control_plane_namespace: namespace,
+        spec: Box::new(spec),
     };
     let report = Report {
         step: Some(Step::CheckingEnvironment),

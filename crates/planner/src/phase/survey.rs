@@ -1,16 +1,17 @@
 //! The survey: which mesh, which control plane, which releases, which target.
 
-use meshlift_api::{ClusterVerdict, DEFAULT_MESH};
+use meshlift_api::{ClusterVerdict, DEFAULT_MESH, MeshSpec};
 
 use crate::check::{self, Course, Obstacle, found, must_see, target};
 use crate::data_plane::of_another_mesh;
+use crate::mesh_list::meshes;
 use crate::upgrade::Upgrade;
 use crate::version::{StepRule, Version, path, resolve};
 use crate::view::{ControlPlane, MeshView, NodeAgentKind, Release, Seen};
 
 pub(crate) enum Surveyed<'a> {
     /// A control plane was found, and no Mesh object names it.
-    NoMesh { namespace: String },
+    NoMesh(Box<MeshSpec>),
     /// Nothing to do.
     AtTarget {
         plane: &'a ControlPlane,
@@ -27,7 +28,9 @@ pub(crate) fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Survey
         Seen::Present(mesh) => mesh,
         Seen::Absent if upgrade.spec.mesh == DEFAULT_MESH => {
             let namespace = sole_namespace(planes)?;
-            return Ok(Surveyed::NoMesh { namespace });
+            let mut found = meshes(view).into_iter().map(|mesh| mesh.spec);
+            let spec = found.find(|spec| spec.control_plane_namespace == namespace);
+            return Ok(Surveyed::NoMesh(Box::new(spec.unwrap_or_default())));
         }
         Seen::Absent => return Err(no_such_mesh(&upgrade.spec.mesh)),
         Seen::Unreadable(why) => return Err(Obstacle::unreadable("the Mesh", why)),
@@ -178,7 +181,7 @@ fn sole_namespace(planes: &[ControlPlane]) -> Result<String, Obstacle> {
                 "istiod runs in several namespaces ({})",
                 namespaces.join(", ")
             ),
-            "create a Mesh for each and name one in spec.mesh",
+            "each of them has a Mesh: name one in spec.mesh (kubectl get meshes)",
         )),
     }
 }

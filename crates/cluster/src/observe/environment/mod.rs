@@ -13,7 +13,9 @@ mod nodes;
 use std::time::Duration;
 
 use kube::Client;
-use meshlift_planner::view::{Autoscaler, Budget, Environment, EnvoyFilter, Seen};
+use meshlift_planner::view::{
+    Autoscaler, Budget, Environment, EnvoyFilter, InjectionRule, NodeAgent, Seen,
+};
 
 use self::crds::Crds;
 use self::injectors::Injectors;
@@ -63,6 +65,16 @@ impl Surroundings {
         self.autoscalers.forget_all();
         self.injectors.forget();
         self.envoy_filters.forget_all();
+    }
+
+    /// Webhooks that inject sidecars.
+    pub(super) async fn injectors(&self, watches: &Watches) -> Seen<Vec<InjectionRule>> {
+        self.injectors.look(watches).await
+    }
+
+    /// The CNI agent and ztunnel.
+    pub(super) fn node_agents(&self, watches: &Watches) -> Seen<Vec<NodeAgent>> {
+        node_agents::look(watches)
     }
 
     /// Everything but other clusters and the risks of the catalog. `home` is the namespace of istiod.

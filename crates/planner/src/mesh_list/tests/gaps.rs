@@ -95,7 +95,26 @@ fn clusters_that_cannot_be_listed_are_unreachable_and_still_named() {
     let east = &status.clusters[1];
     assert_eq!((east.name.as_str(), east.reachable), ("east", false));
     assert_eq!(status.upgradable.as_deref(), Some("no"));
-    assert_eq!(condition(&status, c::KUBERNETES_COMPATIBLE).0, "Unknown");
+    let (holds, reason, message) = condition(&status, c::KUBERNETES_COMPATIBLE);
+    assert_eq!((holds, reason), ("Unknown", "ClusterUnreachable"));
+    assert!(
+        message.contains("cannot be listed (forbidden)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn clusters_that_were_never_listed_are_no_reason_to_offer_nothing() {
+    let (object, mut view) = known();
+    view.environment.clusters = Seen::Unreadable("forbidden".into());
+    let status = stable(&object, &view);
+    assert_eq!(status.upgradable, object.status.upgradable);
+    let (holds, _, message) = condition(&status, c::KUBERNETES_COMPATIBLE);
+    assert_eq!(holds, "Unknown");
+    assert!(
+        message.contains("cannot be listed (forbidden)"),
+        "{message}"
+    );
 }
 
 #[test]
