@@ -2,6 +2,7 @@
 //! comes out, and a piece of the sentence that says how to mend it.
 
 mod accepted;
+mod charts;
 mod cluster;
 mod labels_and_webhooks;
 mod pods;

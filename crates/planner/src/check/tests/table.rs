@@ -7,7 +7,7 @@ use meshlift_api::{CheckResult, CheckStatus, Phase, Severity};
 
 use super::super::{CHECKS, sentence};
 use super::Spoil;
-use super::{cluster, labels_and_webhooks, pods, releases, way};
+use super::{charts, cluster, labels_and_webhooks, pods, releases, way};
 use crate::detect::detect;
 use crate::example::{surrounded, upgrade};
 
@@ -57,6 +57,7 @@ fn rows() -> Vec<Row> {
         way::rows(),
         releases::rows(),
         cluster::rows(),
+        charts::rows(),
         labels_and_webhooks::rows(),
         pods::rows(),
     ];

@@ -1,0 +1,18 @@
+//! Where charts come from.
+
+use super::mesh;
+use super::table::{Row, fine, wrong};
+
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        wrong(
+            "CHARTS-RETIRED",
+            &[],
+            "oci://gcr.io/istio-release/charts has nothing after 1.30",
+            |_, view| mesh(view).charts.repository = "oci://gcr.io/istio-release/charts".into(),
+        ),
+        fine("CHARTS-RETIRED", |_, view| {
+            mesh(view).charts.repository = "oci://ghcr.io/istio/release/charts".into();
+        }),
+    ]
+}
