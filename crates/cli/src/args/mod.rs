@@ -1,11 +1,17 @@
 //! The command line as clap reads it.
 
+mod choice;
+mod parse;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use meshlift_api::{DEFAULT_CHARTS_REPOSITORY, DEFAULT_MESH, GoDuration};
-use meshlift_planner::version::TargetVersion;
 
+pub use self::choice::{Diff, ListOutput, ManualWay, Output, StreamOutput};
+use self::parse::{duration, positive, request_timeout, target};
 use crate::exit::EXIT_CODES;
 
 /// Upgrades Istio meshes: what there is, what stands in the way, what would be done, and doing it.
@@ -348,128 +354,4 @@ pub struct VersionArgs {
         hide_possible_values = true
     )]
     pub output: Option<Output>,
-}
-
-/// Forms for programs.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// JSON.
-    Json,
-    /// YAML.
-    Yaml,
-}
-
-/// Forms of a stream.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamOutput {
-    /// One line of JSON for each change.
-    Json,
-}
-
-/// Forms of a list.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListOutput {
-    /// More columns.
-    Wide,
-    /// Names only.
-    Name,
-    /// JSON.
-    Json,
-    /// YAML.
-    Yaml,
-}
-
-/// How much of the Helm diff.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Diff {
-    /// Every changed line.
-    Full,
-    /// How many objects change.
-    Summary,
-    /// Nothing of it.
-    None,
-}
-
-/// The ways to upgrade by hand.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ManualWay {
-    /// A second control plane beside the old one, with what installed the mesh.
-    Canary,
-    /// The control plane replaced where it is.
-    InPlace,
-    /// A second control plane, with Helm and kubectl and nothing else.
-    Helm,
-}
-
-/// The text stays as it was written: the types would write it their own way.
-fn duration(text: &str) -> Result<String, String> {
-    positive(text).map(|_| text.to_owned())
-}
-
-fn positive(text: &str) -> Result<GoDuration, String> {
-    let wrong = || "write hours, minutes and seconds as in 90s, 10m or 1h30m".to_owned();
-    let parsed: GoDuration = text.parse().map_err(|_| wrong())?;
-    match parsed.is_negative() {
-        true => Err(wrong()),
-        false => Ok(parsed),
-    }
-}
-
-/// As kubectl reads it: `0` needs no unit.
-fn request_timeout(text: &str) -> Result<GoDuration, String> {
-    match text {
-        "0" => Ok(std::time::Duration::ZERO.into()),
-        text => positive(text),
-    }
-}
-
-fn target(text: &str) -> Result<String, String> {
-    let wrong = |_| "write an exact version (1.31.0), or a minor for its newest patch (1.31)";
-    text.parse::<TargetVersion>().map_err(wrong)?;
-    Ok(text.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_help_reads_well() {
-        insta::assert_snapshot!(Cli::command().term_width(100).render_help().to_string());
-    }
-
-    #[test]
-    fn what_is_no_version_or_duration_is_refused_with_what_to_write() {
-        let refused = |line: &[&str]| {
-            let error = Cli::try_parse_from(line).expect_err("it is wrong");
-            assert_eq!(error.exit_code(), 2);
-            error.to_string()
-        };
-        let said = refused(&["meshlift", "check", "--to", "latest"]);
-        assert!(said.contains("write an exact version (1.31.0)"), "{said}");
-        let said = refused(&["meshlift", "upgrade", "--to", "1.31", "--soak", "5"]);
-        assert!(said.contains("as in 90s"), "{said}");
-        let said = refused(&["meshlift", "check", "--request-timeout=-1s"]);
-        assert!(said.contains("--request-timeout"), "{said}");
-        assert!(Cli::try_parse_from(["meshlift", "list", "--request-timeout", "0"]).is_ok());
-    }
-
-    #[test]
-    fn of_wait_and_no_wait_the_last_word_counts() {
-        let no_wait = |line: &[&str]| match Cli::try_parse_from(line).map(|cli| cli.command) {
-            Ok(Command::Upgrade(args)) => args.no_wait,
-            other => panic!("{other:?}"),
-        };
-        let line = ["meshlift", "upgrade", "--to", "1.31"];
-        assert!(!no_wait(&line));
-        assert!(no_wait(&[&line[..], &["--no-wait"]].concat()));
-        assert!(!no_wait(&[&line[..], &["--no-wait", "--wait"]].concat()));
-    }
 }
