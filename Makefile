@@ -1,11 +1,12 @@
 # `make help` lists what there is to do.
 CARGO ?= cargo
+BINDIR ?= $(HOME)/.local/bin
 TESTBED = $(CARGO) run --release --package meshlift-testbed --bin testbed --
 
-.PHONY: help build demo test bench gen lint image
+.PHONY: help build demo test bench gen lint image install-cli
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
 build: ## Build every crate
 	$(CARGO) build --workspace
@@ -29,3 +30,8 @@ lint: ## Check format, lints and that the generated files are current
 
 image: ## Build the operator's image with docker
 	docker build --tag meshlift-operator .
+
+install-cli: ## Install meshlift, also as `kubectl meshlift` (BINDIR, else ~/.local/bin)
+	$(CARGO) build --locked --release --package meshlift-cli
+	install -D --mode 0755 "$${CARGO_TARGET_DIR:-target}/release/meshlift" "$(BINDIR)/meshlift"
+	ln --symbolic --force meshlift "$(BINDIR)/kubectl-meshlift"
