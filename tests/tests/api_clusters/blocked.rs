@@ -110,7 +110,7 @@ fn api_clusters_too_new_names_the_istio_that_fits_all() -> Result<()> {
         let words = [
             "Kubernetes 1.37 of cluster east is too new for Istio 1.30.5",
             "1.32 to 1.36",
-            "set targetVersion to 1.31",
+            "only Istio 1.31 fits every cluster",
         ];
         is_blocked(bed, NAME, "KubernetesTooNew", &words, SOON).await?;
         ensure_untouched(&audit)?;
