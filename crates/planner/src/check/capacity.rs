@@ -8,7 +8,7 @@ use meshlift_api::labels::{DEFAULT_REVISION, ISTIO_REV};
 use super::subject::judge;
 use super::{Check, Finding, Look, Subject};
 use crate::selector;
-use crate::view::{Autoscaler, Budget, ControlPlane, Node, Requests};
+use crate::view::{Autoscaler, Budget, ControlPlane, Node, Requests, Seen};
 
 pub(super) static SINGLE: Check = Check {
     code: "ISTIOD-SINGLE",
@@ -50,38 +50,32 @@ fn deployment(plane: &ControlPlane) -> String {
     format!("Deployment {}/{}", plane.namespace, plane.name)
 }
 
+/// The autoscaler of a control plane.
+fn autoscaler<'a>(subject: &Subject<'a>, plane: &ControlPlane) -> Option<&'a Autoscaler> {
+    let all = subject.view.environment.autoscalers.present()?;
+    all.iter()
+        .find(|scaler| scaler.namespace == plane.namespace && scaler.target == plane.name)
+}
+
 fn single(subject: &Subject<'_>) -> Vec<Finding> {
     let plane = subject.course.source;
-    let autoscalers = &subject.view.environment.autoscalers;
-    let ours =
-        |scaler: &&Autoscaler| scaler.namespace == plane.namespace && scaler.target == plane.name;
-    let scaled = autoscalers.present().and_then(|all| all.iter().find(ours));
-    let finding = match scaled {
-        Some(scaler) if scaler.min < 2 => Finding::wrong(
-            format!(
-                "the autoscaler of {} may leave it with {} replica",
-                plane.name, scaler.min
-            ),
-            "set autoscaleMin: 2 under spec.values.istiod of the Mesh",
-        )
-        .about([
-            deployment(plane),
-            format!("HorizontalPodAutoscaler {}/{}", scaler.namespace, scaler.name),
-        ]),
-        None if plane.desired == 1 => Finding::wrong(
-            format!("{} has one replica", plane.name),
-            "set replicaCount: 2 (autoscaleMin: 2 with an autoscaler) under spec.values.istiod of the Mesh",
-        )
-        .about([deployment(plane)]),
-        Some(_) | None => {
-            let why = autoscalers.unreadable();
-            return why
-                .map(|why| Finding::unknown("the autoscaler of istiod", why))
-                .into_iter()
-                .collect();
-        }
+    if let Seen::Unreadable(why) = &subject.view.environment.autoscalers {
+        return vec![Finding::unknown("the autoscaler of istiod", why)];
+    }
+    let scaler = autoscaler(subject, plane);
+    let (least, field) = match scaler {
+        Some(scaler) => (scaler.min, "autoscaleMin"),
+        None => (plane.desired, "replicaCount"),
     };
-    vec![finding]
+    if least >= 2 {
+        return Vec::new();
+    }
+    let scaler = scaler.map(|s| format!("HorizontalPodAutoscaler {}/{}", s.namespace, s.name));
+    let finding = Finding::wrong(
+        format!("{} runs with as little as one replica", plane.name),
+        format!("set {field}: 2 under spec.values.istiod of the Mesh"),
+    );
+    vec![finding.about(std::iter::once(deployment(plane)).chain(scaler))]
 }
 
 /// Labels that the chart gives the pods of a control plane, as far as budgets select by them.
@@ -154,8 +148,9 @@ fn no_room(subject: &Subject<'_>) -> Vec<Finding> {
     }
     let plane = subject.course.source;
     judge(&subject.view.environment.nodes, "the nodes", |nodes| {
-        // Replicas beyond the wanted number come later, when there is load.
-        let wanted = u64::from(plane.desired);
+        // An autoscaler adds replicas later, when there is load.
+        let scaler = autoscaler(subject, plane).map(|scaler| scaler.min.max(1));
+        let wanted = u64::from(scaler.unwrap_or(plane.desired));
         let room: u64 = nodes.iter().map(|node| fits(node, plane.requests)).sum();
         if nodes.is_empty() || room >= wanted {
             return Vec::new();

@@ -62,7 +62,7 @@ pub(super) static UNFINISHED: Check = Check {
     severity: Severity::Info,
     acceptable: true,
     title: "no control plane of the target is there yet",
-    explanation: "A control plane of the target's revision is already there: an earlier upgrade was begun and not ended, by this operator or by a person. It is gone on with from what is found.",
+    explanation: "A control plane of the target's revision is already there: an earlier upgrade was begun and not ended, by this operator or by a person. The upgrade continues from what is found.",
     fix: "Nothing, if that is meant.",
     source: "",
     look: Look::Mesh(unfinished),
@@ -168,7 +168,7 @@ fn unfinished(subject: &Subject<'_>) -> Vec<Finding> {
                 "{} is there already: an upgrade to it was begun before",
                 plane.name
             ),
-            "nothing, if that is meant: it is gone on with",
+            "nothing to do if that is meant: the upgrade continues it",
         )
         .about([deployment(plane)])
     };

@@ -167,7 +167,7 @@ fn owners<'a>(crds: impl Iterator<Item = &'a Crd> + Clone, base: &Release) -> Ve
         about(theirs.map(named), |all| {
             Finding::wrong(
                 format!(
-                    "{} of Istio belong to Helm release {other}, and Helm would refuse to upgrade them with {ours}",
+                    "Helm release {other} owns {} of Istio: Helm would refuse to upgrade {ours}",
                     count(all.len(), "CRD")
                 ),
                 format!(
@@ -180,7 +180,7 @@ fn owners<'a>(crds: impl Iterator<Item = &'a Crd> + Clone, base: &Release) -> Ve
     let of_nobody = about(crds.clone().filter(unowned).map(named), |all| {
         Finding::wrong(
             format!(
-                "{} of Istio belong to no Helm release, and Helm would refuse to upgrade them with {ours}",
+                "no Helm release owns {} of Istio: Helm would refuse to upgrade {ours}",
                 count(all.len(), "CRD")
             ),
             format!("give them to the release: {}", adopt(base)),

@@ -39,7 +39,7 @@ fn pinned(subject: &Subject<'_>) -> Vec<Finding> {
             about(named, |all| {
                 Finding::wrong(
                     format!(
-                        "{} stop to apply when sidecars go from {from} to {to}",
+                        "sidecars of {to} lose what {} gives to those of {from}",
                         count(all.len(), "EnvoyFilter")
                     ),
                     format!(

@@ -4,7 +4,7 @@ use meshlift_api::Severity;
 
 use super::{Check, Finding, Look, Subject};
 use crate::version::Version;
-use crate::view::{Release, ReleaseState};
+use crate::view::ReleaseState;
 
 pub(super) static PENDING: Check = Check {
     code: "HELM-PENDING",
@@ -72,22 +72,11 @@ fn pending(subject: &Subject<'_>) -> Vec<Finding> {
     .collect()
 }
 
-/// Releases that the upgrade works with: what runs, the CRDs, and the one to come if it is there.
-fn releases<'a>(subject: &Subject<'a>) -> Vec<&'a Release> {
-    let course = subject.course;
-    let to_come = format!("istiod-{}", subject.to.revision());
-    let all = subject.view.releases.present().into_iter().flatten();
-    let to_come = all
-        .filter(|release| release.name == to_come && release.namespace == course.source.namespace);
-    let known = [&course.source_release, &course.base_release];
-    let known = known
-        .into_iter()
-        .filter_map(|release| release.as_ref().ok().copied());
-    known.chain(to_come).collect()
-}
-
 fn failed(subject: &Subject<'_>) -> Vec<Finding> {
-    let bad = releases(subject).into_iter().filter_map(|release| {
+    let course = subject.course;
+    let known = [&course.source_release, &course.base_release];
+    let bad = known.into_iter().filter_map(|release| {
+        let release = release.as_ref().ok()?;
         let (namespace, name) = (&release.namespace, &release.name);
         let how = match &release.state {
             ReleaseState::Failed => "the last Helm operation on it failed".to_owned(),
@@ -95,12 +84,31 @@ fn failed(subject: &Subject<'_>) -> Vec<Finding> {
             ReleaseState::Deployed | ReleaseState::Pending { .. } => return None,
         };
         let finding = Finding::wrong(
-            format!("release {namespace}/{name} is not deployed: {how}; the upgrade would go on from the values of that attempt"),
+            format!("release {namespace}/{name} is not deployed: {how}; the upgrade would take over the values of that attempt"),
             format!("helm -n {namespace} history {name}, then helm -n {namespace} rollback {name} <revision that worked>"),
         );
         Some(finding.about([format!("release {namespace}/{name}")]))
     });
-    bad.collect()
+    bad.chain(left_over(subject)).collect()
+}
+
+/// A release with the name of the one to come that Helm can neither install nor upgrade. A failed one
+/// it installs again.
+fn left_over(subject: &Subject<'_>) -> Option<Finding> {
+    let namespace = &subject.course.source.namespace;
+    let name = format!("istiod-{}", subject.to.revision());
+    let mut all = subject.view.releases.present().into_iter().flatten();
+    let left = all.find(|release| release.name == name && release.namespace == *namespace)?;
+    let ReleaseState::Other(state) = &left.state else {
+        return None;
+    };
+    let finding = Finding::wrong(
+        format!(
+            "release {namespace}/{name}, which the upgrade installs, is there and Helm calls it {state}"
+        ),
+        format!("helm -n {namespace} uninstall {name}"),
+    );
+    Some(finding.about([format!("release {namespace}/{name}")]))
 }
 
 fn base_version(subject: &Subject<'_>) -> Vec<Finding> {

@@ -97,12 +97,17 @@ fn retired(subject: &Subject<'_>) -> Vec<Finding> {
         .collect();
     registries.extend(theirs.iter().map(|(registry, _)| *registry));
     objects.extend(names(theirs.iter().map(|(_, member)| *member)));
-    let to_come = hub_to_come(subject).filter(|(_, hub)| switched_off(hub).is_some());
-    let path = to_come.as_ref().and_then(|(path, _)| *path);
-    if let Some((_, hub)) = &to_come {
-        registries.extend(switched_off(hub));
-        objects.push(format!("images of Istio {} ({hub})", subject.to));
-    }
+    let fix = match hub_to_come(subject) {
+        Some((path, hub)) if switched_off(&hub).is_some() => {
+            registries.extend(switched_off(&hub));
+            objects.push(format!("images of Istio {} ({hub})", subject.to));
+            way_out(path)
+        }
+        Some((_, hub)) => format!(
+            "the upgrade takes its images from {hub}; set another hub for what it does not upgrade"
+        ),
+        None => SET_HUB.to_owned(),
+    };
     let registries: Vec<&str> = registries.into_iter().collect();
     about(objects, |_| {
         Finding::wrong(
@@ -110,7 +115,7 @@ fn retired(subject: &Subject<'_>) -> Vec<Finding> {
                 "images come from {}, which is switched off in December 2026",
                 message::first_few(&registries)
             ),
-            way_out(path),
+            fix,
         )
     })
 }

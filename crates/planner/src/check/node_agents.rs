@@ -77,9 +77,15 @@ fn agents(
     )
 }
 
-fn upgrade(agent: &NodeAgent, to: &Version) -> String {
+/// The command that upgrades the agent. The name of its release is not known here.
+fn upgrade(subject: &Subject<'_>, agent: &NodeAgent, to: &Version) -> String {
+    let repository = subject.course.mesh.charts.repository.trim_end_matches('/');
+    let chart = match repository.starts_with("oci://") {
+        true => format!("{repository}/cni"),
+        false => format!("cni --repo {repository}"),
+    };
     format!(
-        "helm -n {} upgrade <release of chart cni> <repository>/cni --version {to} --reuse-values",
+        "helm -n {} upgrade <release, often istio-cni> {chart} --version {to} --reset-then-reuse-values",
         agent.namespace
     )
 }
@@ -113,12 +119,15 @@ fn cni_skew(subject: &Subject<'_>) -> Vec<Finding> {
                 format!(
                     "bring it to {} first: {}",
                     subject.from,
-                    upgrade(agent, subject.from)
+                    upgrade(subject, agent, subject.from)
                 ),
             ),
             false => (
                 "too far behind",
-                format!("before that step: {}", upgrade(agent, subject.from)),
+                format!(
+                    "before that step: {}",
+                    upgrade(subject, agent, subject.from)
+                ),
             ),
         };
         Some(Finding::wrong(
@@ -134,7 +143,7 @@ fn cni_after(subject: &Subject<'_>) -> Vec<Finding> {
         let version = agent.version.as_ref().filter(|version| *version < to)?;
         Some(Finding::wrong(
             format!("the CNI agent stays at {version}: this operator does not upgrade it"),
-            format!("when the upgrade is done: {}", upgrade(agent, to)),
+            format!("when the upgrade is done: {}", upgrade(subject, agent, to)),
         ))
     })
 }

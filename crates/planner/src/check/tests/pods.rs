@@ -183,10 +183,13 @@ fn envoy_filters() -> Vec<Row> {
     const CODE: &str = "ENVOYFILTER-PINNED";
     const LUA: &[&str] = &["EnvoyFilter shop/lua"];
     vec![
-        wrong(CODE, LUA, "from 1.30.2 to 1.31.0", |_, v| {
-            filter(v, &[r"^1\.30.*"])
-        }),
-        wrong(CODE, LUA, "stop to apply", |_, v| {
+        wrong(
+            CODE,
+            LUA,
+            "sidecars of 1.31.0 lose what 1 EnvoyFilter",
+            |_, v| filter(v, &[r"^1\.30.*"]),
+        ),
+        wrong(CODE, LUA, "proxyVersion", |_, v| {
             filter(v, &["", r"1\.(29|30)\.\d+"])
         }),
         fine(CODE, |_, v| filter(v, &[r"^1\.3\d.*"])),

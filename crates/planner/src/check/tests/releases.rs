@@ -72,13 +72,18 @@ fn states() -> Vec<Row> {
         wrong(
             "HELM-FAILED",
             &["release istio-system/istiod-1-31-0"],
-            "failed",
+            "uninstall istiod-1-31-0",
             |_, v| {
                 let mut left = release("istiod-1-31-0", "istiod", "1.31.0");
-                left.state = ReleaseState::Failed;
+                left.state = ReleaseState::Other("uninstalling".into());
                 releases(v).push(left);
             },
         ),
+        fine("HELM-FAILED", |_, v| {
+            let mut left = release("istiod-1-31-0", "istiod", "1.31.0");
+            left.state = ReleaseState::Failed;
+            releases(v).push(left);
+        }),
         wrong(
             "BASE-VERSION",
             &["release istio-system/istio-base"],
@@ -188,7 +193,7 @@ fn crds() -> Vec<Row> {
         wrong(
             "CRD-NOT-OWNED",
             GATEWAY,
-            "belong to Helm release old/base",
+            "Helm release old/base owns 1 CRD of Istio",
             |_, v| {
                 crd(v, GATEWAYS).helm_release = Some("old/base".into());
             },

@@ -181,7 +181,7 @@ fn control_plane() -> Vec<Row> {
         wrong(
             "UPGRADE-UNFINISHED",
             &["Deployment istio-system/istiod-1-31-0"],
-            "gone on with",
+            "continues it",
             |_, v| planes(v).push(istiod(TARGET, "1.31.0")),
         ),
         fine("UPGRADE-UNFINISHED", |_, v| {
