@@ -19,7 +19,7 @@ pub(crate) enum Surveyed<'a> {
         outdated: u32,
     },
     /// From here to there.
-    Way(Course<'a>),
+    Way(Box<Course<'a>>),
 }
 
 pub(crate) fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Surveyed<'a>, Obstacle> {
@@ -64,7 +64,7 @@ pub(crate) fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Survey
         hops.push(to.clone());
     }
     let (source_release, base_release) = releases_of(source, view)?;
-    Ok(Surveyed::Way(Course {
+    Ok(Surveyed::Way(Box::new(Course {
         mesh,
         source,
         from,
@@ -72,7 +72,7 @@ pub(crate) fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Survey
         to,
         source_release,
         base_release,
-    }))
+    })))
 }
 
 /// The versions on the way. One that does not fit a cluster is no stop, if there is a way without.

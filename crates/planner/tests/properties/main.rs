@@ -1,6 +1,7 @@
 //! What holds of every decision, whatever the upgrade and the view look like.
 
 mod any;
+mod mesh_list;
 
 use meshlift_api::{MeshUpgradeStatus, Phase};
 use meshlift_planner::view::{MeshView, Seen};
