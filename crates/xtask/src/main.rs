@@ -1,5 +1,6 @@
-//! Generates what is derived from the code: CRDs, RBAC and the plain manifests.
+//! Generates what is derived from the code: CRDs, RBAC, the page of the checks and the plain manifests.
 
+mod checks;
 mod crds;
 mod deploy;
 mod helm;
@@ -21,7 +22,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write crds/, the generated templates of charts/meshlift, and deploy/meshlift.yaml.
+    /// Write crds/, the generated templates of charts/meshlift, docs/checks.md and
+    /// deploy/meshlift.yaml.
     Gen {
         /// Write nothing; name the files that are not current and exit with 1.
         #[arg(long)]
@@ -46,6 +48,7 @@ fn generate(root: &Path, helm: &Path, check: bool) -> Result<ExitCode> {
     let mut output = output::Output::new(root, check);
     crds::generate(&mut output)?;
     rbac::generate(&mut output)?;
+    checks::generate(&mut output)?;
     // The plain manifests are the rendered chart, so what came before must be on disk.
     if output.stale().is_empty() {
         deploy::generate(&mut output, helm)?;

@@ -39,6 +39,7 @@ pub use self::charts::retired_source;
 pub use self::explain::explain;
 pub use self::kubernetes::clusters;
 pub use self::registry::{CHECKS, find};
+pub use self::risks::severity as risk_severity;
 pub(crate) use self::told::all;
 pub use self::told::{blocks, sentence};
 pub(crate) use self::values::VALUES;

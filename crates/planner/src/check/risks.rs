@@ -10,7 +10,7 @@ use crate::view::{RiskMatch, Seen};
 
 /// How much a risk weighs where it concerns a mesh: a warning when it is about objects, which are
 /// then those of this mesh, and good to know when it concerns whoever steps up.
-pub(super) fn severity(risk: &Risk) -> Severity {
+pub fn severity(risk: &Risk) -> Severity {
     let of_objects = risk.rule.as_ref().and_then(|rule| rule.resources.as_ref());
     match of_objects {
         Some(_) => Severity::Warning,

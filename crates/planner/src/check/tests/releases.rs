@@ -366,7 +366,7 @@ fn hubs() -> Vec<Row> {
         wrong(
             "HUB-RETIRED",
             &["DaemonSet kube-system/istio-cni-node"],
-            "spec.hub",
+            "for what it does not upgrade",
             |_, v| {
                 present(&mut v.environment.node_agents).push(NodeAgent {
                     kind: NodeAgentKind::Cni,
