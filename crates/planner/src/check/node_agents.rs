@@ -106,7 +106,9 @@ fn cni_skew(subject: &Subject<'_>) -> Vec<Finding> {
                 )
             });
         };
-        if version.major == to.major && (version.minor..=version.minor + 1).contains(&to.minor) {
+        if version.major == to.major
+            && (version.minor..=version.minor.saturating_add(1)).contains(&to.minor)
+        {
             return None;
         }
         let (how, fix) = match version.minor > to.minor {

@@ -88,7 +88,7 @@ fn skewed(
 }
 
 fn too_old(subject: &Subject<'_>) -> Vec<Finding> {
-    let is = |proxy: &Version, plane: &Version| proxy.minor + 1 < plane.minor;
+    let is = |proxy: &Version, plane: &Version| proxy.minor.saturating_add(1) < plane.minor;
     skewed(subject, is, |n, of| {
         Finding::wrong(
             format!(

@@ -2,6 +2,7 @@
 
 mod any;
 mod mesh_list;
+mod surroundings;
 
 use meshlift_api::{MeshUpgradeStatus, Phase};
 use meshlift_planner::view::{MeshView, Seen};
