@@ -2,6 +2,7 @@
 //! Root only; said loudly where it is not.
 
 mod bad_luck;
+mod by_hand;
 mod fixture;
 mod kills;
 mod whole;
