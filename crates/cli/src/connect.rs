@@ -8,6 +8,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use crate::args::Global;
+use crate::failure::innermost;
 
 /// Clients of one cluster.
 #[derive(Clone)]
@@ -46,8 +47,11 @@ pub(crate) async fn connect(global: &Global) -> Result<Connection> {
             (!global.as_groups.is_empty()).then(|| global.as_groups.clone());
     }
     let server = config.cluster_url.to_string();
-    let cannot = "the kubeconfig names credentials that cannot be used";
-    let watches = Client::try_from(config.clone()).context(cannot)?;
+    let exec = config.auth_info.exec.as_ref();
+    let login = exec.and_then(|exec| exec.command.clone());
+    let made =
+        |made: kube::Result<Client>| made.map_err(|error| no_client(&error, login.as_deref()));
+    let watches = made(Client::try_from(config.clone()))?;
     let limit = Duration::from(global.request_timeout);
     if !limit.is_zero() {
         config.read_timeout = Some(limit);
@@ -55,7 +59,7 @@ pub(crate) async fn connect(global: &Global) -> Result<Connection> {
         config.connect_timeout = Some(limit.min(Duration::from_secs(10)));
         config.reset_reader_on_write = true;
     }
-    let requests = Client::try_from(config).context(cannot)?;
+    let requests = made(Client::try_from(config))?;
     Ok(Connection {
         requests,
         watches,
@@ -124,6 +128,17 @@ fn names(kubeconfig: &Kubeconfig) -> String {
     match all.is_empty() {
         true => "it has none".to_owned(),
         false => format!("it has {}", all.join(", ")),
+    }
+}
+
+/// A client runs the login program, if there is one, when it is made.
+fn no_client(error: &kube::Error, login: Option<&str>) -> anyhow::Error {
+    let why = innermost(error);
+    match login {
+        Some(login) => anyhow!(
+            "the login program of the kubeconfig, {login}, brought no credentials: {why}; see that it is installed and runs, or choose another --context or --user"
+        ),
+        None => anyhow!("the kubeconfig names credentials that cannot be used: {why}"),
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn is_not_installed(status: &kube::core::Status) -> bool {
 }
 
 /// The outer errors only say that there is an inner one.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(next) = inner.source() {
         inner = next;

@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::failure;
+use crate::output::{print, tell};
 use crate::render::progress::{counts, has_ended, line, stage, took, verdict};
 use crate::render::time::span;
 use crate::terminal::{Terminal, Tone};
@@ -51,9 +52,11 @@ pub(crate) async fn follow(
             _ = tick.tick() => view.tick(),
             change = changes.next() => match change {
                 Some(Ok(Some(upgrade))) => {
-                    view.show(&upgrade)?;
+                    if !view.show(&upgrade)? {
+                        return Ok(Exit::Interrupted);
+                    }
                     if let Some(exit) = ended(&upgrade) {
-                        view.end(&upgrade);
+                        view.end(&upgrade)?;
                         return Ok(exit);
                     }
                 }
@@ -132,26 +135,29 @@ impl<'a> View<'a> {
         }
     }
 
-    fn show(&mut self, upgrade: &MeshUpgrade) -> Result<()> {
+    /// Tells of a change; whether anyone still reads it.
+    fn show(&mut self, upgrade: &MeshUpgrade) -> Result<bool> {
+        let mut read = true;
         let status = upgrade.status.clone().unwrap_or_default();
         if self.how.json {
             if self.last.as_ref() != Some(&status) {
                 let text = serde_json::to_string(upgrade)
                     .map_err(|error| anyhow!("the object cannot be written as JSON: {error}"))?;
-                println!("{text}");
+                read = tell(&format!("{text}\n"))?;
             }
         } else if self.bars.is_some() {
             self.step(&status);
         } else {
             let text = line(&status);
             if self.told != text {
-                println!("{} {text}", Timestamp::now().strftime("%H:%M:%SZ"));
+                let time = Timestamp::now().strftime("%H:%M:%SZ");
+                read = tell(&format!("{time} {text}\n"))?;
                 self.told = text;
             }
         }
         self.last = Some(status);
         self.tick();
-        Ok(())
+        Ok(read)
     }
 
     /// A stage that is over stays on the screen, with the time it took.
@@ -192,10 +198,10 @@ impl<'a> View<'a> {
         }
     }
 
-    fn end(&mut self, upgrade: &MeshUpgrade) {
+    fn end(&mut self, upgrade: &MeshUpgrade) -> Result<()> {
         self.close();
         if self.how.json {
-            return;
+            return Ok(());
         }
         let status = upgrade.status.clone().unwrap_or_default();
         let tone = match Exit::of_ended(&status) {
@@ -203,7 +209,8 @@ impl<'a> View<'a> {
             _ => Tone::Bad,
         };
         let text = verdict(self.name, &status, Timestamp::now());
-        println!("{}", self.terminal.paint(tone, &text));
+        print(&format!("{}\n", self.terminal.paint(tone, &text)))?;
+        Ok(())
     }
 
     fn close(&mut self) {

@@ -1,4 +1,6 @@
-//! Objects for programs.
+//! Objects for programs, and standard output.
+
+use std::io::{ErrorKind, Write};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -19,6 +21,20 @@ pub(crate) fn encode<T: Serialize>(form: Output, object: &T) -> Result<String> {
 pub(crate) fn list<T: Serialize>(objects: &[T]) -> Result<Value> {
     let items = serde_json::to_value(objects).context("the objects cannot be written as JSON")?;
     Ok(json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": items }))
+}
+
+/// Prints to standard output. Who wants only the first lines closes it early: that is no failure.
+pub(crate) fn print(text: &str) -> Result<()> {
+    tell(text).map(|_| ())
+}
+
+/// Prints to standard output; whether anyone still reads it.
+pub(crate) fn tell(text: &str) -> Result<bool> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
+    }
 }
 
 #[cfg(test)]

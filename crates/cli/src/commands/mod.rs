@@ -10,8 +10,6 @@ mod shell;
 mod status;
 mod upgrade;
 
-use std::io::Write;
-
 use anyhow::Result;
 use kube::{Api, Resource};
 use meshlift_api::{Mesh, MeshUpgrade};
@@ -22,6 +20,7 @@ use crate::exit::Exit;
 use crate::failure;
 use crate::follow::{Following, follow};
 use crate::look::Look;
+use crate::output::print;
 use crate::terminal::{Terminal, Tone};
 
 /// As what this program was called.
@@ -107,14 +106,6 @@ pub async fn run(cli: Cli, terminal: &Terminal, called: Called) -> Result<Exit> 
         Command::Catalog(args) => catalog::catalog(&context, &args).await,
         Command::Completions(args) => shell::completions(&context, &args),
         Command::Version(args) => shell::version(&args),
-    }
-}
-
-/// Prints to standard output. Who reads only the first lines closes it early: that is no failure.
-fn print(text: &str) -> Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
     }
 }
 

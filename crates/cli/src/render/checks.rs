@@ -6,7 +6,7 @@ use meshlift_planner::{Detection, check};
 use super::table::{Cell, Column, table};
 use crate::terminal::{Terminal, Tone};
 
-/// Two columns of sentences need this much; on less, the fix stands below the message.
+/// Two columns of sentences need this much; on less, and in a file, the fix stands below the message.
 const ROOM_FOR_TWO: u16 = 120;
 
 /// The clusters, the checks and the summary.
@@ -82,7 +82,7 @@ pub(crate) fn checks<'a>(
         )
     });
     let several = checks.iter().any(|told| told.hop.is_some());
-    let two = terminal.width.is_none_or(|width| width >= ROOM_FOR_TWO);
+    let two = terminal.width.is_some_and(|width| width >= ROOM_FOR_TWO);
     let mut columns = vec![
         Column::Fixed("CODE"),
         Column::Fixed("SEVERITY"),
