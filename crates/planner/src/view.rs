@@ -16,6 +16,7 @@ pub use self::environment::{
     NodeAgentKind, Requests, RiskMatch, gitops_tool,
 };
 use crate::knowledge::Knowledge;
+use crate::plan::ReleaseDiff;
 use crate::record::Record;
 use crate::version::{KubernetesVersion, Version};
 
@@ -89,6 +90,8 @@ pub struct MeshView {
     pub rivals: Vec<Rival>,
     /// What was written down before the first mutation.
     pub record: Seen<Record>,
+    /// What the upgrade would change in Helm releases.
+    pub diffs: Seen<Vec<ReleaseDiff>>,
     /// What only a detection looks at.
     pub environment: Environment,
     /// What is known of Istio releases.

@@ -7,7 +7,7 @@ use super::drafted;
 use crate::check;
 use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict};
 use crate::detect::Detection;
-use crate::plan::{DiffStyle, Plan, PlanInputs, plan};
+use crate::plan::{Plan, PlanInputs, plan};
 use crate::upgrade::Upgrade;
 use crate::view::MeshView;
 
@@ -53,7 +53,7 @@ pub(super) fn decide(
     };
     match drafted {
         Some(plan) if upgrade.status.plan != summary => {
-            let text = plan.render(DiffStyle::Full);
+            let text = plan.stored();
             let report = Report {
                 step: Some(Step::CheckingEnvironment),
                 ..report
