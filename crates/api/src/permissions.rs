@@ -336,7 +336,7 @@ pub const PERMISSIONS: &[Permission] = &[
         "",
         "secrets",
         &["get", "list", "create", "update", "delete"],
-        "the storage of Helm releases; writes only of those (operator fence)",
+        "the storage of Helm releases, which is all it writes there (operator fence); reads the remote secrets of istiod, which name the other clusters of the mesh",
     ),
     control_plane(
         "",

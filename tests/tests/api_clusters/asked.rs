@@ -50,7 +50,7 @@ fn api_clusters_are_found_by_themselves_and_asked_for_their_version() -> Result<
         let mut two = Two::up("1.31.4").await?;
         let observer = two.observer().await?;
         ensure!(
-            look(&observer, json!([])).await? == [],
+            look(&observer, json!([])).await?.is_empty(),
             "a mesh of one cluster"
         );
 
