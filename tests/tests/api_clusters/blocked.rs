@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::fixture::{EAST, Two, clear, named, run};
 
 /// What was asked is known for a minute, and a blocked upgrade looks again within half a minute.
-const BY_ITSELF: Duration = Duration::from_secs(120);
+const BY_ITSELF: Duration = Duration::from_secs(180);
 /// Much shorter than what was asked is known.
 const AT_ONCE: Duration = Duration::from_secs(15);
 const NAME: &str = "to-1-31";
