@@ -110,15 +110,15 @@ impl Bed {
         Ok(serde_json::from_value(serde_json::to_value(created)?)?)
     }
 
-    /// Creates a Mesh.
+    /// Writes a Mesh, as a person's `kubectl apply` does: the operator may have made one of that name.
     pub async fn create_mesh(&self, name: &str, spec: Value) -> Result<()> {
         let object = json!({
             "apiVersion": "meshlift.io/v1alpha1", "kind": "Mesh",
             "metadata": { "name": name }, "spec": spec,
         });
-        let object = serde_json::from_value(object)?;
+        let person = PatchParams::apply("person").force();
         self.meshes()
-            .create(&PostParams::default(), &object)
+            .patch(name, &person, &Patch::Apply(object))
             .await?;
         Ok(())
     }

@@ -92,15 +92,16 @@ fn api_a_mesh_that_is_not_ours_is_left_alone() -> Result<()> {
             ),
             ("by-hand", "hands: two", "other than Helm"),
         ] {
-            foreign_istiod(bed, name, label).await?;
+            // Before its istiod: of a mesh that has no object the operator would make one, External.
             let charts = json!({ "repository": bed.cluster.charts_url_host()? });
             let spec = json!({ "controlPlaneNamespace": name, "charts": charts });
             bed.create_mesh(name, spec).await?;
+            foreign_istiod(bed, name, label).await?;
             let upgrade = json!({ "mesh": name, "targetVersion": "1.31" });
             ends_blocked(bed, upgrade, "NotInstalledByHelm", &[name, words]).await?;
-            bed.meshes().delete(name, &Default::default()).await?;
             let istiod = ["delete", "deployment", "istiod", "-n", name];
             bed.cluster.kubectl(&istiod).await?;
+            bed.meshes().delete(name, &Default::default()).await?;
         }
         Ok(())
     })
