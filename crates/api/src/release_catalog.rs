@@ -203,9 +203,11 @@ pub struct RiskResources {
     #[serde(default)]
     #[schemars(length(max = 253))]
     pub group: String,
-    /// API version: one that is served before and after the step.
+    /// API version (`v1beta1`): one that is served before and after the step. Without it, the first
+    /// one that the API server has the kind in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "api_version")]
-    pub version: String,
+    pub version: Option<String>,
     /// The kind in the plural, as in URLs: `destinationrules`.
     #[schemars(schema_with = "resource")]
     pub resource: String,

@@ -73,6 +73,15 @@ fn api_risks_of_the_catalog_are_looked_for_in_the_cluster() -> Result<()> {
             "destinationrules",
             "DestinationRule",
         );
+        let mut any_version = resources(
+            "networking.istio.io",
+            "",
+            "destinationrules",
+            "DestinationRule",
+        );
+        any_version
+            .as_object_mut()
+            .map(|kind| kind.remove("version"));
         let services = resources("", "v1", "services", "Service");
         let absent = resources("nowhere.example.com", "v1", "things", "Thing");
         let leases = resources("coordination.k8s.io", "v1", "leases", "Lease");
@@ -86,6 +95,7 @@ fn api_risks_of_the_catalog_are_looked_for_in_the_cluster() -> Result<()> {
                     json!({ "resources": services, "expression": external })
                 ),
                 risk("T-RULES", json!({ "resources": rules })),
+                risk("T-ANY-VERSION", json!({ "resources": any_version })),
                 risk("T-ABSENT", json!({ "resources": absent })),
                 risk("T-FORBIDDEN", json!({ "resources": leases })),
                 risk(
@@ -106,6 +116,7 @@ fn api_risks_of_the_catalog_are_looked_for_in_the_cluster() -> Result<()> {
         for (code, object) in [
             ("T-EXTERNAL", "Service default/billing"),
             ("T-RULES", "DestinationRule default/billing"),
+            ("T-ANY-VERSION", "DestinationRule default/billing"),
         ] {
             let found = check(&told, code).with_context(|| shown(&told))?;
             ensure!(found.result == CheckResult::Failed, "{found:?}");

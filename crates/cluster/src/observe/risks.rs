@@ -91,34 +91,66 @@ impl Risks {
 }
 
 async fn list(client: &Client, (kind, risks): &Asked) -> Matches {
-    let api = Api::<DynamicObject>::all_with(client.clone(), &resource_of(kind));
+    let unreadable = |error: kube::Error| all_unreadable(risks, &refusal(kind, &error));
+    let versions = match versions_of(client, kind).await {
+        Ok(versions) => versions,
+        Err(error) => return unreadable(error),
+    };
+    for version in versions {
+        match list_version(client, kind, &version, risks).await {
+            Ok(found) => return found,
+            // It is not in this version.
+            Err(error) if is_not_found(&error) => {}
+            Err(error) => return unreadable(error),
+        }
+    }
+    // What is not installed has no objects.
+    Matches::new()
+}
+
+/// The versions to ask for, the one that the API server prefers first.
+async fn versions_of(client: &Client, kind: &RiskResources) -> Result<Vec<String>, kube::Error> {
+    if let Some(version) = &kind.version {
+        return Ok(vec![version.clone()]);
+    }
+    if kind.group.is_empty() {
+        return Ok(vec!["v1".to_owned()]);
+    }
+    let groups = client.list_api_groups().await?.groups;
+    let group = groups.into_iter().find(|group| group.name == kind.group);
+    let versions = group.into_iter().flat_map(|group| group.versions);
+    Ok(versions.map(|version| version.version).collect())
+}
+
+async fn list_version(
+    client: &Client,
+    kind: &RiskResources,
+    version: &str,
+    risks: &[Risk],
+) -> Result<Matches, kube::Error> {
+    let api = Api::<DynamicObject>::all_with(client.clone(), &resource_of(kind, version));
     let mut parameters = ListParams::default().limit(PAGE);
     let mut found = Matches::new();
     loop {
-        let page = match api.list(&parameters).await {
-            Ok(page) => page,
-            // What is not installed has no objects.
-            Err(error) if is_not_found(&error) => return Matches::new(),
-            Err(error) => return all_unreadable(risks, &refusal(kind, &error)),
-        };
+        let page = api.list(&parameters).await?;
         let next = page.metadata.continue_.clone();
         for object in page.items {
             judge(kind, risks, object, &mut found);
         }
         match next.filter(|token| !token.is_empty()) {
             Some(next) => parameters = parameters.continue_token(&next),
-            None => return found,
+            None => return Ok(found),
         }
     }
 }
 
-fn resource_of(kind: &RiskResources) -> ApiResource {
+fn resource_of(kind: &RiskResources, version: &str) -> ApiResource {
     ApiResource {
         group: kind.group.clone(),
-        version: kind.version.clone(),
+        version: version.to_owned(),
         api_version: match kind.group.as_str() {
-            "" => kind.version.clone(),
-            group => format!("{group}/{}", kind.version),
+            "" => version.to_owned(),
+            group => format!("{group}/{version}"),
         },
         kind: kind.kind.clone(),
         plural: kind.resource.clone(),

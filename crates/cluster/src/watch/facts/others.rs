@@ -127,15 +127,3 @@ impl Fact<ReleaseCatalog> for ReleaseCatalog {
         })
     }
 }
-
-impl Fact<ReleaseCatalog> for ReleaseCatalog {
-    fn of(object: &ReleaseCatalog) -> Option<Self> {
-        Some(Self {
-            metadata: ObjectMeta {
-                managed_fields: None,
-                ..object.metadata.clone()
-            },
-            spec: object.spec.clone(),
-        })
-    }
-}
