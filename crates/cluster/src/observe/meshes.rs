@@ -10,8 +10,8 @@ use meshlift_planner::mesh_list::KnownMesh;
 use meshlift_planner::version::Version;
 use meshlift_planner::view::{Cluster, Environment, InjectionRule, MeshView, Seen};
 
-use super::Observer;
 use super::cached::Cached;
+use super::{Observer, control_planes};
 
 /// Other clusters are asked no more often than this.
 const CLUSTERS: Duration = Duration::from_secs(30);
@@ -54,7 +54,13 @@ impl Observer {
 
     /// What tells which meshes there are.
     pub async fn look_for_meshes(&self) -> MeshView {
-        let mut view = self.watched_cluster();
+        // Asked each time something changes: without the data plane, which is most of a look.
+        let mut view = MeshView {
+            control_planes: control_planes::look(&self.watches),
+            validator: control_planes::validator(&self.watches),
+            tags: control_planes::tags(&self.watches),
+            ..MeshView::default()
+        };
         view.environment.injectors = self.injectors_that_lead_away(&view).await;
         view
     }
