@@ -190,6 +190,12 @@ pub const PERMISSIONS: &[Permission] = &[
         "detection: whether the Service that an injection webhook calls is there, wherever that is; services that a release treats differently",
     ),
     cluster(
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        &["list"],
+        "detection: which CRDs of Istio and of the Gateway API there are, in which versions they are stored, and who owns them",
+    ),
+    cluster(
         "policy",
         "poddisruptionbudgets",
         &["list"],
@@ -307,8 +313,8 @@ pub const PERMISSIONS: &[Permission] = &[
     cluster(
         "apiextensions.k8s.io",
         "customresourcedefinitions",
-        &["get", "list", "create"],
-        "detection reads which versions are stored and who owns them; Helm creates the CRDs that a new Istio adds, and create cannot be limited by name (operator fence)",
+        &["get", "create"],
+        "Helm creates the CRDs that a new Istio adds; create cannot be limited by name (operator fence)",
     ),
     Permission {
         group: "apiextensions.k8s.io",
@@ -360,8 +366,14 @@ pub const PERMISSIONS: &[Permission] = &[
     control_plane(
         "autoscaling",
         "horizontalpodautoscalers",
-        &["get", "list", "create", "patch", "delete"],
-        "Helm: the autoscaler of istiod; detection reads how far it scales",
+        HELM,
+        "Helm: the autoscaler of istiod",
+    ),
+    control_plane(
+        "autoscaling",
+        "horizontalpodautoscalers",
+        &["list"],
+        "detection: how far istiod is scaled by itself",
     ),
     control_plane(
         "policy",

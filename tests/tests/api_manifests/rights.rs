@@ -102,7 +102,7 @@ fn api_what_must_not_be_is_not_granted() -> Result<()> {
         ("", "nodes", "get", ""),
         ("", "nodes", "patch", ""),
         ("", "nodes/proxy", "get", ""),
-        ("", "services", "list", ""),
+        ("", "services", "watch", ""),
         ("", "services", "patch", "default"),
         ("policy", "poddisruptionbudgets", "patch", "default"),
         ("networking.istio.io", "envoyfilters", "patch", "default"),
