@@ -13,6 +13,7 @@ use meshlift_planner::view::{RiskMatch, Seen};
 use serde_json::{Map, Value};
 
 use super::cached::Cached;
+use crate::Error;
 use crate::error::is_not_found;
 
 /// Changes of such objects are rarely urgent, and each look lists whole kinds.
@@ -81,42 +82,36 @@ impl Risks {
     async fn matched(&self, asked: Asked) -> Matches {
         // Whatever is asked differently (the catalog was changed) is another look.
         let key = format!("{asked:?}");
-        let look = async { Ok(list(&self.client, &asked).await) };
-        match self.known.get(&key, look).await {
-            Ok(matches) => matches,
-            // It took too long.
-            Err(why) => all_unreadable(&asked.1, &why),
-        }
+        let known = self.known.get(&key, list(&self.client, &asked)).await;
+        known.unwrap_or_else(|why| all_unreadable(&asked.1, &why))
     }
 }
 
-async fn list(client: &Client, (kind, risks): &Asked) -> Matches {
-    let unreadable = |error: kube::Error| all_unreadable(risks, &refusal(kind, &error));
-    let versions = match versions_of(client, kind).await {
-        Ok(versions) => versions,
-        Err(error) => return unreadable(error),
-    };
-    for version in versions {
+async fn list(client: &Client, (kind, risks): &Asked) -> Result<Matches, Error> {
+    for version in versions_of(client, kind).await? {
         match list_version(client, kind, &version, risks).await {
-            Ok(found) => return found,
+            Ok(found) => return Ok(found),
             // It is not in this version.
             Err(error) if is_not_found(&error) => {}
-            Err(error) => return unreadable(error),
+            Err(error) => return Err(refused(kind, error)),
         }
     }
     // What is not installed has no objects.
-    Matches::new()
+    Ok(Matches::new())
 }
 
 /// The versions to ask for, the one that the API server prefers first.
-async fn versions_of(client: &Client, kind: &RiskResources) -> Result<Vec<String>, kube::Error> {
+async fn versions_of(client: &Client, kind: &RiskResources) -> Result<Vec<String>, Error> {
     if let Some(version) = &kind.version {
         return Ok(vec![version.clone()]);
     }
     if kind.group.is_empty() {
         return Ok(vec!["v1".to_owned()]);
     }
-    let groups = client.list_api_groups().await?.groups;
+    let known = client.list_api_groups().await;
+    let groups = known
+        .map_err(Error::kube("asking for the API groups"))?
+        .groups;
     let group = groups.into_iter().find(|group| group.name == kind.group);
     let versions = group.into_iter().flat_map(|group| group.versions);
     Ok(versions.map(|version| version.version).collect())
@@ -190,16 +185,16 @@ fn judge(kind: &RiskResources, risks: &[Risk], mut object: DynamicObject, found:
     }
 }
 
-fn refusal(kind: &RiskResources, error: &kube::Error) -> String {
+fn refused(kind: &RiskResources, error: kube::Error) -> Error {
     let resource = match kind.group.as_str() {
         "" => kind.resource.clone(),
         group => format!("{}.{group}", kind.resource),
     };
-    match error {
-        kube::Error::Api(status) if status.code == 403 => format!(
-            "the operator may not list {resource}: grant it in the chart with rbac.extraClusterRules (get and list on {resource})"
-        ),
-        other => format!("listing {resource}: {other}"),
+    match &error {
+        kube::Error::Api(status) if status.code == 403 => Error::Unreadable(format!(
+            "the operator may not list {resource}: grant its ClusterRole list on {resource} (rbac.extraClusterRules of the chart)"
+        )),
+        _ => Error::kube(format!("listing {resource}"))(error),
     }
 }
 
@@ -215,3 +210,6 @@ fn all_unreadable(risks: &[Risk], why: &str) -> Matches {
     all.map(|risk| (risk.code.clone(), unreadable(why.to_owned())))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
