@@ -8,13 +8,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use meshlift_api::{
-    ChartSource, DEFAULT_MESH, DataPlane, HealthCheck, Mesh, MeshSpec, MeshStatus, MeshUpgrade,
-    MeshUpgradeSpec, MeshUpgradeStatus, Mode, Phase, Retire, Strategy, labels,
+    ChartSource, DataPlane, HealthCheck, Mesh, MeshSpec, MeshStatus, MeshUpgrade, MeshUpgradeSpec,
+    MeshUpgradeStatus, Mode, Phase, Retire, Strategy,
 };
 use meshlift_cluster::helm::Helm;
 use meshlift_cluster::watch::{Standing, Unsettled};
 use meshlift_cluster::{Observer, Settings, Watches};
-use meshlift_planner::mesh_list::{KnownMesh, mesh_status, meshes, without_object};
+use meshlift_planner::mesh_list::{FoundMesh, mesh_status, meshes, without_object};
 use meshlift_planner::view::{MeshView, Seen};
 use meshlift_planner::{Detection, Upgrade, detect};
 
@@ -27,9 +27,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// The check that asks the API server for the rights of whoever looks.
 const OPERATORS_OWN: &str = "PERMISSIONS";
-
-/// A target for looks that are not about one.
-const ANY: &str = "1.0";
 
 /// The cluster as it was listed; looks at it may be made while this lives.
 pub(crate) struct Look {
@@ -130,26 +127,27 @@ impl Look {
 
     /// The meshes: the objects there are, and those that were found and have none, as the operator
     /// would make them.
-    pub(crate) async fn meshes(&self) -> Result<Vec<Mesh>> {
-        let mut meshes: Vec<Mesh> = Vec::new();
-        for mesh in self.objects() {
-            meshes.push((*mesh).clone());
-        }
+    pub(crate) async fn meshes(&self) -> Vec<Mesh> {
+        let mut meshes: Vec<Mesh> = self.objects().iter().map(|mesh| (**mesh).clone()).collect();
         meshes.extend(self.found().await);
         for mesh in &mut meshes {
-            self.watches.meshes.wrote(mesh.clone());
-            let view = self.view(&mesh.name_any(), Mode::Apply, ANY).await;
-            mesh.status = Some(mesh_status(Timestamp::now(), &known(mesh), &view));
+            mesh.status = Some(self.told(mesh).await);
         }
         meshes.sort_by_key(ResourceExt::name_any);
-        Ok(meshes)
+        meshes
     }
 
     /// The status of one mesh, as `list` tells it.
     pub(crate) async fn status(&self, name: &str) -> Result<MeshStatus> {
         let mesh = self.registered(name).await?;
-        let view = self.view(name, Mode::Apply, ANY).await;
-        Ok(mesh_status(Timestamp::now(), &known(&mesh), &view))
+        Ok(self.told(&mesh).await)
+    }
+
+    /// What the operator would write to the status of a mesh.
+    async fn told(&self, mesh: &Mesh) -> MeshStatus {
+        let known = self.observer.known_mesh(mesh);
+        let view = self.observer.look_at_mesh(&known, LIMIT).await;
+        mesh_status(Timestamp::now(), &known, &view)
     }
 
     /// Looks and detects, as the operator does for a MeshUpgrade with this spec.
@@ -191,31 +189,20 @@ impl Look {
 
     /// Meshes that no object speaks of.
     async fn found(&self) -> Vec<Mesh> {
-        let view = self.view(DEFAULT_MESH, Mode::Apply, ANY).await;
-        let objects = self.objects();
-        let spoken_of = objects
-            .iter()
-            .map(|mesh| (mesh.name_any(), mesh.spec.control_plane_namespace.clone()))
-            .collect();
-        let found = without_object(meshes(&view), &spoken_of);
-        found
-            .into_iter()
-            .map(|found| {
-                let spec = MeshSpec {
-                    charts: self.charts.clone(),
-                    ..found.spec
-                };
-                let mut mesh = Mesh::new(&found.name, spec);
-                // Newer than whatever was listed.
-                mesh.meta_mut().resource_version = Some(u64::MAX.to_string());
-                mesh
-            })
-            .collect()
-    }
-
-    async fn view(&self, mesh: &str, mode: Mode, to: &str) -> MeshView {
-        let upgrade = self.observer.upgrade(&asked(spec(mesh, mode, to)));
-        self.observer.look(Timestamp::now(), &upgrade).await
+        let view = self.observer.look_for_meshes().await;
+        let objects = self.observer.mesh_objects().unwrap_or_default();
+        let made = |found: FoundMesh| {
+            let spec = MeshSpec {
+                charts: self.charts.clone(),
+                ..found.spec
+            };
+            let mut mesh = Mesh::new(&found.name, spec);
+            // Newer than whatever was listed.
+            mesh.meta_mut().resource_version = Some(u64::MAX.to_string());
+            mesh
+        };
+        let found = without_object(meshes(&view), &objects);
+        found.into_iter().map(made).collect()
     }
 }
 
@@ -231,17 +218,6 @@ pub(crate) fn spec(mesh: &str, mode: Mode, to: &str) -> MeshUpgradeSpec {
         retire: Retire::default(),
         accept_risks: Vec::new(),
         paused: false,
-    }
-}
-
-fn known(mesh: &Mesh) -> KnownMesh {
-    KnownMesh {
-        name: mesh.name_any(),
-        generation: mesh.metadata.generation.unwrap_or_default(),
-        refresh: mesh.annotations().get(labels::REFRESH).cloned(),
-        discovered: mesh.labels().contains_key(labels::DISCOVERED),
-        spec: mesh.spec.clone(),
-        status: mesh.status.clone().unwrap_or_default(),
     }
 }
 

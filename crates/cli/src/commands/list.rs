@@ -19,7 +19,7 @@ pub(super) async fn list(context: &Context<'_>, args: &ListArgs) -> Result<Exit>
         Some(_) | None => {
             let look = Look::at(context.global, &connection, context.terminal).await?;
             context.warn(&look);
-            look.meshes().await?
+            look.meshes().await
         }
     };
     print(&shown(context, args.output, &meshes)?)?;
