@@ -4,6 +4,7 @@
 //! status as a [`CheckStatus`]; what it is about, why it matters and where that is known from is
 //! told by `meshlift explain CODE` and docs/checks.md, both from this registry.
 
+mod accepted;
 mod capacity;
 mod charts;
 mod control_plane;

@@ -1,9 +1,9 @@
 //! The list of all checks.
 
 use super::{
-    Check, capacity, charts, control_plane, crds, envoy_filters, found, gateway_api, helm, hub,
-    injection, kubernetes, node_agents, operator, others, proxies, target, values, webhooks,
-    workloads,
+    Check, accepted, capacity, charts, control_plane, crds, envoy_filters, found, gateway_api,
+    helm, hub, injection, kubernetes, node_agents, operator, others, proxies, target, values,
+    webhooks, workloads,
 };
 
 /// Every check, in the order in which they are told.
@@ -36,6 +36,7 @@ pub static CHECKS: &[&Check] = &[
     &control_plane::UNFINISHED,
     &control_plane::VERSION_UNKNOWN,
     &operator::PERMISSIONS,
+    &accepted::ACCEPTS_NOTHING,
     &helm::PENDING,
     &helm::FAILED,
     &helm::BASE_NEWER,

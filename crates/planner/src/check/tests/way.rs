@@ -35,7 +35,27 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(target_and_clusters());
     rows.extend(control_plane());
     rows.extend(others());
+    rows.extend(accepted());
     rows
+}
+
+fn accepted() -> Vec<Row> {
+    const CODE: &str = "ACCEPTS-NOTHING";
+    vec![
+        wrong(CODE, &["NO-ROM"], "no check and of no risk", |u, _| {
+            u.spec.accept_risks = vec!["NO-ROM".into(), "NO-ROOM".into()];
+        }),
+        wrong(CODE, &["ISTIOD-NOT-READY"], "surely fail", |u, _| {
+            u.spec.accept_risks = vec!["ISTIOD-NOT-READY".into()];
+        }),
+        wrong(CODE, &["ISTIOD-SINGLE"], "nothing to accept", |u, _| {
+            u.spec.accept_risks = vec!["ISTIOD-SINGLE".into()];
+        }),
+        fine(CODE, |u, v| {
+            let risks = v.knowledge.risks(&version("1.30.2"), &version("1.31.0"));
+            u.spec.accept_risks = vec![risks[0].code.clone()];
+        }),
+    ]
 }
 
 fn found() -> Vec<Row> {
