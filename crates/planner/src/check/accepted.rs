@@ -8,7 +8,7 @@ pub(super) static ACCEPTS_NOTHING: Check = Check {
     code: "ACCEPTS-NOTHING",
     reason: "AcceptsNothing",
     severity: Severity::Warning,
-    acceptable: false,
+    acceptable: true,
     title: "every code in spec.acceptRisks may be accepted",
     explanation: "A code with a slip of the pen, or one whose finding would surely make the upgrade fail, accepts nothing: the check stands as if it had not been named.",
     fix: "Correct or remove the code in spec.acceptRisks; `meshlift explain` lists all of them.",
@@ -23,9 +23,6 @@ fn accepts_nothing(subject: &Subject<'_>) -> Vec<Finding> {
         .filter_map(|code| {
             let why = match (find(code), knowledge.risk(code)) {
                 (Some(check), _) if check.acceptable => return None,
-                (Some(check), _) if check.severity != Severity::Blocking => {
-                    "which stops no upgrade, so there is nothing to accept"
-                }
                 (Some(_), _) => "which cannot be accepted, because the upgrade would surely fail",
                 (None, Some(_)) => return None,
                 (None, None) => "which is the code of no check and of no risk",

@@ -48,9 +48,6 @@ fn accepted() -> Vec<Row> {
         wrong(CODE, &["ISTIOD-NOT-READY"], "surely fail", |u, _| {
             u.spec.accept_risks = vec!["ISTIOD-NOT-READY".into()];
         }),
-        wrong(CODE, &["ISTIOD-SINGLE"], "nothing to accept", |u, _| {
-            u.spec.accept_risks = vec!["ISTIOD-SINGLE".into()];
-        }),
         fine(CODE, |u, v| {
             let risks = v.knowledge.risks(&version("1.30.2"), &version("1.31.0"));
             u.spec.accept_risks = vec![risks[0].code.clone()];
