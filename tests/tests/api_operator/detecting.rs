@@ -67,8 +67,9 @@ fn api_a_mesh_that_is_not_ours_is_left_alone() -> Result<()> {
         )
         .await?;
 
-        bed.create_mesh("theirs", json!({ "type": "External" }))
-            .await?;
+        let charts = json!({ "repository": bed.cluster.charts_url_host()? });
+        let theirs = json!({ "type": "External", "charts": charts });
+        bed.create_mesh("theirs", theirs).await?;
         let external = json!({ "mesh": "theirs", "targetVersion": "1.31" });
         ends_blocked(
             bed,
@@ -166,8 +167,9 @@ fn api_rights_that_are_missing_are_named_before_anything_moves() -> Result<()> {
 fn api_a_wait_for_a_person_ends_by_itself_when_the_cause_is_gone() -> Result<()> {
     with_bed(async |bed| {
         let mut operator = Operator::start(bed).await?;
-        bed.create_mesh("soon", json!({ "type": "External" }))
-            .await?;
+        // Nobody listens on port 1.
+        let charts = json!({ "repository": "http://127.0.0.1:1/charts" });
+        bed.create_mesh("soon", json!({ "charts": charts })).await?;
         bed.create_upgrade(
             "waits",
             json!({ "mesh": "soon", "targetVersion": "1.99.0" }),
@@ -178,9 +180,9 @@ fn api_a_wait_for_a_person_ends_by_itself_when_the_cause_is_gone() -> Result<()>
                 status.message.contains(words)
             })
         };
-        says("External").await?;
+        says("refused").await?;
         let charts = json!({ "repository": bed.cluster.charts_url_host()? });
-        let spec = json!({ "spec": { "type": "Dedicated", "charts": charts } });
+        let spec = json!({ "spec": { "charts": charts } });
         let patch = Patch::Merge(spec);
         bed.meshes()
             .patch("soon", &Default::default(), &patch)
