@@ -231,7 +231,7 @@ fn text(pattern: &str, longest: u32, refusal: &str) -> Schema {
 fn istio_minor(_: &mut SchemaGenerator) -> Schema {
     text(
         "^[0-9]{1,3}[.][0-9]{1,3}$",
-        7,
+        32,
         "is no minor of Istio: write \"1.31\", in quotes",
     )
 }
@@ -243,7 +243,7 @@ fn istio_minors(generator: &mut SchemaGenerator) -> Schema {
 fn kubernetes_minor(_: &mut SchemaGenerator) -> Schema {
     text(
         "^[0-9]{1,3}[.][0-9]{1,3}$",
-        7,
+        32,
         "is no minor of Kubernetes: write \"1.32\", in quotes",
     )
 }
@@ -251,7 +251,7 @@ fn kubernetes_minor(_: &mut SchemaGenerator) -> Schema {
 fn patch(_: &mut SchemaGenerator) -> Schema {
     text(
         "^[0-9]{1,3}[.][0-9]{1,3}[.][0-9]{1,3}$",
-        11,
+        32,
         "is no version: write all three numbers (1.17.3)",
     )
 }
@@ -263,7 +263,7 @@ fn patches(generator: &mut SchemaGenerator) -> Schema {
 fn date(_: &mut SchemaGenerator) -> Schema {
     text(
         "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$",
-        10,
+        32,
         "is no day: write year, month and day (\"2026-08-31\", in quotes)",
     )
 }
@@ -299,7 +299,7 @@ fn flag(_: &mut SchemaGenerator) -> Schema {
 fn api_version(_: &mut SchemaGenerator) -> Schema {
     text(
         "^v[0-9]+((alpha|beta)[0-9]+)?$",
-        20,
+        32,
         "is no API version: write it as in v1 or v1beta1, without the group",
     )
 }

@@ -93,6 +93,8 @@ async fn list(client: &Client, (kind, risks): &Asked) -> Result<Matches, Error> 
             Ok(found) => return Ok(found),
             // It is not in this version.
             Err(error) if is_not_found(&error) => {}
+            // Rights are asked before the kind is looked up: this too may be a kind that is not there.
+            Err(error) if is_forbidden(&error) && !is_served(client, kind, &version).await? => {}
             Err(error) => return Err(refused(kind, error)),
         }
     }
@@ -105,14 +107,23 @@ async fn versions_of(client: &Client, kind: &RiskResources) -> Result<Vec<String
     if let Some(version) = &kind.version {
         return Ok(vec![version.clone()]);
     }
-    if kind.group.is_empty() {
+    served_versions(client, &kind.group).await
+}
+
+async fn is_served(client: &Client, kind: &RiskResources, version: &str) -> Result<bool, Error> {
+    let served = served_versions(client, &kind.group).await?;
+    Ok(served.iter().any(|served| served == version))
+}
+
+async fn served_versions(client: &Client, group: &str) -> Result<Vec<String>, Error> {
+    if group.is_empty() {
         return Ok(vec!["v1".to_owned()]);
     }
     let known = client.list_api_groups().await;
     let groups = known
         .map_err(Error::kube("asking for the API groups"))?
         .groups;
-    let group = groups.into_iter().find(|group| group.name == kind.group);
+    let group = groups.into_iter().find(|known| known.name == group);
     let versions = group.into_iter().flat_map(|group| group.versions);
     Ok(versions.map(|version| version.version).collect())
 }
@@ -185,13 +196,17 @@ fn judge(kind: &RiskResources, risks: &[Risk], mut object: DynamicObject, found:
     }
 }
 
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
+}
+
 fn refused(kind: &RiskResources, error: kube::Error) -> Error {
     let resource = match kind.group.as_str() {
         "" => kind.resource.clone(),
         group => format!("{}.{group}", kind.resource),
     };
     match &error {
-        kube::Error::Api(status) if status.code == 403 => Error::Unreadable(format!(
+        refusal if is_forbidden(refusal) => Error::Unreadable(format!(
             "the operator may not list {resource}: grant its ClusterRole list on {resource} (rbac.extraClusterRules of the chart)"
         )),
         _ => Error::kube(format!("listing {resource}"))(error),

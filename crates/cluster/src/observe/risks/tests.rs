@@ -44,14 +44,13 @@ fn answer(target: &str) -> (u16, Value) {
         "/api/v1/services" if target.contains("continue=more") => (200, list(10, 21, "")),
         "/api/v1/services" => (200, list(0, 10, "more")),
         "/apis" => {
-            let versions = [version("v2"), version("v1")];
-            (
-                200,
-                json!({ "groups": [{ "name": "a.io", "versions": versions }] }),
-            )
+            let group = |name: &str, versions: Value| json!({ "name": name, "versions": versions });
+            let a = group("a.io", json!([version("v2"), version("v1")]));
+            let b = group("b.io", json!([version("v1")]));
+            (200, json!({ "groups": [a, b] }))
         }
         "/apis/a.io/v1/things" => (200, list(1, 2, "")),
-        "/apis/b.io/v1/leases" => status(403),
+        "/apis/b.io/v1/leases" | "/apis/b.io/v2/leases" | "/apis/d.io/v1/things" => status(403),
         "/apis/b.io/v1/broken" => status(500),
         _ => status(404),
     }
@@ -150,6 +149,14 @@ async fn what_is_not_installed_matches_nothing_and_what_is_refused_is_told() {
             json!({ "resources": kind("c.io", None, "things") })
         ),
         risk(
+            "FORBIDDEN-GROUP",
+            json!({ "resources": kind("d.io", Some("v1"), "things") })
+        ),
+        risk(
+            "FORBIDDEN-VERSION",
+            json!({ "resources": kind("b.io", Some("v2"), "leases") })
+        ),
+        risk(
             "FORBIDDEN",
             json!({ "resources": kind("b.io", Some("v1"), "leases") })
         ),
@@ -165,6 +172,7 @@ async fn what_is_not_installed_matches_nothing_and_what_is_refused_is_told() {
         "{asked:?}"
     );
     assert!(!matches.contains_key("ABSENT") && !matches.contains_key("NO-GROUP"));
+    assert_eq!(matches.len(), 3, "{matches:?}");
     let why = |code: &str| matches[code].unreadable.clone().unwrap_or_default();
     assert!(
         why("FORBIDDEN").contains("may not list leases.b.io"),
