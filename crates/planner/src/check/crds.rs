@@ -15,10 +15,10 @@ pub(super) static NOT_OWNED: Check = Check {
     code: "CRD-NOT-OWNED",
     reason: "CrdNotOwned",
     severity: Severity::Blocking,
-    acceptable: false,
+    acceptable: true,
     title: "the CRDs of Istio belong to the Helm release of chart base",
-    explanation: "From 1.24 on the CRDs are ordinary objects of chart base. Helm refuses to touch an object without the marks of the release (\"invalid ownership metadata\"), so helm upgrade of base fails before anything else has begun. CRDs that came from a folder crds/ (charts up to 1.23), from kubectl or from istioctl have no marks.",
-    fix: "Give the CRDs the label and the annotations of the release, once; the message has the command.",
+    explanation: "From 1.24 on the CRDs are ordinary objects of chart base. Helm refuses to take over an object without the marks of the release (\"invalid ownership metadata\"), so helm upgrade of base fails before anything else has begun. CRDs that came from a folder crds/ (charts up to 1.23), from kubectl or from istioctl have no marks. Only objects that the release rendered before are not asked for them.",
+    fix: "Give the CRDs the label and the annotations of the release, once; the message has the command. If the release rendered these CRDs before (helm get manifest names them), it may be accepted.",
     source: "istio.io news/releases/1.24.x/announcing-1.24/upgrade-notes; istio manifests/charts/base/templates/crds.yaml",
     look: Look::Hop(not_owned),
 };
@@ -167,7 +167,7 @@ fn owners<'a>(crds: impl Iterator<Item = &'a Crd> + Clone, base: &Release) -> Ve
         about(theirs.map(named), |all| {
             Finding::wrong(
                 format!(
-                    "Helm release {other} owns {} of Istio: Helm would refuse to upgrade {ours}",
+                    "Helm release {other} owns {} of Istio: Helm refuses to take them into {ours}",
                     count(all.len(), "CRD")
                 ),
                 format!(
@@ -180,7 +180,7 @@ fn owners<'a>(crds: impl Iterator<Item = &'a Crd> + Clone, base: &Release) -> Ve
     let of_nobody = about(crds.clone().filter(unowned).map(named), |all| {
         Finding::wrong(
             format!(
-                "no Helm release owns {} of Istio: Helm would refuse to upgrade {ours}",
+                "no Helm release owns {} of Istio: Helm refuses to take them into {ours}",
                 count(all.len(), "CRD")
             ),
             format!("give them to the release: {}", adopt(base)),
