@@ -7,6 +7,7 @@ use meshlift_api::{AvailableVersion, MeshStatus};
 use super::clusters::{Cluster, obstacles, unfit};
 use crate::knowledge::Knowledge;
 use crate::message;
+use crate::risk::Risk;
 use crate::version::{Minor, StepRule, Version, path};
 use crate::view::{MeshView, NodeAgentKind, Seen};
 
@@ -141,15 +142,16 @@ impl<'a> Ground<'a> {
     /// Codes of what changes on the way; without those that this cluster was seen not to be touched by.
     fn risks(&self, hops: &[Version]) -> Vec<String> {
         let matched = self.view.environment.risks.present();
-        let concerns = |code: &str| {
-            let found = matched.and_then(|all| all.get(code));
-            found.is_none_or(|found| found.total > 0 || found.unreadable.is_some())
+        // What was looked for and is not among the matches does not concern this mesh.
+        let concerns = |risk: &Risk| match matched {
+            None => true,
+            Some(all) => risk.rule.is_none() || all.contains_key(&risk.code),
         };
         let mut codes = Vec::new();
         let mut at = self.from;
         for hop in hops {
             for risk in self.knowledge().risks(at, hop) {
-                if concerns(&risk.code) && !codes.contains(&risk.code) {
+                if concerns(risk) && !codes.contains(&risk.code) {
                     codes.push(risk.code.clone());
                 }
             }
