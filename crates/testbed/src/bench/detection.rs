@@ -150,7 +150,10 @@ async fn around(cluster: &Cluster, size: Size) -> Result<()> {
         if number % PER_FILTER == 0 {
             let matched =
                 json!({"context": "SIDECAR_INBOUND", "proxy": {"proxyVersion": "^1\\.30.*"}});
-            let value = json!({"name": "envoy.filters.http.lua", "typed_config": {"inline_code": "-- ".repeat(500)}});
+            let lua = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua";
+            let code = json!({"inline_string": "-- ".repeat(500)});
+            let config = json!({"@type": lua, "default_source_code": code});
+            let value = json!({"name": "envoy.filters.http.lua", "typed_config": config});
             let patch = json!({"applyTo": "HTTP_FILTER", "match": matched,
                 "patch": {"operation": "INSERT_BEFORE", "value": value}});
             let filter = json!({"apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
