@@ -162,17 +162,13 @@ async fn around(cluster: &Cluster, size: Size) -> Result<()> {
         }
     }
     cluster.apply_yaml(&objects).await?;
-    let label = [
-        "label",
-        "namespace",
-        "--overwrite",
-        "istio-injection=enabled",
-    ];
     let names: Vec<String> = (0..size.namespaces)
-        .map(|n| format!("detect-{n:02}"))
+        .map(|number| format!("detect-{number:02}"))
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    cluster.kubectl(&[&label[..], &names].concat()).await?;
+    let label = ["--overwrite", "istio-injection=enabled"];
+    let arguments = [&["label", "namespace"], &names[..], &label].concat();
+    cluster.kubectl(&arguments).await?;
     Ok(())
 }
 
