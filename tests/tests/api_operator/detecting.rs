@@ -19,18 +19,21 @@ fn to(version: &str) -> Value {
 #[test]
 fn api_a_target_that_is_unknown_lower_or_too_far_is_refused() -> Result<()> {
     with_bed(async |bed| {
-        let index = Index::serve(&["1.29.5", "1.30.1", "1.30.2", "1.31.0", "1.32.0"]).await?;
+        let index = Index::serve(&["1.29.5", "1.30.1", "1.30.2", "1.31.0", "1.34.0"]).await?;
         let charts = json!({ "repository": index.url() });
         bed.create_mesh("offered", json!({ "charts": charts }))
             .await?;
         let _operator = Operator::start(bed).await?;
         let target = |version: &str| json!({ "mesh": "offered", "targetVersion": version });
         for (version, words) in [
-            ("1.99.0", ["1.99.0", "1.32.0"]),
-            ("1.33", ["1.33", "1.32.0"]),
+            ("1.99.0", ["1.99.0", "1.34.0"]),
+            ("1.33", ["1.33", "1.34.0"]),
             ("1.30.1", ["1.30.2", "downgrade"]),
             ("1.29", ["1.29.5", "downgrade"]),
-            ("1.32.0", ["1.32.0", "1.31"]),
+            (
+                "1.34.0",
+                ["no way from 1.30.2 to 1.34.0", "a version of 1.32 or 1.33"],
+            ),
         ] {
             ends_blocked(bed, target(version), "TargetRefused", &words).await?;
         }

@@ -1,4 +1,4 @@
-//! The operator itself: its rights.
+//! The operator itself: its rights, and what it knows.
 
 use meshlift_api::Severity;
 
@@ -17,6 +17,30 @@ pub(super) static PERMISSIONS: Check = Check {
     source: "Kubernetes API SelfSubjectRulesReview, SelfSubjectAccessReview",
     look: Look::Mesh(permissions),
 };
+
+pub(super) static CATALOG_IGNORED: Check = Check {
+    code: "CATALOG-IGNORED",
+    reason: "CatalogIgnored",
+    severity: Severity::Warning,
+    acceptable: true,
+    title: "the ReleaseCatalog object can be used",
+    explanation: "A ReleaseCatalog that contradicts itself is left aside as a whole, and what is built into the operator counts: Kubernetes ranges and risks may then be older than the person who wrote it believes.",
+    fix: "Correct the field that the message names in the ReleaseCatalog default.",
+    source: "",
+    look: Look::Mesh(catalog_ignored),
+};
+
+fn catalog_ignored(subject: &Subject<'_>) -> Vec<Finding> {
+    let problem = subject.view.knowledge.problem.as_ref();
+    let finding = |problem: &String| {
+        Finding::wrong(
+            format!("the ReleaseCatalog is not used, and what is built in counts: {problem}"),
+            "correct it (kubectl edit releasecatalog default)",
+        )
+        .about(["ReleaseCatalog default".to_owned()])
+    };
+    problem.map(finding).into_iter().collect()
+}
 
 fn permissions(subject: &Subject<'_>) -> Vec<Finding> {
     match &subject.view.missing_permissions {

@@ -37,6 +37,7 @@ pub static CHECKS: &[&Check] = &[
     &control_plane::VERSION_UNKNOWN,
     &operator::PERMISSIONS,
     &accepted::ACCEPTS_NOTHING,
+    &operator::CATALOG_IGNORED,
     &helm::PENDING,
     &helm::FAILED,
     &helm::BASE_NEWER,

@@ -1,10 +1,13 @@
 //! The mesh, the control plane and the target.
 
+use std::sync::Arc;
+
 use meshlift_api::{ClusterRole, MeshType, Phase};
 
 use super::table::{Row, fine, unknown, wrong};
 use super::{mesh, present, why};
 use crate::example::{TARGET, ago, istiod, planes, releases, version};
+use crate::knowledge::Knowledge;
 use crate::version::KubernetesVersion;
 use crate::view::{Cluster, InjectorWebhook, Installer, MeshView, Rival, Seen, Validator};
 
@@ -36,6 +39,12 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(control_plane());
     rows.extend(others());
     rows.extend(accepted());
+    rows.push(wrong(
+        "CATALOG-IGNORED",
+        &["ReleaseCatalog default"],
+        "releases[0].minor is twice there",
+        |_, v| v.knowledge = Arc::new(Knowledge::despite("releases[0].minor is twice there")),
+    ));
     rows
 }
 
