@@ -186,7 +186,7 @@ impl<'a> View<'a> {
                 None => eprintln!("{hint}"),
             }
         }
-        if let Some(bars) = &self.bars {
+        if let Some(bars) = &mut self.bars {
             bars.show(self.name, &status);
         }
     }
@@ -229,31 +229,26 @@ impl Drop for View<'_> {
 struct Bars {
     all: MultiProgress,
     head: ProgressBar,
-    workloads: ProgressBar,
+    /// Only once there is something to count.
+    workloads: Option<ProgressBar>,
     message: ProgressBar,
 }
 
 impl Bars {
     fn new() -> Self {
-        let style = |template: &str| {
-            ProgressStyle::with_template(template)
-                .expect("the templates are constants that parse")
-                .progress_chars("=> ")
-        };
         let all = MultiProgress::new();
         let head = all.add(ProgressBar::new_spinner().with_style(style("{spinner} {wide_msg}")));
-        let workloads = all.add(ProgressBar::new(0).with_style(style("  [{bar:40}] {msg}")));
         let message = all.add(ProgressBar::new_spinner().with_style(style("  {wide_msg}")));
         head.enable_steady_tick(Duration::from_millis(120));
         Self {
             all,
             head,
-            workloads,
+            workloads: None,
             message,
         }
     }
 
-    fn show(&self, name: &str, status: &MeshUpgradeStatus) {
+    fn show(&mut self, name: &str, status: &MeshUpgradeStatus) {
         let way = match (&status.from, &status.target) {
             (Some(from), Some(to)) => format!(" {} -> {}", from.version, to.version),
             _ => String::new(),
@@ -266,9 +261,14 @@ impl Bars {
             status.phase.is_some_and(|phase| moving.contains(&phase))
         });
         if let Some(workloads) = counted {
-            self.workloads.set_length(workloads.total.max(1).into());
-            self.workloads.set_position(workloads.moved.into());
-            self.workloads.set_message(counts(&workloads));
+            let (all, head) = (&self.all, &self.head);
+            let bar = self.workloads.get_or_insert_with(|| {
+                let bar = ProgressBar::new(0).with_style(style("  [{bar:40}] {msg}"));
+                all.insert_after(head, bar)
+            });
+            bar.set_length(workloads.total.max(1).into());
+            bar.set_position(workloads.moved.into());
+            bar.set_message(counts(&workloads));
         }
         self.message.set_message(status.message.clone());
     }
@@ -279,8 +279,15 @@ impl Bars {
     }
 
     fn clear(self) {
-        for bar in [&self.head, &self.workloads, &self.message] {
+        let bars = [Some(self.head), self.workloads, Some(self.message)];
+        for bar in bars.into_iter().flatten() {
             bar.finish_and_clear();
         }
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .expect("the templates are constants that parse")
+        .progress_chars("=> ")
 }

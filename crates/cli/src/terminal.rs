@@ -80,6 +80,7 @@ impl Terminal {
         let options = textwrap::Options::new(usize::from(width).min(120))
             .initial_indent(&margin)
             .subsequent_indent(&margin)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
             .break_words(false);
         textwrap::fill(text, options)
     }

@@ -30,6 +30,13 @@ async fn sees_the_mesh(bed: &Bed) -> Result<()> {
     meshlift(bed, &["list"]).await?.expect(0, &words)?;
     let wide = meshlift(bed, &["list", "-o", "wide"]).await?;
     wide.expect(0, &["NAMESPACE", "istio-system", "Helm"])?;
+    let nowhere = ["list", "--charts-repository", "http://127.0.0.1:1/charts"];
+    let words = [
+        ISTIO_FROM,
+        "warning: not seen: newer versions for mesh default",
+        "127.0.0.1:1",
+    ];
+    meshlift(bed, &nowhere).await?.expect(0, &words)?;
     let names = meshlift(bed, &["list", "-o", "name"])
         .await?
         .expect(0, &[])?;

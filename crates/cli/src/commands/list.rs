@@ -23,10 +23,27 @@ pub(super) async fn list(context: &Context<'_>, args: &ListArgs) -> Result<Exit>
         }
     };
     print(&shown(context, args.output, &meshes)?)?;
+    for mesh in &meshes {
+        if let Some(why) = unread(mesh) {
+            context.say_gap(&why);
+        }
+    }
     if meshes.is_empty() {
         eprintln!("no Istio was found");
     }
     Ok(Exit::Fine)
+}
+
+/// Why nothing, or nothing new, is known of newer versions.
+fn unread(mesh: &Mesh) -> Option<String> {
+    let charts = mesh.status.as_ref()?.charts.as_ref()?;
+    (!charts.error.is_empty()).then(|| {
+        format!(
+            "newer versions for mesh {}: {}",
+            mesh.name_any(),
+            charts.error
+        )
+    })
 }
 
 fn shown(context: &Context<'_>, output: Option<ListOutput>, meshes: &[Mesh]) -> Result<String> {

@@ -70,9 +70,13 @@ impl Context<'_> {
     /// Says what could not be seen: what is told next may lack it.
     fn warn(&self, look: &Look) {
         for gap in look.gaps() {
-            let text = format!("warning: not seen: {gap}");
-            eprintln!("{}", self.terminal.paint(Tone::Warn, &text));
+            self.say_gap(&gap);
         }
+    }
+
+    fn say_gap(&self, gap: &str) {
+        let text = format!("warning: not seen: {gap}");
+        eprintln!("{}", self.terminal.paint(Tone::Warn, &text));
     }
 
     fn program(&self) -> &'static str {

@@ -6,8 +6,8 @@ use meshlift_planner::{Detection, check};
 use super::table::{Cell, Column, table};
 use crate::terminal::{Terminal, Tone};
 
-/// Two columns of sentences need this much; on less, and in a file, the fix stands below the message.
-const ROOM_FOR_TWO: u16 = 120;
+/// A table with two columns of sentences needs this much.
+const ROOM_FOR_A_TABLE: u16 = 120;
 
 /// The clusters, the checks and the summary.
 pub(crate) fn detection(terminal: &Terminal, found: &Detection, all: bool) -> String {
@@ -81,8 +81,16 @@ pub(crate) fn checks<'a>(
             told.result,
         )
     });
+    match terminal.width {
+        Some(width) if width < ROOM_FOR_A_TABLE => listed(terminal, &checks),
+        _ => tabled(terminal, &checks),
+    }
+}
+
+fn tabled(terminal: &Terminal, checks: &[&CheckStatus]) -> String {
     let several = checks.iter().any(|told| told.hop.is_some());
-    let two = terminal.width.is_some_and(|width| width >= ROOM_FOR_TWO);
+    // In a file a second long column would stand far to the right.
+    let two = terminal.width.is_some();
     let mut columns = vec![
         Column::Fixed("CODE"),
         Column::Fixed("SEVERITY"),
@@ -95,7 +103,7 @@ pub(crate) fn checks<'a>(
     if two {
         columns.push(Column::Text("FIX"));
     }
-    let rows = checks.into_iter().map(|told| {
+    let rows = checks.iter().map(|told| {
         let mut row = vec![
             told.code.as_str().into(),
             Cell::from(format!("{:?}", told.severity)),
@@ -112,6 +120,27 @@ pub(crate) fn checks<'a>(
         row
     });
     table(terminal, &columns, rows)
+}
+
+/// One below the other, where columns would be of single words.
+fn listed(terminal: &Terminal, checks: &[&CheckStatus]) -> String {
+    let mut text = String::new();
+    for told in checks {
+        let code = terminal.paint(Tone::Strong, &told.code);
+        let result = terminal.paint(tone(told), &format!("{:?}", told.result));
+        let hop = told
+            .hop
+            .as_ref()
+            .map_or(String::new(), |hop| format!(", hop to {hop}"));
+        text += &format!("{code}  {:?}, {result}{hop}\n", told.severity);
+        text += &terminal.wrap(2, &message(told));
+        text.push('\n');
+        if !told.fix.is_empty() {
+            text += &terminal.wrap(2, &format!("fix: {}", told.fix));
+            text.push('\n');
+        }
+    }
+    text
 }
 
 fn some(text: &str) -> Option<&str> {
@@ -256,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_narrow_terminal_the_fix_stands_below() {
+    fn on_a_narrow_terminal_checks_stand_below_each_other() {
         insta::assert_snapshot!(detection(&Terminal::wide(80), &found(&["1.30.2"]), false));
     }
 
