@@ -5,6 +5,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use futures::future;
 use meshlift_api::MeshSpec;
 use meshlift_planner::ChartTarget;
 use meshlift_planner::plan::{Comparison, Manifest, ReleaseChange, ReleaseDiff, compare};
@@ -56,17 +57,15 @@ impl Diffs {
             stored,
             kubernetes: *kubernetes,
         };
-        let mut diffs = Vec::new();
-        for comparison in comparisons {
+        // Each waits for a Helm of its own.
+        let all = comparisons.iter().map(async |comparison| {
             let key = look.key(comparison);
-            match self.compared.get(&key, look.compare(comparison)).await {
-                Ok(diff) => diffs.push(diff),
-                Err(why) => return Seen::Unreadable(why),
-            }
-        }
-        match diffs.is_empty() {
-            true => Seen::Absent,
-            false => Seen::Present(diffs),
+            self.compared.get(&key, look.compare(comparison)).await
+        });
+        match future::try_join_all(all).await {
+            Ok(diffs) if diffs.is_empty() => Seen::Absent,
+            Ok(diffs) => Seen::Present(diffs),
+            Err(why) => Seen::Unreadable(why),
         }
     }
 }

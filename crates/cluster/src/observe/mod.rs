@@ -226,23 +226,30 @@ impl Observer {
 
     async fn wanted(&self, upgrade: &Upgrade, wanted: &Wanted, view: &mut MeshView) {
         let namespace = control_plane_namespace(view);
-        if wanted.catalog
-            && let Some(mesh) = view.mesh.present()
-        {
-            view.catalog = offered(self.charts.versions(&mesh.charts).await);
-        }
-        view.releases = match &namespace {
-            Some(namespace) => {
-                self.releases
-                    .look(namespace, wanted.releases, &upgrade.uid)
-                    .await
-            }
-            None => Seen::Absent,
-        };
-        if wanted.environment {
-            let home = namespace.as_deref();
-            view.environment = self.surroundings.look(&self.watches, home).await;
-        }
+        let home = namespace.as_deref();
+        // Each waits for answers of its own.
+        let (catalog, releases, environment, missing) = tokio::join!(
+            async {
+                let mesh = view.mesh.present().filter(|_| wanted.catalog)?;
+                Some(offered(self.charts.versions(&mesh.charts).await))
+            },
+            async {
+                let uid = &upgrade.uid;
+                Some(self.releases.look(home?, wanted.releases, uid).await)
+            },
+            async {
+                wanted.environment.then_some(())?;
+                Some(self.surroundings.look(&self.watches, home).await)
+            },
+            async {
+                let home = home.filter(|_| wanted.permissions)?;
+                Some(self.missing_permissions(home).await)
+            },
+        );
+        view.catalog = catalog.unwrap_or_default();
+        view.releases = releases.unwrap_or_default();
+        view.environment = environment.unwrap_or_default();
+        view.missing_permissions = missing.unwrap_or_default();
         if wanted.environment
             && let Some(mesh) = view.mesh.present()
         {
@@ -253,11 +260,6 @@ impl Observer {
         {
             let risks = view.knowledge.risks(&step.from, &step.to);
             view.environment.risks = self.risks.look(&risks, &step.values).await;
-        }
-        if wanted.permissions
-            && let Some(namespace) = &namespace
-        {
-            view.missing_permissions = self.missing_permissions(namespace).await;
         }
         if wanted.live_counters
             && let Seen::Present(planes) = &mut view.control_planes
