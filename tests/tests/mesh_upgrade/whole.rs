@@ -53,6 +53,7 @@ fn mesh_a_whole_upgrade_loses_no_request_and_then_is_quiet() -> Result<()> {
             Ok(held.map_or(Ok(()), |held| Err(format!("{held:?}"))))
         })
         .await?;
+        mesh_list_follows(&bed).await?;
         let audit = bed.audit()?;
         let ended = tokio::time::Instant::now();
         ensure!(status.outcome == Some(Outcome::Upgraded), "{status:?}");
@@ -91,6 +92,21 @@ fn mesh_a_whole_upgrade_loses_no_request_and_then_is_quiet() -> Result<()> {
         progress::line(&format!("quiet for {} s after the end", QUIET.as_secs()));
         still_the_users_release(&bed).await
     })
+}
+
+/// The mesh list is looked at every few seconds: it tells of the end a little later.
+async fn mesh_list_follows(bed: &meshlift_tests::bed::Bed) -> Result<()> {
+    until("the Mesh is at 1.31.0", Duration::from_secs(60), || async {
+        let status = bed.meshes().get("default").await?.status;
+        let status = status.unwrap_or_default();
+        let revisions: Vec<&str> = status.revisions.iter().map(|r| r.name.as_str()).collect();
+        let proxies = status.data_plane.clone().unwrap_or_default();
+        let told = status.version.as_deref() == Some(versions::ISTIO_TO)
+            && revisions == ["1-31-0"]
+            && proxies.current == proxies.total;
+        Ok(told.then_some(()).ok_or(format!("{status:?}")))
+    })
+    .await
 }
 
 /// What Helm shows is the user's to go on with.
