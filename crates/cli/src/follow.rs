@@ -44,12 +44,22 @@ pub(crate) async fn follow(
     let upgrades: Api<MeshUpgrade> = Api::all(connection.watches.clone());
     let mut changes = pin!(watch_object(upgrades, name));
     let mut over = pin!(tokio::time::sleep(how.limit.unwrap_or(Duration::MAX / 4)));
+    // One for the whole loop and asked first: a new one each round would miss a signal between two rounds.
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut view = View::new(name, how, terminal);
     loop {
         tokio::select! {
-            _ = tick.tick() => view.tick(),
+            biased;
+            signal = &mut interrupted => {
+                signal?;
+                view.close();
+                eprintln!(
+                    "No longer followed; the upgrade goes on.\nFollow it again: {program} watch {name}\nHold it before its next step: kubectl patch mup {name} --type merge -p '{{\"spec\":{{\"paused\":true}}}}'"
+                );
+                return Ok(Exit::Interrupted);
+            }
             change = changes.next() => match change {
                 Some(Ok(Some(upgrade))) => {
                     if !view.show(&upgrade)? {
@@ -75,14 +85,7 @@ pub(crate) async fn follow(
                 eprintln!("{name} has not ended within {waited}: {}\nIt goes on. Follow it: {program} watch {name}", line(&status));
                 return Ok(Exit::of_unended(&status));
             }
-            signal = tokio::signal::ctrl_c() => {
-                signal?;
-                view.close();
-                eprintln!(
-                    "No longer followed; the upgrade goes on.\nFollow it again: {program} watch {name}\nHold it before its next step: kubectl patch mup {name} --type merge -p '{{\"spec\":{{\"paused\":true}}}}'"
-                );
-                return Ok(Exit::Interrupted);
-            }
+            _ = tick.tick() => view.tick(),
         }
     }
 }
