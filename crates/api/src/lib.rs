@@ -4,6 +4,7 @@
 //! This crate knows no client and no runtime; CI proves it from its dependency tree.
 
 pub mod conditions;
+mod data_plane;
 mod detection;
 pub mod labels;
 mod mesh;
@@ -14,6 +15,10 @@ mod release_catalog;
 mod schema;
 mod status;
 
+pub use data_plane::{
+    Approval, DataPlane, Day, GatewayOrder, Gateways, Move, NamespaceSelector, Restart,
+    RestartMethod, Rollback, Wave, Window,
+};
 pub use detection::{
     CheckResult, CheckStatus, ClusterCheck, ClusterVerdict, Hop, PlanSummary, PlannedRelease,
     ReleaseAction, Severity,
@@ -27,16 +32,14 @@ pub use mesh_status::{
     AvailableVersion, ChartsStatus, ClusterFit, ClusterStatus, DataPlaneStatus, ManualReference,
     MeshStatus, ProxyVersion, RevisionStatus,
 };
-pub use mesh_upgrade::{
-    DataPlane, HealthCheck, MeshUpgrade, MeshUpgradeSpec, Mode, Restart, Retire, Strategy,
-};
+pub use mesh_upgrade::{HealthCheck, MeshUpgrade, MeshUpgradeSpec, Mode, Retire, Strategy};
 pub use release_catalog::{
     CatalogMode, GatewayApiMinimum, IstioRelease, KubernetesVersions, RELEASE_CATALOG,
     ReleaseCatalog, ReleaseCatalogSpec, ReleaseRisk, RiskResources, RiskRule,
 };
 pub use status::{
     Attempts, BlockedWorkload, ControlPlaneRef, MeshUpgradeStatus, Outcome, Phase, Predicate,
-    ProxyCounts, RunSummary, Soak, Step, WorkloadCounts,
+    ProxyCounts, RollbackStatus, RunSummary, Soak, Step, WaveState, WaveStatus, WorkloadCounts,
 };
 
 /// API group of every Meshlift kind.

@@ -1,16 +1,15 @@
 //! `MeshUpgrade`: a mesh brought to a version; inert once it is there.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::CustomResource;
 use kube::core::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DEFAULT_MESH, MeshUpgradeStatus, schema};
+use crate::{DEFAULT_MESH, DataPlane, Gateways, MeshUpgradeStatus, Rollback, Window, schema};
 
 /// Brings a mesh to an Istio version and keeps saying what it does and waits for.
 ///
-/// From the first mutation until it ends, only `paused` may change.
+/// From the first mutation until it ends, only `paused`, `approvals` and `requestRollback` may change.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[kube(
     group = "meshlift.io",
@@ -30,9 +29,15 @@ use crate::{DEFAULT_MESH, MeshUpgradeStatus, schema};
          && self.spec.strategy == oldSelf.spec.strategy \
          && self.spec.acceptRisks == oldSelf.spec.acceptRisks \
          && self.spec.dataPlane == oldSelf.spec.dataPlane \
+         && self.spec.gateways == oldSelf.spec.gateways \
+         && self.spec.rollback == oldSelf.spec.rollback \
+         && self.spec.windows == oldSelf.spec.windows \
          && self.spec.healthCheck == oldSelf.spec.healthCheck \
          && self.spec.retire == oldSelf.spec.retire)"
-    ).message("the upgrade runs: until it ends only spec.paused may change (set spec.paused: true to hold it before its next step)"),
+    ).message("the upgrade runs: until it ends only spec.paused, spec.approvals and spec.requestRollback may change (set spec.paused: true to hold it before its next step, spec.requestRollback: true to move back)"),
+    validation = Rule::new(
+        "!self.spec.requestRollback || self.spec.rollback != 'Never'"
+    ).message("spec.requestRollback cannot be true with spec.rollback: Never"),
     printcolumn = r#"{"name":"Mesh","type":"string","jsonPath":".spec.mesh"}"#,
     printcolumn = r#"{"name":"From","type":"string","jsonPath":".status.from.version"}"#,
     printcolumn = r#"{"name":"To","type":"string","jsonPath":".status.target.version"}"#,
@@ -61,6 +66,16 @@ pub struct MeshUpgradeSpec {
     /// How workloads move.
     #[serde(default)]
     pub data_plane: DataPlane,
+    /// When gateways move.
+    #[serde(default)]
+    pub gateways: Gateways,
+    /// What is done when a verification fails, until the old control plane goes.
+    #[serde(default)]
+    pub rollback: Rollback,
+    /// When the mesh may be changed; at any time if there is none. Moving back does not wait for a window.
+    #[serde(default)]
+    #[schemars(length(max = 20))]
+    pub windows: Vec<Window>,
     /// How health is judged after the move.
     #[serde(default)]
     pub health_check: HealthCheck,
@@ -75,6 +90,14 @@ pub struct MeshUpgradeSpec {
     /// Holds the upgrade before its next mutation.
     #[serde(default)]
     pub paused: bool,
+    /// Names of waves that a person lets begin; only those with `approval: Required` wait for it.
+    #[serde(default)]
+    #[schemars(length(max = 50), inner(length(max = 63)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub approvals: Vec<String>,
+    /// Moves everything back to the old control plane, as long as that is there.
+    #[serde(default)]
+    pub request_rollback: bool,
 }
 
 /// How far an upgrade goes.
@@ -93,37 +116,6 @@ pub enum Strategy {
     /// A second control plane under a revision of its own, beside the old one.
     #[default]
     Canary,
-}
-
-/// How workloads move to the new control plane.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct DataPlane {
-    /// How workloads are restarted.
-    #[serde(default)]
-    pub restart: Restart,
-    /// Namespaces and workloads with these labels are left alone. They keep the old control
-    /// plane in use, so it stays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exclude: Option<LabelSelector>,
-}
-
-/// How workloads are restarted.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Restart {
-    /// Workloads restarting at the same time, in the whole mesh.
-    #[serde(default = "five")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_concurrent: u32,
-    /// Workloads restarting at the same time in one namespace.
-    #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_concurrent_per_namespace: u32,
-    /// How long one workload may take until all its pods are ready on the new revision.
-    #[serde(default = "ten_minutes")]
-    #[schemars(schema_with = "schema::duration")]
-    pub timeout: Duration,
 }
 
 /// How health is judged after the move.
@@ -146,16 +138,6 @@ pub struct Retire {
     pub after: Duration,
 }
 
-impl Default for Restart {
-    fn default() -> Self {
-        Self {
-            max_concurrent: five(),
-            max_concurrent_per_namespace: one(),
-            timeout: ten_minutes(),
-        }
-    }
-}
-
 impl Default for HealthCheck {
     fn default() -> Self {
         Self {
@@ -174,24 +156,12 @@ fn default_mesh() -> String {
     DEFAULT_MESH.to_owned()
 }
 
-fn five() -> u32 {
-    5
-}
-
-fn one() -> u32 {
-    1
-}
-
 fn minutes(n: u64) -> Duration {
     Duration::from(std::time::Duration::from_secs(60 * n))
 }
 
 fn five_minutes() -> Duration {
     minutes(5)
-}
-
-fn ten_minutes() -> Duration {
-    minutes(10)
 }
 
 fn one_hour() -> Duration {

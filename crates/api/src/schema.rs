@@ -15,6 +15,37 @@ pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A time of the day.
+pub(crate) fn time_of_day(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 5,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')",
+            "message": "is no time of the day: write hours and minutes as in \"04:00\", in quotes",
+        }],
+    })
+}
+
+/// The name of a wave.
+pub(crate) fn wave_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 63,
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+                "message": "is no name: write small letters, digits and hyphens",
+            },
+            {
+                "rule": "!(self in ['gateways', 'rest'])",
+                "message": "is taken: 'gateways' is the wave of the gateways, 'rest' that of all other namespaces",
+            },
+        ],
+    })
+}
+
 /// An Istio version or minor.
 pub(crate) fn target_version(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

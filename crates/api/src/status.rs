@@ -70,6 +70,12 @@ pub struct MeshUpgradeStatus {
     /// The health check under way, and what it compares with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,
+    /// The waves, in their order; that of the gateways among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waves: Vec<WaveStatus>,
+    /// That everything is moved back, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackStatus>,
     /// Effects that failed and will be tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
@@ -128,10 +134,14 @@ pub enum Step {
     InstallingControlPlane,
     /// Waits until the new control plane is ready and injects.
     ProvingControlPlane,
-    /// Moves namespaces to the new revision.
+    /// Waits until a person lets the next wave begin.
+    WaitingForApproval,
+    /// Moves namespaces, tags and gateways to the new revision.
     MovingNamespaces,
     /// Restarts workloads whose sidecars are old.
     RestartingWorkloads,
+    /// Watches the health of what has moved before the next wave begins.
+    VerifyingWave,
     /// Watches health for the soak time.
     Soaking,
     /// Waits `retire.after` with both control planes up.
@@ -140,6 +150,14 @@ pub enum Step {
     MovingDefaultRevision,
     /// Removes the old control plane.
     RetiringControlPlane,
+    /// Moves the default revision, tags, labels and gateways back to the old control plane.
+    MovingBack,
+    /// Restarts workloads that had moved.
+    RestartingBack,
+    /// Watches the health of what was moved back.
+    ProvingBack,
+    /// Removes the new control plane.
+    RemovingNewControlPlane,
 }
 
 /// How a run ended.
@@ -149,6 +167,8 @@ pub enum Outcome {
     Upgraded,
     /// It stopped; the message says in which state the mesh is.
     Stopped,
+    /// A verification failed, or a person asked for it: everything is back on the old control plane.
+    RolledBack,
     /// A preflight: nothing stands in the way.
     PlanReady,
     /// A preflight: something stands in the way.
@@ -229,6 +249,20 @@ pub enum Predicate {
     RolloutIncomplete,
     /// The namespace switches injection off, but old sidecars still run in it.
     InjectionOff,
+    /// The namespace, tag or workload is moved by someone else (`dataPlane.move`).
+    NotOurs,
+    /// A ReplicaSet without an owner, which replaces no pods by itself.
+    BareReplicaSet,
+    /// Its disruption budget allows no eviction.
+    DisruptionBudget,
+    /// Restarted as often as allowed, and not ready.
+    RestartFailed,
+    /// Someone takes back the restart mark.
+    RestartPutBack,
+    /// Moved, but it names a proxy image of its own.
+    ProxyImage,
+    /// Gateways are left alone (`gateways.order: None`).
+    GatewaysExcluded,
 }
 
 /// Something that this upgrade does not move.
@@ -242,6 +276,58 @@ pub struct BlockedWorkload {
     pub predicate: Predicate,
     /// Why and how to move it, as a sentence with the command.
     pub message: String,
+}
+
+/// A wave.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct WaveStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub state: WaveState,
+    /// How many namespaces it has.
+    #[serde(default)]
+    pub namespaces: u32,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// The watch of its health under way, and what it compares with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Soak>,
+    /// When it was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+}
+
+/// Where a wave is.
+#[derive(
+    Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord,
+)]
+pub enum WaveState {
+    /// Its turn has not come.
+    Pending,
+    /// It waits until a person lets it begin.
+    WaitingForApproval,
+    /// Its namespaces and workloads move.
+    Moving,
+    /// All that can be moved has moved; health is watched.
+    Verifying,
+    /// Moved and healthy.
+    Verified,
+}
+
+/// A rollback.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackStatus {
+    /// Why, as a sentence.
+    pub reason: String,
+    /// Since when.
+    pub since: Time,
+    /// The watch of health after everything is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Soak>,
 }
 
 /// The health check under way: since when all is well, and the counters it started from.
@@ -317,4 +403,4 @@ macro_rules! display_as_serialized {
         }
     )*};
 }
-display_as_serialized!(Phase, Step, Outcome, Predicate);
+display_as_serialized!(Phase, Step, Outcome, Predicate, WaveState);
