@@ -15,6 +15,7 @@ pub mod owner;
 pub mod progress;
 pub mod registry;
 pub mod shop;
+pub mod simulated;
 pub mod skip;
 pub mod tls;
 pub mod tools;

@@ -25,7 +25,7 @@ use super::wire::{Bytes, Wire};
 use super::{NODES, report};
 use crate::istio::{self, IstioOptions};
 use crate::versions::ISTIO_FROM;
-use crate::{Cluster, progress};
+use crate::{Cluster, progress, simulated};
 
 /// Work of one detection, in seconds.
 const WORK: f64 = 2.0;
@@ -126,9 +126,8 @@ async fn prepare(cluster: &Cluster, size: Size) -> Result<()> {
         };
         all.push(one.deployment(&template)?);
     }
-    mesh::deployments(&client, all).await?;
-    let standing = kube::api::ListParams::default().labels("testbed/standing");
-    mesh::wait_complete(&client, &standing, UP).await?;
+    simulated::create(&client, all).await?;
+    mesh::wait_complete(&client, standing::LABEL, UP).await?;
     around(cluster, size).await?;
     task.done();
     Ok(())
@@ -210,7 +209,7 @@ async fn decided(client: Client, name: &str) -> Result<String> {
         total: 20,
         per_namespace: 2,
     };
-    let mut spec = operator::upgrade(limits, Duration::from_secs(60));
+    let mut spec = operator::upgrade(limits, Duration::from_secs(60))?;
     spec.mode = Mode::Preflight;
     let api = Api::<MeshUpgrade>::all(client);
     api.create(&PostParams::default(), &MeshUpgrade::new(name, spec))

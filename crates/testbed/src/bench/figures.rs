@@ -11,7 +11,7 @@ use super::audit::{Request, by_kind};
 use super::mesh::Size;
 use super::operator::Followed;
 use super::schedule::{Limits, gaps, seconds};
-use super::timeline::Timeline;
+use super::timeline::{Recorded, Timeline};
 
 /// One run of restarts.
 #[derive(Clone, Debug, Serialize)]
@@ -22,17 +22,24 @@ pub(super) struct Run {
     pub(super) gap_median: f64,
     pub(super) gap_99: f64,
     pub(super) gap_max: f64,
+    /// New pods that got ready in a second: on average, and in the busiest 10 s.
+    pub(super) pods_mean: f64,
+    pub(super) pods_most: f64,
     /// One-minute load average of the machine at the end.
     pub(super) load: f64,
 }
 
 impl Run {
-    pub(super) fn of(timeline: &Timeline, limits: Limits) -> Result<Self> {
+    pub(super) fn of(recorded: &Recorded, limits: Limits) -> Result<Self> {
+        let Recorded { timeline, pods } = recorded;
         let (first, last) = span(timeline).context("nothing was restarted")?;
+        let span = seconds(first, last);
         let mut gaps = gaps(timeline, limits);
         gaps.sort_by(f64::total_cmp);
         Ok(Self {
-            seconds: seconds(first, last),
+            seconds: span,
+            pods_mean: pods.len() as f64 / span,
+            pods_most: busiest(pods),
             gap_median: quantile(&gaps, 0.5),
             gap_99: quantile(&gaps, 0.99),
             gap_max: quantile(&gaps, 1.0),
@@ -45,8 +52,15 @@ impl Display for Run {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.1} s; from Ready to the next restart: median {:.2} s, 99 % {:.2} s, most {:.2} s; load {:.1}",
-            self.seconds, self.gap_median, self.gap_99, self.gap_max, self.load
+            "{:.1} s; from Ready to the next restart: median {:.2} s, 99 % {:.2} s, most {:.2} s; \
+             {:.1} new pods a second, at most {:.1}; load {:.1}",
+            self.seconds,
+            self.gap_median,
+            self.gap_99,
+            self.gap_max,
+            self.pods_mean,
+            self.pods_most,
+            self.load
         )
     }
 }
@@ -145,6 +159,22 @@ fn span(timeline: &Timeline) -> Option<(Timestamp, Timestamp)> {
     Some((first, last))
 }
 
+/// The most of these moments in any 10 s, for each second of them.
+fn busiest(moments: &[Timestamp]) -> f64 {
+    const WINDOW: f64 = 10.0;
+    let mut moments = moments.to_vec();
+    moments.sort();
+    let mut first = 0;
+    let mut most = 0;
+    for (last, at) in moments.iter().enumerate() {
+        while seconds(moments[first], *at) >= WINDOW {
+            first += 1;
+        }
+        most = most.max(last - first + 1);
+    }
+    most as f64 / WINDOW
+}
+
 fn quantile(sorted: &[f64], part: f64) -> f64 {
     let last = sorted.len().saturating_sub(1) as f64;
     sorted
@@ -236,5 +266,17 @@ mod tests {
         assert_eq!(quantile(&row, 0.99), 99.0);
         assert_eq!(quantile(&row, 1.0), 100.0);
         assert_eq!(quantile(&[], 0.5), 0.0);
+    }
+
+    #[test]
+    fn the_busiest_ten_seconds_count_wherever_they_begin() {
+        let at = |s: i64| Timestamp::from_second(s).expect("a small number");
+        // Three at once, then eight within 10 s, the last 10 s after the first of them.
+        let moments: Vec<Timestamp> = [0, 0, 0, 25, 26, 27, 28, 29, 30, 31, 34, 35]
+            .into_iter()
+            .map(at)
+            .collect();
+        assert_eq!(busiest(&moments), 0.8);
+        assert_eq!(busiest(&[]), 0.0);
     }
 }

@@ -30,7 +30,9 @@ pub(super) async fn run(client: Client, keys: &[Key], limits: Limits) -> Result<
     let stamp = Timestamp::now().to_string();
     let mut patches = FuturesUnordered::new();
     let mut ready = 0;
+    let mut begun = false;
     while ready < keys.len() {
+        let was_ready = ready;
         tokio::select! {
             Some(patched) = patches.next() => { let _: Deployment = patched?; }
             change = changes.next() => {
@@ -46,9 +48,11 @@ pub(super) async fn run(client: Client, keys: &[Key], limits: Limits) -> Result<
                 }
             }
         }
-        if before.len() < keys.len() {
+        // Only a place that got free lets another one begin.
+        if before.len() < keys.len() || (begun && ready == was_ready) {
             continue;
         }
+        begun = true;
         let (now, later) = waiting.into_iter().partition::<Vec<_>, _>(|key| {
             let admitted = places.admits(&key.namespace);
             if admitted {

@@ -1,6 +1,7 @@
 //! The benchmark: how fast, how big and how quiet the operator is on a large mesh, beside the
 //! smallest client that does the same restarts on the same cluster.
 
+mod args;
 mod audit;
 mod detection;
 mod figures;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
+pub use self::args::BenchArgs;
 use self::figures::{Figures, Memory, Run};
 use self::mesh::Size;
 use self::operator::{Followed, Operator, USER};
@@ -34,52 +36,6 @@ use crate::{Cluster, Options, cargo, progress};
 const RUN_LIMIT: Duration = Duration::from_secs(1800);
 /// Simulated nodes of the cluster.
 const NODES: u32 = 20;
-
-/// Arguments of `testbed bench`.
-#[derive(clap::Args, Clone, Debug)]
-pub struct BenchArgs {
-    /// A tenth of the workloads and few standing pods, to try it.
-    #[arg(long)]
-    quick: bool,
-    /// Leave out kubectl, whose processes take most of the time.
-    #[arg(long)]
-    no_kubectl: bool,
-    /// Measure this program and not the one of the workspace, which is built first.
-    #[arg(long, value_name = "FILE")]
-    operator: Option<PathBuf>,
-    /// Measure memory with so many standing pods, in rising order; none leaves it out.
-    #[arg(long, value_delimiter = ',', value_name = "PODS")]
-    standing: Option<Vec<usize>>,
-    /// Measure only the detection, on a cluster of its own.
-    #[arg(long)]
-    only_detection: bool,
-}
-
-impl BenchArgs {
-    fn size(&self) -> Size {
-        Size {
-            namespaces: if self.quick { 5 } else { 20 },
-            per_namespace: if self.quick { 4 } else { 10 },
-            replicas: 4,
-        }
-    }
-
-    fn limits(&self) -> Limits {
-        Limits {
-            total: if self.quick { 5 } else { 20 },
-            per_namespace: 2,
-        }
-    }
-
-    fn soak(&self) -> Duration {
-        Duration::from_secs(if self.quick { 10 } else { 60 })
-    }
-
-    fn standing(&self) -> Vec<usize> {
-        let usual: &[usize] = if self.quick { &[200] } else { &[2_000, 10_000] };
-        self.standing.clone().unwrap_or_else(|| usual.to_vec())
-    }
-}
 
 /// Runs the benchmark, prints its table and writes its figures. A goal that is missed is said and
 /// is no failure. Ctrl-C stops everything.
@@ -113,9 +69,12 @@ async fn play(args: &BenchArgs, kept: &mut Option<Cluster>) -> Result<()> {
             cluster.down().await.context("stopping the cluster")?;
         }
     }
+    if !args.detection() {
+        return Ok(());
+    }
     let options = Options::mesh("bench-detection").kwok(NODES).audit();
     let cluster = kept.insert(Cluster::up(options).await?);
-    let size = detection::size(args.quick);
+    let size = detection::size(args.quick());
     let detection = detection::measure(cluster, &binary, size).await?;
     println!("{}", detection.table());
     println!("Figures: {}", detection.write()?.display());
@@ -170,9 +129,9 @@ impl Bench<'_> {
     async fn measure(&self, binary: &Path) -> Result<Figures> {
         let began = Timestamp::now();
         let floor_before = self.floor("the floor, before").await?;
-        let kubectl = match self.args.no_kubectl {
-            true => None,
-            false => Some(self.kubectl().await?),
+        let kubectl = match self.args.kubectl() {
+            true => Some(self.kubectl().await?),
+            false => None,
         };
         let mut figures = self.operator(binary).await?;
         figures.began = began;
@@ -203,12 +162,12 @@ impl Bench<'_> {
     async fn restarts(&self, what: &str, work: impl Future<Output = Result<()>>) -> Result<Run> {
         let task = progress::task(format!("restart {}: {what}", self.size));
         let recorder = Recorder::start(self.cluster.client(), &self.size.keys()).await?;
-        let (worked, timeline) = tokio::join!(
+        let (worked, recorded) = tokio::join!(
             async { tokio::time::timeout(RUN_LIMIT, work).await },
             recorder.complete(RUN_LIMIT)
         );
         worked.with_context(|| format!("{what} did not end within {RUN_LIMIT:?}"))??;
-        let run = Run::of(&timeline?, self.limits)?;
+        let run = Run::of(&recorded?, self.limits)?;
         task.done();
         progress::line(&format!("{what}: {run}"));
         Ok(run)
@@ -218,14 +177,14 @@ impl Bench<'_> {
         let operator = Operator::start(self.cluster, binary).await?;
         let recorder = Recorder::start(self.cluster.client(), &self.size.keys()).await?;
         let task = progress::task(format!("upgrade the mesh to {ISTIO_TO}"));
-        let spec = operator::upgrade(self.limits, self.args.soak());
-        let (followed, timeline) = tokio::try_join!(
+        let spec = operator::upgrade(self.limits, self.args.soak())?;
+        let (followed, recorded) = tokio::try_join!(
             operator::follow(self.cluster.client(), "bench", spec, RUN_LIMIT),
             recorder.complete(RUN_LIMIT)
         )
         .with_context(|| operator.last_words())?;
         task.done();
-        let run = Run::of(&timeline, self.limits)?;
+        let run = Run::of(&recorded, self.limits)?;
         progress::line(&format!("the operator: {run}"));
         let memory = Memory {
             pods: self.size.pods(),
@@ -240,7 +199,7 @@ impl Bench<'_> {
             self.limits,
             run,
             &followed,
-            &timeline,
+            &recorded.timeline,
             &requests,
             memory,
         ))
@@ -250,13 +209,14 @@ impl Bench<'_> {
     async fn standing(&self, binary: &Path, pods: usize) -> Result<Memory> {
         let client = self.cluster.client();
         let task = progress::task(format!("start standing pods, {pods} in all"));
-        standing::fill(&client, self.size.pods(), pods).await?;
+        let per_workload = self.args.per_standing();
+        standing::fill(&client, self.size.pods(), pods, per_workload).await?;
         task.done();
         let task = progress::task(format!("a fresh operator looks at {pods} pods"));
         let began = tokio::time::Instant::now();
         let operator = Operator::start(self.cluster, binary).await?;
         let name = format!("again-{pods}");
-        let spec = operator::upgrade(self.limits, self.args.soak());
+        let spec = operator::upgrade(self.limits, self.args.soak())?;
         let Followed { ended, .. } = operator::follow(client, &name, spec, RUN_LIMIT)
             .await
             .with_context(|| operator.last_words())?;

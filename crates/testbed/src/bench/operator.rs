@@ -12,10 +12,7 @@ use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
-use meshlift_api::{
-    DEFAULT_MESH, DataPlane, HealthCheck, MeshUpgrade, MeshUpgradeSpec, MeshUpgradeStatus, Mode,
-    Phase, Restart, Retire, Strategy,
-};
+use meshlift_api::{MeshUpgrade, MeshUpgradeSpec, MeshUpgradeStatus, Phase};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -192,28 +189,19 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 /// What the operator is asked to do.
-pub(super) fn upgrade(limits: Limits, soak: Duration) -> MeshUpgradeSpec {
-    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    MeshUpgradeSpec {
-        mesh: DEFAULT_MESH.into(),
-        target_version: ISTIO_TO.into(),
-        mode: Mode::Apply,
-        strategy: Strategy::Canary,
-        data_plane: DataPlane {
-            restart: Restart {
-                max_concurrent: count(limits.total),
-                max_concurrent_per_namespace: count(limits.per_namespace),
-                ..Restart::default()
-            },
-            exclude: None,
-        },
-        health_check: HealthCheck { soak: soak.into() },
-        retire: Retire {
-            after: Duration::from_secs(1).into(),
-        },
-        accept_risks: Vec::new(),
-        paused: false,
-    }
+pub(super) fn upgrade(limits: Limits, soak: Duration) -> Result<MeshUpgradeSpec> {
+    let restart = json!({
+        "maxConcurrent": limits.total,
+        "maxConcurrentPerNamespace": limits.per_namespace,
+    });
+    let spec = json!({
+        "targetVersion": ISTIO_TO,
+        "dataPlane": {"restart": restart},
+        "healthCheck": {"soak": format!("{}s", soak.as_secs())},
+        "retire": {"after": "1s"},
+    });
+    // As people write it: everything else is as the API has it by itself.
+    serde_json::from_value(spec).context("the spec of a MeshUpgrade")
 }
 
 /// How an upgrade went.

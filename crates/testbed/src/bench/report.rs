@@ -40,7 +40,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
     rows.extend(figures.memory.iter().filter_map(start));
     rows.extend([restart_writes(figures), status_writes(figures)]);
     rows.extend(waiting(figures));
-    rows.extend([gap(figures), ratio(figures)]);
+    rows.extend([gap(figures), ratio(figures), pace(figures)]);
     rows
 }
 
@@ -172,6 +172,33 @@ fn ratio(figures: &Figures) -> Row {
         (ratio > RATIO).then(|| {
             let floors = loads.join(" and ");
             format!("the floors took {floors}; the operator ran at load {load:.1}")
+        }),
+    )
+}
+
+/// New proxies a second that one replica of istiod admits: its own rule for its request limit.
+fn admitted(cores: usize) -> f64 {
+    (15.0 + 5.0 * cores as f64).min(100.0)
+}
+
+fn pace(figures: &Figures) -> Row {
+    let half = admitted(figures.cores) / 2.0;
+    let run = &figures.operator;
+    let floors: Vec<String> = figures
+        .floors
+        .iter()
+        .map(|run| format!("{:.1}", run.pods_most))
+        .collect();
+    row(
+        "P8",
+        "new proxies a second in the busiest 10 s",
+        format!("{half}, half of what istiod admits"),
+        format!("{:.1} ({:.1} on average)", run.pods_most, run.pods_mean),
+        (run.pods_most > half).then(|| {
+            let floors = floors.join(" and ");
+            format!(
+                "no proxy of a simulated node asks istiod for anything; the floors had {floors}"
+            )
         }),
     )
 }

@@ -10,34 +10,42 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::{NODES, mesh};
+use crate::simulated;
 
+/// The label of the workloads.
+pub(super) const LABEL: &str = "testbed/standing";
 const NAMESPACE: &str = "standing";
-const PER_WORKLOAD: usize = 100;
 const UP: Duration = Duration::from_secs(1200);
 
-/// Adds pods to the `moved` ones until there are `wanted`, and waits until they are ready.
-pub(super) async fn fill(client: &Client, moved: usize, wanted: usize) -> Result<()> {
+/// Adds workloads of so many pods each to the `moved` pods until there are `wanted`, and waits until
+/// they are ready.
+pub(super) async fn fill(
+    client: &Client,
+    moved: usize,
+    wanted: usize,
+    per_workload: usize,
+) -> Result<()> {
     let api = Api::<Deployment>::all(client.clone());
-    let selected = ListParams::default().labels("testbed/standing");
-    let there = api.list(&selected).await?.items.len();
+    let ours = ListParams::default().labels(LABEL);
+    let there = api.list_metadata(&ours).await?.items.len();
     if there == 0 {
         let labels = json!({"istio-injection": "disabled"});
         mesh::namespace(client, NAMESPACE, &labels).await?;
     }
     let template = template(client).await?;
-    let whole = wanted.saturating_sub(moved) / PER_WORKLOAD;
+    let whole = wanted.saturating_sub(moved) / per_workload;
     let one = |number: usize| {
         let standing = Standing {
             namespace: NAMESPACE,
-            name: &format!("standing-{number:03}"),
-            replicas: PER_WORKLOAD,
+            name: &format!("standing-{number:04}"),
+            replicas: per_workload,
             node: number % NODES as usize,
         };
         standing.deployment(&template)
     };
     let all = (there..whole).map(one).collect::<Result<Vec<_>>>()?;
-    mesh::deployments(client, all).await?;
-    mesh::wait_complete(client, &selected, UP).await
+    simulated::create(client, all).await?;
+    mesh::wait_complete(client, LABEL, UP).await
 }
 
 /// A pod that was injected, without what belongs to that very pod.
@@ -77,7 +85,7 @@ impl Standing<'_> {
             .context("a pod without labels")?
             .retain(|_, value| !value.is_null());
         Ok(serde_json::from_value(json!({
-            "metadata": {"name": self.name, "namespace": self.namespace, "labels": {"testbed/standing": "true"}},
+            "metadata": {"name": self.name, "namespace": self.namespace, "labels": {LABEL: "true"}},
             "spec": {
                 "replicas": self.replicas,
                 "selector": {"matchLabels": {"app": self.name}},

@@ -31,6 +31,14 @@ pub(super) struct Times {
 /// The times of all workloads.
 pub(super) type Timeline = BTreeMap<Key, Times>;
 
+/// What was recorded of one run.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    pub(super) timeline: Timeline,
+    /// When each new pod was ready.
+    pub(super) pods: Vec<Timestamp>,
+}
+
 /// Watches workloads and their pods.
 pub(super) struct Recorder {
     state: Arc<State>,
@@ -50,6 +58,8 @@ struct Seen {
     generations: BTreeMap<Key, i64>,
     /// Pods that were there before, and new ones that were ready once.
     pods: HashSet<String>,
+    /// When each new pod was ready.
+    ready: Vec<Timestamp>,
 }
 
 impl Recorder {
@@ -85,7 +95,7 @@ impl Recorder {
     }
 
     /// The times, once every workload was restarted and is complete again.
-    pub(super) async fn complete(self, limit: Duration) -> Result<Timeline> {
+    pub(super) async fn complete(self, limit: Duration) -> Result<Recorded> {
         let all = self.state.lock().timeline.len();
         let mut complete = self.state.complete.subscribe();
         if tokio::time::timeout(limit, complete.wait_for(|n| *n == all))
@@ -96,7 +106,11 @@ impl Recorder {
             bail!("{done} of {all} workloads were restarted and ready within {limit:?}");
         }
         drop(self.watches);
-        Ok(std::mem::take(&mut self.state.lock().timeline))
+        let seen = std::mem::take(&mut *self.state.lock());
+        Ok(Recorded {
+            timeline: seen.timeline,
+            pods: seen.ready,
+        })
     }
 }
 
@@ -170,6 +184,7 @@ impl State {
         };
         if let Some(times) = seen.timeline.get_mut(&key) {
             times.pods_ready = Some(now);
+            seen.ready.push(now);
         }
     }
 }

@@ -148,6 +148,8 @@ impl ControlPlane<'_> {
             format!("--initial-advertise-peer-urls={peer}"),
             format!("--initial-cluster=default={peer}"),
             "--unsafe-no-fsync".into(),
+            // Every version of 10,000 pods until the next compaction is more than the default of 2 GiB.
+            "--quota-backend-bytes=8589934592".into(),
             "--log-level=warn".into(),
         ]
     }

@@ -15,6 +15,9 @@ use crate::versions;
 /// The key of the annotation, label and taint of simulated nodes.
 pub const KEY: &str = "kwok.x-k8s.io/node";
 
+/// How a pod behaves (jq).
+const BEHAVIOUR: &str = r#".metadata.labels["testbed/behave"] // (select((.metadata.annotations["istio.io/rev"] // "default") != "default") | .metadata.labels["testbed/behave-once-moved"])"#;
+
 /// Starts KWOK, makes `count` nodes and waits until they are ready.
 pub(super) async fn start(plane: &ControlPlane<'_>, client: &Client, count: u32) -> Result<()> {
     let kubeconfig = plane.component_config("kwok", "testbed:kwok", &["system:masters"])?;
@@ -22,7 +25,9 @@ pub(super) async fn start(plane: &ControlPlane<'_>, client: &Client, count: u32)
     let version = format!("v{}", versions::KUBERNETES);
     fs::write(
         &stages,
-        include_str!("kwok.yaml").replace("KUBELET_VERSION", &version),
+        include_str!("kwok.yaml")
+            .replace("KUBELET_VERSION", &version)
+            .replace("BEHAVIOUR", BEHAVIOUR),
     )?;
     plane.spawn(
         "kwok",
