@@ -67,6 +67,10 @@ pub struct MeshUpgradeStatus {
     /// mutation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
+    /// Name of the backup, in the operator's namespace, that was taken before the first mutation:
+    /// `meshlift backup show` and `meshlift restore` read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
     /// The health check under way, and what it compares with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,

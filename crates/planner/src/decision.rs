@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::detect::Detection;
 use crate::record::Record;
 use crate::version::Version;
-use crate::view::{StorageRef, WorkloadKey};
+use crate::view::{Release, StorageRef, WorkloadKey};
 
 /// What to do next, and what to say about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,8 @@ pub enum Effect {
         #[serde(skip)]
         text: String,
     },
+    /// Write down what the mesh looks like, so that it can be brought back: whole or not at all.
+    BackUp(Box<BackupScope>),
     /// Bring the `base` chart, with the CRDs, to the target version.
     UpgradeBase(ChartTarget),
     /// Install istiod of the target version under its revision.
@@ -107,6 +109,22 @@ pub enum Effect {
         /// Revision it serves.
         revision: String,
     },
+}
+
+/// What a backup is of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BackupScope {
+    /// Name of the backup, which the names of its Secrets begin with.
+    pub name: String,
+    /// The mesh.
+    pub mesh: String,
+    /// The control plane that the upgrade comes from.
+    pub from: ControlPlaneRef,
+    /// The control plane that the upgrade goes to.
+    pub to: ControlPlaneRef,
+    /// Helm releases as they were seen; their values may hold secrets.
+    #[serde(skip)]
+    pub releases: Vec<Release>,
 }
 
 /// A Helm release as it shall be.

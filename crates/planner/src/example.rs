@@ -153,6 +153,7 @@ pub(crate) fn record() -> Record {
         base: recorded("istio-base"),
         target_version: version("1.31.0"),
         target_revision: TARGET.into(),
+        backup: "meshlift-backup-to-1-31-0b5e-1793583000".into(),
         later: Vec::new(),
         target_values: Map::new(),
         base_values: Map::new(),
@@ -188,6 +189,7 @@ pub(crate) fn before() -> MeshView {
         }]),
         workloads: Seen::Present(vec![workload("cart", "default")]),
         missing_permissions: Seen::Present(Vec::new()),
+        backup: Seen::Present("meshlift-backup-to-1-31-0b5e-1793583000".into()),
         ..MeshView::default()
     }
 }

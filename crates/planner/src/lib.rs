@@ -30,8 +30,8 @@ mod wanted;
 
 pub use data_plane::{DataPlaneView, Placement, assess};
 pub use decision::{
-    Batch, Chart, ChartTarget, Decision, Effect, Findings, Next, Report, Verdict, Waiting,
-    WaitingOn,
+    BackupScope, Batch, Chart, ChartTarget, Decision, Effect, Findings, Next, Report, Verdict,
+    Waiting, WaitingOn,
 };
 pub use detect::{Detection, detect};
 pub use injection::{Injector, injector_of};

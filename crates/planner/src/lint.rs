@@ -15,6 +15,12 @@ pub enum Violation {
     /// A mutation of the mesh with no record of what was there before.
     #[error("{0} without a record of what was there before")]
     NoRecord(String),
+    /// A mutation of the mesh with no backup of it: nobody could bring back what it changes.
+    #[error("{0} without a backup of the mesh")]
+    NoBackup(String),
+    /// A backup of the mesh after its first mutation.
+    #[error("a backup in phase {0}, when the mesh may have been changed")]
+    LateBackup(Phase),
     /// A mutation of the mesh outside the phases that may.
     #[error("{0} in phase {1}")]
     WrongPhase(String, Phase),
@@ -52,13 +58,13 @@ pub fn lint(upgrade: &Upgrade, view: &MeshView, decision: &Decision) -> Result<(
 
 fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Violation> {
     let name = effect.describe();
-    if matches!(
-        effect,
-        Effect::RegisterMesh { .. }
-            | Effect::WritePlan { .. }
-            | Effect::HoldDeletion
-            | Effect::LetGo
-    ) {
+    if let Effect::BackUp(_) = effect {
+        return match upgrade.phase() {
+            Phase::Detecting => Ok(()),
+            other => Err(Violation::LateBackup(other)),
+        };
+    }
+    if !effect.changes_mesh() {
         return Ok(());
     }
     if !upgrade.phase().is_locked() {
@@ -67,6 +73,9 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
     let Some(record) = view.record.present() else {
         return Err(Violation::NoRecord(name));
     };
+    if record.backup.is_empty() {
+        return Err(Violation::NoBackup(name));
+    }
     match effect {
         Effect::MoveNamespace { revision, .. } => target_ready(view, revision, name),
         Effect::RestartWorkload { .. } => target_ready(view, &record.target_revision, name),
@@ -87,6 +96,7 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
         }
         Effect::RegisterMesh { .. }
         | Effect::WritePlan { .. }
+        | Effect::BackUp(_)
         | Effect::HoldDeletion
         | Effect::LetGo => Ok(()),
     }
@@ -178,6 +188,18 @@ impl Effect {
         )
     }
 
+    /// Whether it changes the mesh, and not only what Meshlift keeps for itself.
+    pub fn changes_mesh(&self) -> bool {
+        !matches!(
+            self,
+            Effect::RegisterMesh { .. }
+                | Effect::WritePlan { .. }
+                | Effect::HoldDeletion
+                | Effect::LetGo
+                | Effect::BackUp(_)
+        )
+    }
+
     /// Whether Helm's storage is another one after it.
     pub fn changes_releases(&self) -> bool {
         self.runs_helm() || matches!(self, Effect::ClearPendingRelease { .. })
@@ -190,6 +212,7 @@ impl Effect {
             Effect::WritePlan { .. } => "writing the plan".to_owned(),
             Effect::HoldDeletion => "adding the finalizer".to_owned(),
             Effect::LetGo => "removing the finalizer".to_owned(),
+            Effect::BackUp(_) => "backing up the mesh".to_owned(),
             Effect::ClearPendingRelease { release, .. } => {
                 format!("clearing the pending Helm operation on {release}")
             }
@@ -228,6 +251,7 @@ impl Effect {
             Effect::WritePlan { .. } => "write_plan",
             Effect::HoldDeletion => "hold_deletion",
             Effect::LetGo => "let_go",
+            Effect::BackUp(_) => "back_up",
             Effect::ClearPendingRelease { .. } => "clear_pending_release",
             Effect::UpgradeBase(_) => "upgrade_base",
             Effect::InstallRevision(_) => "install_revision",

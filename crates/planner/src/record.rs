@@ -36,6 +36,9 @@ pub struct Record {
     pub base_values: Map<String, Value>,
     /// Injection labels of every namespace of the mesh.
     pub namespaces: Vec<RecordedNamespace>,
+    /// Name of the backup that was taken before the first mutation.
+    #[serde(default)]
+    pub backup: String,
     /// Checks that were not passed when the upgrade began, risks of the step included: codes with
     /// what they came to, e.g. `PDB-BLOCKS: Failed`.
     #[serde(default)]

@@ -87,8 +87,16 @@ pub fn fold(
     say(&mut status, upgrade, report);
     count_attempts(now, &mut status, decision, executed);
     set_times(now, &mut status, before);
-    if !failed && let Next::Record(_) = decision.next {
+    if !failed && let Next::Record(record) = &decision.next {
         status.record = Some(upgrade.record_name());
+        status.backup = Some(record.backup.clone());
+    }
+    // After a crash between the two the record is there and was never told of.
+    if let Next::Enter(Phase::Upgrading) = decision.next
+        && upgrade.phase() == Phase::Detecting
+    {
+        status.record = Some(upgrade.record_name());
+        status.backup = Some(upgrade.backup_name());
     }
     // Said only once it is written: what status names can be read.
     if !failed && report.plan.is_some() {

@@ -61,11 +61,37 @@ impl Upgrade {
     }
 }
 
+impl Upgrade {
+    /// Name of the backup of the present run, which the names of its Secrets begin with: another run of the
+    /// same object finds another mesh, and takes a backup of its own.
+    pub fn backup_name(&self) -> String {
+        let began = self.status.started_at.as_ref();
+        let run = began.map_or(0, |at| at.0.as_second());
+        let end = format!("-{}-{run}", self.uid);
+        // Room for the number of a chunk.
+        let room = 240_usize.saturating_sub("meshlift-backup-".len() + end.len());
+        let name: String = self.name.chars().take(room).collect();
+        format!("meshlift-backup-{}{end}", name.trim_end_matches(['.', '-']))
+    }
+
+    /// Name of the ConfigMap that keeps the log of this object's runs.
+    pub fn log_name(&self) -> String {
+        let room = 253_usize.saturating_sub("meshlift-log--".len() + self.uid.len());
+        let name: String = self.name.chars().take(room).collect();
+        format!(
+            "meshlift-log-{}-{}",
+            name.trim_end_matches(['.', '-']),
+            self.uid
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use meshlift_api::Phase;
 
-    use crate::example::upgrade;
+    use crate::example::{now, upgrade};
 
     #[test]
     fn a_changed_spec_and_a_new_retry_ask_again_and_nothing_else_does() {
@@ -93,5 +119,23 @@ mod tests {
         assert!(upgrade.record_name().ends_with("-0b5e"));
         upgrade.uid = "u".repeat(300);
         assert!(upgrade.record_name().starts_with("upgrade-"));
+    }
+
+    #[test]
+    fn each_run_has_a_backup_of_its_own() {
+        let mut upgrade = upgrade(Phase::Detecting);
+        assert_eq!(
+            upgrade.backup_name(),
+            "meshlift-backup-to-1-31-0b5e-1793583000"
+        );
+        let first = upgrade.backup_name();
+        upgrade.status.started_at = Some(Time(now()));
+        assert_ne!(upgrade.backup_name(), first);
+        upgrade.name = "n".repeat(253);
+        assert_eq!(upgrade.backup_name().len(), 240);
+        assert!(upgrade.backup_name().ends_with("-0b5e-1793584800"));
+        assert_eq!(upgrade.log_name().len(), 253);
+        upgrade.name = "to-1-31".into();
+        assert_eq!(upgrade.log_name(), "meshlift-log-to-1-31-0b5e");
     }
 }

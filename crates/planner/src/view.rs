@@ -90,6 +90,8 @@ pub struct MeshView {
     pub rivals: Vec<Rival>,
     /// What was written down before the first mutation.
     pub record: Seen<Record>,
+    /// Name of the backup of this run, if it is there as a whole; only looked at when wanted.
+    pub backup: Seen<String>,
     /// What the upgrade would change in Helm releases.
     pub diffs: Seen<Vec<ReleaseDiff>>,
     /// What only a detection looks at.

@@ -19,6 +19,8 @@ pub struct Wanted {
     pub environment: bool,
     /// Our own permissions.
     pub permissions: bool,
+    /// Whether the backup of this run is there.
+    pub backup: bool,
     /// Helm releases.
     pub releases: ReleasesWanted,
     /// Metrics of the control planes.
@@ -48,6 +50,8 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
             catalog: true,
             environment: true,
             permissions: true,
+            // What is not held has no backup yet: that is taken last.
+            backup: upgrade.held,
             releases: ReleasesWanted::Fresh,
             diffs: upgrade.spec.mode == Mode::Preflight,
             ..Wanted::default()

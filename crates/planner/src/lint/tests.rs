@@ -66,6 +66,39 @@ fn no_record() {
 }
 
 #[test]
+fn no_backup() {
+    let mut view = moved();
+    let mut record = crate::example::record();
+    record.backup.clear();
+    view.record = Seen::Present(record);
+    let found = linted(Phase::Upgrading, &view, vec![restart()]);
+    assert!(matches!(found, Err(Violation::NoBackup(_))), "{found:?}");
+    assert_eq!(linted(Phase::Upgrading, &view, vec![Effect::LetGo]), Ok(()));
+}
+
+#[test]
+fn late_backup() {
+    let plane = || meshlift_api::ControlPlaneRef {
+        version: "1.30.2".into(),
+        revision: None,
+    };
+    let backup = || {
+        Effect::BackUp(Box::new(crate::decision::BackupScope {
+            name: "b".into(),
+            mesh: "default".into(),
+            from: plane(),
+            to: plane(),
+            releases: Vec::new(),
+        }))
+    };
+    let linted = |phase| linted(phase, &moved(), vec![backup()]);
+    assert_eq!(linted(Phase::Detecting), Ok(()));
+    for phase in [Phase::Upgrading, Phase::HealthChecking, Phase::Done] {
+        assert_eq!(linted(phase), Err(Violation::LateBackup(phase)));
+    }
+}
+
+#[test]
 fn wrong_phase() {
     for phase in [Phase::Pending, Phase::Detecting, Phase::Done, Phase::Failed] {
         let found = linted(phase, &moved(), vec![restart()]);

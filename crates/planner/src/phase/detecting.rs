@@ -11,7 +11,7 @@ use super::preflight;
 use super::survey::Surveyed;
 use super::{BACKSTOP, wait};
 use crate::check::{self, Course, Obstacle, must_see};
-use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
+use crate::decision::{BackupScope, Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
 use crate::detect::{Detected, Detection};
 use crate::injection::{Injector, injector_of};
 use crate::record::{Record, RecordedNamespace, RecordedRelease};
@@ -125,7 +125,7 @@ fn settle(
     course: &Course<'_>,
     detection: Detection,
 ) -> Decision {
-    let wanted = match record(now, course, view, &detection)
+    let wanted = match record(now, upgrade, course, view, &detection)
         .map(|fresh| fresh.continuing(view.record.present()))
     {
         Ok(record) => record,
@@ -134,6 +134,11 @@ fn settle(
     let report = report(course, detection);
     if !upgrade.held {
         return Decision::new(Next::Act(vec![Effect::HoldDeletion]), report);
+    }
+    match &view.backup {
+        Seen::Unreadable(why) => return super::blind(now, report, "the backup", why),
+        Seen::Absent => return back_up(upgrade, view, course, report),
+        Seen::Present(_) => {}
     }
     match &view.record {
         Seen::Unreadable(why) => super::blind(now, report, "the record", why),
@@ -158,6 +163,28 @@ fn settle(
     }
 }
 
+/// Before the record, which names it, and so before the first mutation.
+fn back_up(upgrade: &Upgrade, view: &MeshView, course: &Course<'_>, report: Report) -> Decision {
+    let plane = |version: &Version, revision: String| ControlPlaneRef {
+        version: version.to_string(),
+        revision: Some(revision),
+    };
+    let to = course.hops.first().unwrap_or(&course.to);
+    let scope = BackupScope {
+        name: upgrade.backup_name(),
+        mesh: upgrade.spec.mesh.clone(),
+        from: plane(course.from, course.source.revision.clone()),
+        to: plane(to, to.revision()),
+        releases: view.releases.present().cloned().unwrap_or_default(),
+    };
+    let report = Report {
+        step: Some(Step::Recording),
+        message: format!("{}; takes a backup before the first change", report.message),
+        ..report
+    };
+    Decision::new(Next::Act(vec![Effect::BackUp(Box::new(scope))]), report)
+}
+
 /// The record as it would be written, and every version on the way: what a plan is made of. None
 /// where there is no way to plan.
 pub(crate) fn drafted(
@@ -170,7 +197,7 @@ pub(crate) fn drafted(
     let Ok(Surveyed::Way(course)) = detected.found else {
         return None;
     };
-    let fresh = record(now, &course, view, &detection).ok()?;
+    let fresh = record(now, upgrade, &course, view, &detection).ok()?;
     Some((fresh.continuing(view.record.present()), course.hops))
 }
 
@@ -208,6 +235,7 @@ fn report(course: &Course<'_>, detection: Detection) -> Report {
 
 fn record(
     now: Timestamp,
+    upgrade: &Upgrade,
     course: &Course<'_>,
     view: &MeshView,
     detection: &Detection,
@@ -260,6 +288,7 @@ fn record(
                     .collect(),
             })
             .collect(),
+        backup: upgrade.backup_name(),
         checks: detection.open_ends(),
     })
 }

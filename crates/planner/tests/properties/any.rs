@@ -215,6 +215,7 @@ prop_compose! {
             target_revision: version(to).revision(),
             target_version: version(to),
             later: Vec::new(),
+            backup: "meshlift-backup-x".into(),
             target_values: Map::new(),
             base_values,
             namespaces: Vec::new(),
@@ -256,13 +257,13 @@ prop_compose! {
         workloads in seen(vec(workload(), 0..5)),
         (loose_pods, probes) in (vec(pod(), 0..3), probes()),
         missing in seen(vec(text(&["patch namespaces"]), 0..2)),
-        (rivals, record) in (vec(rival(), 0..2), seen(record())),
+        (rivals, record, backup) in (vec(rival(), 0..2), seen(record()), seen(text(&["meshlift-backup-x"]))),
     ) -> MeshView {
         MeshView {
             mesh, kubernetes, control_planes: planes, releases, catalog,
             validator: map(validator, |(service, has_ca_bundle)| Validator { service, has_ca_bundle }),
             tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision }).collect(),
-            namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record,
+            namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
             environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(),
         }
     }

@@ -16,6 +16,9 @@ const ISTIOD_STARTUP: i64 = 8;
 impl World {
     /// Executes an effect.
     pub fn execute(&mut self, effect: &Effect) -> Result<(), Failure> {
+        if effect.changes_mesh() {
+            self.must_be_backed_up(effect);
+        }
         if effect.changes_releases() {
             self.helm.changed_by_us += 1;
         }
@@ -32,6 +35,11 @@ impl World {
                     self.plan = Some(text.clone());
                     self.wrote("the plan");
                 }
+                Ok(())
+            }
+            Effect::BackUp(scope) => {
+                self.backups.insert(scope.name.clone());
+                self.wrote("backup");
                 Ok(())
             }
             Effect::HoldDeletion => self.set_held(true),
@@ -295,6 +303,16 @@ impl World {
         self.helm.releases.retain(|r| r.name != release);
         self.wrote(format!("release {release}"));
         Ok(())
+    }
+
+    /// Nothing of the mesh changes in a run that has no backup.
+    fn must_be_backed_up(&self, effect: &Effect) {
+        let run = self.object.as_ref().map(|object| object.backup_name());
+        assert!(
+            run.is_some_and(|name| self.backups.contains(&name)),
+            "{} without a backup of this run",
+            effect.describe()
+        );
     }
 
     fn must_be_ready(&self, revision: &str, what: &str) {

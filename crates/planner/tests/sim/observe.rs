@@ -39,6 +39,11 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
             None => Seen::Absent,
         },
     };
+    let taken = world.backups.get(&upgrade.backup_name());
+    view.backup = match world.unreadable.get("backup") {
+        Some(why) => Seen::Unreadable(why.clone()),
+        None => taken.cloned().map_or(Seen::Absent, Seen::Present),
+    };
     let wanted = wanted(world.now, upgrade, &view);
     view.releases = match wanted.releases {
         ReleasesWanted::No => Seen::Absent,
@@ -108,6 +113,7 @@ fn watched(age: &Age<'_>) -> MeshView {
         probes: BTreeMap::new(),
         rivals: world.rivals.clone(),
         record: Seen::Absent,
+        backup: Seen::Absent,
         environment: world.environment.clone(),
         diffs: Seen::Absent,
         knowledge: Default::default(),

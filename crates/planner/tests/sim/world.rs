@@ -1,7 +1,7 @@
 //! The truth of a simulated cluster: what the API server stores, what istiod and the kubelet do
 //! with time, and how often each object was written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::MeshSpec;
@@ -20,6 +20,8 @@ pub struct World {
     pub now: Timestamp,
     pub object: Option<Upgrade>,
     pub records: BTreeMap<String, Record>,
+    /// Names of the backups there are.
+    pub backups: BTreeSet<String>,
     pub mesh: Option<MeshSpec>,
     pub rivals: Vec<Rival>,
     pub kubernetes: KubernetesVersion,

@@ -113,9 +113,10 @@ fn for_the_next_try() {
 #[test]
 fn for_what_cannot_be_read() {
     let (on, reason) = (WaitingOn::Unreadable, "Unreadable");
-    let spoils: [(Phase, &str, Spoil); 9] = [
+    let spoils: [(Phase, &str, Spoil); 10] = [
         (Phase::Detecting, "the Mesh", |_, v| v.mesh = why()),
         (Phase::Detecting, "the record", |_, v| v.record = why()),
+        (Phase::Detecting, "the backup", |_, v| v.backup = why()),
         (Phase::Upgrading, "the record", |_, v| v.record = why()),
         (Phase::Upgrading, "the Helm releases", |_, v| {
             v.releases = why()
@@ -346,6 +347,43 @@ fn for_workloads() {
                 .insert("shop".into(), Probe::Refused("quota".into()));
         },
     );
+}
+
+#[test]
+fn a_backup_is_taken_before_the_record_which_names_it() {
+    let upgrade = upgrade(Phase::Detecting);
+    let mut view = surrounded();
+    view.backup = Seen::Absent;
+    let decision = decide(now(), &upgrade, &view);
+    let Next::Act(batch) = &decision.next else {
+        panic!("{:?}", decision.next)
+    };
+    let [Effect::BackUp(scope)] = batch.as_slice() else {
+        panic!("{batch:?}")
+    };
+    assert_eq!(scope.name, upgrade.backup_name());
+    assert_eq!(scope.releases.len(), 2);
+    assert_eq!(
+        (scope.from.version.as_str(), scope.to.version.as_str()),
+        ("1.30.2", "1.31.0")
+    );
+    let told = fold(now(), &upgrade, &decision, &Executed::Done);
+    assert_eq!(told.backup, None, "said only when the record names it");
+    view.backup = Seen::Present(scope.name.clone());
+    let decision = decide(now(), &upgrade, &view);
+    let Next::Record(record) = &decision.next else {
+        panic!("{:?}", decision.next)
+    };
+    assert_eq!(record.backup, scope.name);
+    let told = fold(now(), &upgrade, &decision, &Executed::Done);
+    assert_eq!(told.backup.as_ref(), Some(&scope.name));
+    // Written, and never told of: a crash came between.
+    view.record = Seen::Present((**record).clone());
+    let decision = decide(now(), &upgrade, &view);
+    assert_eq!(decision.next, Next::Enter(Phase::Upgrading));
+    let told = fold(now(), &upgrade, &decision, &Executed::Nothing);
+    assert_eq!(told.backup.as_ref(), Some(&scope.name));
+    assert_eq!(told.record, Some(upgrade.record_name()));
 }
 
 #[test]

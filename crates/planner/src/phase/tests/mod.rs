@@ -9,8 +9,8 @@ use serde_json::json;
 use super::{decide, signed};
 use crate::decision::{Effect, Next, WaitingOn};
 use crate::example::{
-    TARGET, ago, before, cart, istiod, moved, namespace, now, passed, planes, releases, upgrade,
-    workload,
+    TARGET, ago, before, cart, istiod, moved, namespace, now, passed, planes, releases, surrounded,
+    upgrade, workload,
 };
 use crate::status::{Executed, fold};
 use crate::upgrade::Upgrade;

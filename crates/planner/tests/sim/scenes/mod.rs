@@ -129,6 +129,7 @@ fn shop(target: &str) -> World {
         now: start(),
         object: Some(upgrade(target)),
         records: std::collections::BTreeMap::new(),
+        backups: std::collections::BTreeSet::new(),
         mesh: None,
         environment: Default::default(),
         plan: None,
