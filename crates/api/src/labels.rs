@@ -40,6 +40,9 @@ pub const SIDECAR_INJECT: &str = "sidecar.istio.io/inject";
 /// Pod annotation with the injected revision; the truth about a running sidecar.
 /// Source: istio `pkg/kube/inject/webhook.go` (`SidecarInjectionStatus`).
 pub const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
+/// Pod annotation with the names of the templates to inject; `gateway` makes a pod a gateway.
+/// Source: istio chart `gateway/templates/deployment.yaml`.
+pub const INJECT_TEMPLATES: &str = "inject.istio.io/templates";
 /// Label on Deployments of gateways that istiod itself renders and rolls.
 pub const GATEWAY_MANAGED: &str = "gateway.istio.io/managed";
 /// Annotation that Helm writes on everything of a release.

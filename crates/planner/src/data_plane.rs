@@ -5,17 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use meshlift_api::{BlockedWorkload, Predicate, ProxyCounts, WorkloadCounts};
+use meshlift_api::{BlockedWorkload, Move, Predicate, ProxyCounts, WorkloadCounts};
 
+use crate::heading::Heading;
 use crate::injection::{Injector, injector_of};
 use crate::message;
 use crate::selector;
+use crate::stages::Stages;
 use crate::view::{ControlPlane, Namespace, Pod, Tag, UpdateStrategy, Workload};
 
-/// The question: which workloads still run sidecars of `source`, and may they move to `target`?
+/// The question: which workloads still run sidecars that are left behind, and may they move now?
 pub(crate) struct Question<'a> {
     pub(crate) now: Timestamp,
-    pub(crate) target: &'a str,
+    pub(crate) heading: Heading<'a>,
+    /// Waves; none where all may move at once.
+    pub(crate) stages: Option<Stages<'a>>,
+    /// How labels and tags are moved.
+    pub(crate) by: Move,
+    /// How often a workload that is not ready in time is restarted once more.
+    pub(crate) retries: u32,
+    /// How many workloads may fail before the others wait.
+    pub(crate) max_failures: u32,
     /// Namespace of the mesh's control planes; other namespaces hold those of other meshes.
     pub(crate) home: Option<&'a str>,
     pub(crate) timeout: SignedDuration,
@@ -38,6 +48,8 @@ pub enum Placement {
     Restarting,
     /// Its own rollout, which is not ours, goes on; it is left until that ends.
     Busy,
+    /// Old sidecars run, and its wave has not come.
+    Later,
     /// Old sidecars run; a restart with this mark would move it.
     Stale {
         /// The mark to write.
@@ -80,7 +92,7 @@ pub(crate) fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
         }
         let namespace = namespaces.get(workload.key.namespace.as_str()).copied();
         for pod in &workload.pods {
-            count(&mut view, pod, q.target);
+            count(&mut view, pod, &q.heading);
         }
         // What goes with its namespace is not restarted any more.
         let Some(namespace) = namespace.filter(|ns| !ns.terminating) else {
@@ -88,9 +100,9 @@ pub(crate) fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
         };
         let placement = place(q, workload, namespace);
         if let Placement::Blocked(predicate) = placement {
-            let mut blocked = blocked_workload(workload, predicate, q.target);
+            let mut blocked = blocked_workload(workload, predicate, q.heading.to);
             if predicate == Predicate::LabelPutBack {
-                blocked.message = message::label_put_back(&workload.key, namespace, q.target);
+                blocked.message = message::label_put_back(&workload.key, namespace, q.heading.to);
             }
             view.blocked.push(blocked);
         }
@@ -100,28 +112,52 @@ pub(crate) fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
         if foreign(pod) {
             continue;
         }
-        count(&mut view, pod, q.target);
+        count(&mut view, pod, &q.heading);
         let namespace = namespaces.get(pod.namespace.as_str());
-        if is_outdated(pod, q.target) && namespace.is_some_and(|ns| !ns.terminating) {
+        if q.heading.leaves(pod) && namespace.is_some_and(|ns| !ns.terminating) {
             view.blocked.push(loose_pod(pod));
         }
     }
-    view
+    view.naming_failed(q)
 }
 
-/// Judges the data plane of an upgrade; public for tests and benchmarks.
+/// Judges the data plane of an upgrade as if it had no waves; public for tests and benchmarks.
 pub fn assess<'a>(
     now: Timestamp,
     target: &'a str,
     upgrade: &'a crate::Upgrade,
     view: &'a crate::view::MeshView,
 ) -> Option<DataPlaneView<'a>> {
+    assess_toward(now, Heading::forward(target), None, upgrade, view)
+}
+
+/// Judges the data plane of an upgrade on its way.
+pub(crate) fn assess_toward<'a>(
+    now: Timestamp,
+    heading: Heading<'a>,
+    stages: Option<&Stages<'a>>,
+    upgrade: &'a crate::Upgrade,
+    view: &'a crate::view::MeshView,
+) -> Option<DataPlaneView<'a>> {
+    let restart = &upgrade.spec.data_plane.restart;
+    let began = match crate::heading::rollback(upgrade) {
+        Some(rollback) => Some(rollback.since.0),
+        None => upgrade.status.started_at.as_ref().map(|at| at.0),
+    };
     let question = Question {
         now,
-        target,
-        timeout: crate::phase::signed(upgrade.spec.data_plane.restart.timeout),
+        heading,
+        stages: stages.cloned(),
+        by: upgrade.spec.data_plane.by,
+        retries: restart.retries,
+        // On the way back nothing stops the others.
+        max_failures: match heading.is_back() {
+            true => u32::MAX,
+            false => restart.max_failures,
+        },
+        timeout: crate::phase::signed(restart.timeout),
         home: view.home(),
-        began: upgrade.status.started_at.as_ref().map(|at| at.0),
+        began,
         exclude: upgrade.spec.data_plane.exclude.as_ref(),
         control_planes: view.control_planes.present()?,
         tags: &view.tags,
@@ -141,25 +177,24 @@ pub(crate) fn of_another_mesh(planes: &[ControlPlane], home: Option<&str>, pod: 
     owners.peek().is_some() && owners.all(|p| p.namespace != home)
 }
 
-fn is_outdated(pod: &Pod, target: &str) -> bool {
-    pod.revision.as_deref() != Some(target)
-}
-
-fn count(view: &mut DataPlaneView<'_>, pod: &Pod, target: &str) {
+fn count(view: &mut DataPlaneView<'_>, pod: &Pod, heading: &Heading<'_>) {
     view.restarts += u64::from(pod.restarts);
     view.proxies.total += 1;
     match pod.revision.as_deref() {
-        Some(revision) if revision == target => view.proxies.current += 1,
+        Some(revision) if revision == heading.to => view.proxies.current += 1,
         Some(_) => view.proxies.outdated += 1,
         None => view.proxies.unknown += 1,
     }
 }
 
 fn place(q: &Question<'_>, workload: &Workload, namespace: &Namespace) -> Placement {
-    let outdated = workload.pods.iter().any(|pod| is_outdated(pod, q.target));
-    let marked = mark_attempt(workload.mark.as_deref(), q.target);
-    if marked.is_some() && !workload.settled {
-        return in_rollout(q, workload);
+    let to = q.heading.to;
+    let outdated = workload.pods.iter().any(|pod| q.heading.leaves(pod));
+    let marked = mark_attempt(workload.mark.as_deref(), to);
+    if let Some(attempt) = marked
+        && !workload.settled
+    {
+        return in_rollout(q, workload, attempt);
     }
     if !outdated {
         return Placement::Moved;
@@ -167,33 +202,45 @@ fn place(q: &Question<'_>, workload: &Workload, namespace: &Namespace) -> Placem
     if let Some(predicate) = obstacle(q, workload, namespace) {
         return Placement::Blocked(predicate);
     }
+    if q.stages
+        .as_ref()
+        .is_some_and(|stages| !stages.is_open(stages.of_workload(workload)))
+    {
+        return Placement::Later;
+    }
     if !workload.settled {
         return Placement::Busy;
     }
     // Watches are separate: the one of workloads may say that the rollout is over while the one of
     // pods still shows what was there before. Only a pod that was made by our restart, and is old
     // all the same, is a reason for another.
-    let made_by_it =
-        |pod: &std::sync::Arc<Pod>| is_outdated(pod, q.target) && pod.mark == workload.mark;
+    let made_by_it = |pod: &std::sync::Arc<Pod>| q.heading.leaves(pod) && pod.mark == workload.mark;
     match marked {
-        Some(_) if !workload.pods.iter().any(made_by_it) => in_rollout(q, workload),
+        Some(attempt) if !workload.pods.iter().any(made_by_it) => in_rollout(q, workload, attempt),
         None => Placement::Stale {
-            mark: q.target.to_owned(),
+            mark: to.to_owned(),
         },
-        Some(attempt) if attempt < RESTARTS_PER_REVISION => Placement::Stale {
-            mark: format!("{}.{}", q.target, attempt + 1),
-        },
-        Some(attempt) => Placement::Failed(message::restarts_do_not_move(attempt, q.target)),
+        Some(attempt) if attempt < RESTARTS_PER_REVISION => again(to, attempt),
+        Some(attempt) => Placement::Failed(message::restarts_do_not_move(attempt, to)),
     }
 }
 
-fn in_rollout(q: &Question<'_>, workload: &Workload) -> Placement {
+fn again(to: &str, attempt: u32) -> Placement {
+    Placement::Stale {
+        mark: format!("{to}.{}", attempt + 1),
+    }
+}
+
+fn in_rollout(q: &Question<'_>, workload: &Workload, attempt: u32) -> Placement {
     let since = workload.restarted_at.max(q.began).unwrap_or(q.now);
     if q.now.duration_since(since) <= q.timeout {
         return Placement::Restarting;
     }
     if workload.paused {
         return Placement::Failed(message::paused_rollout(&workload.key));
+    }
+    if attempt <= q.retries {
+        return again(q.heading.to, attempt);
     }
     let trouble = workload.pods.iter().find_map(|pod| {
         pod.trouble
@@ -216,6 +263,12 @@ pub(crate) fn mark_attempt(mark: Option<&str>, target: &str) -> Option<u32> {
 fn obstacle(q: &Question<'_>, workload: &Workload, namespace: &Namespace) -> Option<Predicate> {
     if excluded(q.exclude, &namespace.labels) || excluded(q.exclude, &workload.labels) {
         return Some(Predicate::Excluded);
+    }
+    if q.stages
+        .as_ref()
+        .is_some_and(|stages| stages.leaves_alone(workload))
+    {
+        return Some(Predicate::GatewaysExcluded);
     }
     if workload.managed_gateway {
         return Some(Predicate::ManagedGateway);
@@ -243,11 +296,13 @@ fn injection_obstacle(
         q.control_planes,
         q.tags,
     ) {
-        Injector::Namespace(revision) if revision == q.target => None,
+        Injector::Namespace(revision) if revision == q.heading.to => None,
         // Not yet moved, or put back after we moved it.
-        Injector::Namespace(_) => put_back(namespace, q.target).then_some(Predicate::LabelPutBack),
+        Injector::Namespace(_) => {
+            put_back(namespace, q.heading.to).then_some(Predicate::LabelPutBack)
+        }
         Injector::Tag(_) => Some(Predicate::Tag),
-        Injector::Pod(Some(revision)) if revision == q.target => None,
+        Injector::Pod(Some(revision)) if revision == q.heading.to => None,
         Injector::Pod(_) => Some(Predicate::PodLabel),
         Injector::Nobody => Some(Predicate::InjectionOff),
     }
@@ -300,7 +355,7 @@ impl<'a> DataPlaneView<'a> {
             *match placement {
                 Placement::Moved => &mut counts.moved,
                 Placement::Restarting => &mut counts.restarting,
-                Placement::Busy | Placement::Stale { .. } => &mut counts.pending,
+                Placement::Later | Placement::Busy | Placement::Stale { .. } => &mut counts.pending,
                 Placement::Blocked(_) => &mut counts.blocked,
                 Placement::Failed(_) => &mut counts.failed,
             } += 1;
@@ -308,6 +363,26 @@ impl<'a> DataPlaneView<'a> {
         let loose = self.blocked.len() - counts.blocked as usize;
         counts.blocked += u32::try_from(loose).unwrap_or(u32::MAX);
         counts
+    }
+
+    /// The same with those that failed named as not moved, as long as they are no more than may fail.
+    fn naming_failed(mut self, q: &Question<'_>) -> Self {
+        let failed = self.failed().count();
+        if failed == 0 || failed > q.max_failures as usize {
+            return self;
+        }
+        let predicate = Predicate::RestartFailed;
+        for (workload, placement) in &mut self.placements {
+            if let Placement::Failed(why) = placement {
+                self.blocked.push(BlockedWorkload {
+                    reference: workload.key.to_string(),
+                    predicate,
+                    message: message::restart_failed(&workload.key, why),
+                });
+                *placement = Placement::Blocked(predicate);
+            }
+        }
+        self
     }
 
     /// The same with every workload in a rollout of its own named as not moved.

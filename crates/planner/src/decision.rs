@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use meshlift_api::{
-    BlockedWorkload, ControlPlaneRef, MeshSpec, Outcome, Phase, PlanSummary, ProxyCounts, Soak,
-    Step, WorkloadCounts,
+    BlockedWorkload, ControlPlaneRef, MeshSpec, Outcome, Phase, PlanSummary, ProxyCounts,
+    RollbackStatus, Soak, Step, WaveStatus, WorkloadCounts,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -76,7 +76,7 @@ pub enum Effect {
     InstallRevision(ChartTarget),
     /// Point the default revision, with its validating webhook, at the new control plane.
     PointDefaultRevision(ChartTarget),
-    /// Move a namespace to a revision, in one patch.
+    /// Write the injection labels of a namespace, in one patch.
     MoveNamespace {
         /// Namespace.
         name: String,
@@ -84,8 +84,48 @@ pub enum Effect {
         uid: String,
         /// Its resource version when it was looked at.
         resource_version: String,
-        /// Revision to move to.
+        /// Revision that its new pods get from these labels.
         revision: String,
+        /// The labels as they shall be.
+        labels: InjectionLabels,
+        /// Whether it is remembered on the namespace that this operator moved it to this revision.
+        mark: bool,
+    },
+    /// Point a revision tag at a revision: its label and every webhook in one write, its Service too.
+    PointTag {
+        /// Tag.
+        tag: String,
+        /// Its MutatingWebhookConfiguration.
+        configuration: String,
+        /// UID of that.
+        uid: String,
+        /// Resource version of that when it was looked at.
+        resource_version: String,
+        /// Revision to point at.
+        revision: String,
+        /// Namespace of istiod.
+        namespace: String,
+        /// Name of istiod's Service.
+        istiod: String,
+        /// Whether it is remembered on the tag that this operator moved it to this revision.
+        mark: bool,
+    },
+    /// Ask for a revision in the label of a Gateway that istiod renders.
+    LabelGateway {
+        /// Namespace.
+        namespace: String,
+        /// Name.
+        name: String,
+        /// Its UID.
+        uid: String,
+        /// Its resource version when it was looked at.
+        resource_version: String,
+        /// Revision that shall own it.
+        revision: String,
+        /// The label as it shall be; none to take it away.
+        label: Option<String>,
+        /// Whether it is remembered on the Gateway that this operator asked for this revision.
+        mark: bool,
     },
     /// Restart a workload by marking its pod template, in one patch.
     RestartWorkload {
@@ -97,6 +137,8 @@ pub enum Effect {
         resource_version: String,
         /// Restart mark.
         mark: String,
+        /// The revision that its pod template shall ask for, where the template itself decides.
+        template_revision: Option<String>,
         /// When.
         at: Timestamp,
     },
@@ -109,6 +151,25 @@ pub enum Effect {
         /// Revision it serves.
         revision: String,
     },
+}
+
+/// The labels of a namespace that decide injection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct InjectionLabels {
+    /// `istio-injection`; none takes it away.
+    pub injection: Option<String>,
+    /// `istio.io/rev`; none takes it away.
+    pub revision: Option<String>,
+}
+
+impl InjectionLabels {
+    /// Bound to a revision or a tag.
+    pub fn bound_to(name: &str) -> Self {
+        Self {
+            injection: None,
+            revision: Some(name.to_owned()),
+        }
+    }
 }
 
 /// What a backup is of.
@@ -181,6 +242,18 @@ pub enum WaitingOn {
     Environment,
     /// `spec.paused`.
     Paused,
+    /// The next maintenance window.
+    Window,
+    /// A person who lets the next wave begin.
+    Approval,
+    /// A change that someone else has to commit, because a GitOps tool owns what has to change.
+    Git,
+    /// A person who mends what is wrong, or asks to move back.
+    Person,
+    /// Health of what has moved, before the next wave begins.
+    Wave,
+    /// Gateways that istiod rolls.
+    Gateways,
     /// The next try of an effect that failed.
     Backoff,
     /// Something that cannot be read just now.
@@ -222,6 +295,10 @@ pub struct Report {
     pub proxies: Option<ProxyCounts>,
     /// What is not moved; the whole list.
     pub blocked: Option<Vec<BlockedWorkload>>,
+    /// The waves.
+    pub waves: Option<Vec<WaveStatus>>,
+    /// The rollback under way.
+    pub rollback: Option<RollbackStatus>,
     /// The health check under way; `Some(None)` clears it.
     pub soak: Option<Option<Soak>>,
     /// What the detection found.

@@ -133,6 +133,7 @@ pub(crate) fn workload(name: &str, revision: &str) -> Workload {
         strategy: UpdateStrategy::Rolling,
         paused: false,
         managed_gateway: false,
+        injected_gateway: false,
         settled: true,
         pods: vec![Arc::new(pod(&format!("{name}-1"), revision))],
     }
@@ -158,6 +159,9 @@ pub(crate) fn record() -> Record {
         target_values: Map::new(),
         base_values: Map::new(),
         namespaces: Vec::new(),
+        waves: Vec::new(),
+        tags: Vec::new(),
+        gateways: Vec::new(),
         checks: Vec::new(),
     }
 }

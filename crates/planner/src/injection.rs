@@ -111,6 +111,7 @@ mod tests {
         let tags = [Tag {
             name: "prod".into(),
             revision: "1-30-2".into(),
+            ..Tag::default()
         }];
         let planes = [istiod("default"), istiod("1-31-0")];
         injector_of(&labels(namespace), &labels(pod), &planes, &tags)

@@ -10,6 +10,7 @@ mod decision;
 mod detect;
 #[cfg(test)]
 mod example;
+mod heading;
 mod injection;
 pub mod knowledge;
 mod lint;
@@ -21,6 +22,7 @@ pub mod plan;
 mod record;
 pub mod risk;
 mod selector;
+mod stages;
 mod status;
 mod upgrade;
 mod values;
@@ -30,15 +32,19 @@ mod wanted;
 
 pub use data_plane::{DataPlaneView, Placement, assess};
 pub use decision::{
-    BackupScope, Batch, Chart, ChartTarget, Decision, Effect, Findings, Next, Report, Verdict,
+    BackupScope, Batch, Chart, ChartTarget, Decision, Effect, Findings, InjectionLabels, Next, Report, Verdict,
     Waiting, WaitingOn,
 };
 pub use detect::{Detection, detect};
+pub use heading::Heading;
 pub use injection::{Injector, injector_of};
 pub use lint::{Violation, lint};
 pub use manual::{Way, manual};
 pub use phase::decide;
-pub use record::{Record, RecordedNamespace, RecordedRelease};
+pub use record::{
+    Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag, RecordedWave,
+};
+pub use stages::{GATEWAYS, REST, Stage, Stages};
 pub use status::{ErrorClass, Executed, backoff, fold};
 pub use upgrade::Upgrade;
 pub use wanted::{ReleasesWanted, Wanted, wanted};

@@ -4,6 +4,7 @@
 use meshlift_api::Phase;
 
 use crate::decision::{Decision, Effect, Next};
+use crate::heading::Heading;
 use crate::injection::{Injector, injector_of};
 use crate::record::Record;
 use crate::upgrade::Upgrade;
@@ -77,8 +78,10 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
         return Err(Violation::NoBackup(name));
     }
     match effect {
-        Effect::MoveNamespace { revision, .. } => target_ready(view, revision, name),
-        Effect::RestartWorkload { .. } => target_ready(view, &record.target_revision, name),
+        Effect::MoveNamespace { revision, .. }
+        | Effect::PointTag { revision, .. }
+        | Effect::LabelGateway { revision, .. } => target_ready(view, revision, name),
+        Effect::RestartWorkload { .. } => target_ready(view, Heading::of(upgrade, record).to, name),
         Effect::PointDefaultRevision(target) => {
             ours(record, &target.release)?;
             target_ready(view, &record.target_revision, name)
@@ -237,6 +240,15 @@ impl Effect {
             Effect::MoveNamespace { name, revision, .. } => {
                 format!("moving namespace {name} to {revision}")
             }
+            Effect::PointTag { tag, revision, .. } => {
+                format!("pointing tag {tag} at {revision}")
+            }
+            Effect::LabelGateway {
+                namespace,
+                name,
+                revision,
+                ..
+            } => format!("asking for {revision} in Gateway {namespace}/{name}"),
             Effect::RestartWorkload { key, mark, .. } => format!("restarting {key} for {mark}"),
             Effect::RetireRevision { release, .. } => {
                 format!("uninstalling Helm release {release}")
@@ -257,6 +269,8 @@ impl Effect {
             Effect::InstallRevision(_) => "install_revision",
             Effect::PointDefaultRevision(_) => "point_default_revision",
             Effect::MoveNamespace { .. } => "move_namespace",
+            Effect::PointTag { .. } => "point_tag",
+            Effect::LabelGateway { .. } => "label_gateway",
             Effect::RestartWorkload { .. } => "restart_workload",
             Effect::RetireRevision { .. } => "retire_revision",
         }

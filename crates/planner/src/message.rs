@@ -136,6 +136,36 @@ pub(crate) fn foreign_helm(release: &Release, since: Timestamp) -> String {
     )
 }
 
+pub(crate) fn waits_for_approval(upgrade: &str, wave: &str, approvals: &[String]) -> String {
+    let names: Vec<String> = approvals
+        .iter()
+        .map(String::as_str)
+        .chain([wave])
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    format!(
+        "wave {wave} waits for approval: kubectl patch mup {upgrade} --type merge -p '{{\"spec\":{{\"approvals\":[{}]}}}}'",
+        names.join(",")
+    )
+}
+
+pub(crate) fn waits_for_person(upgrade: &str, what: &str) -> String {
+    format!(
+        "holds: {what}. Mend it, and it goes on by itself; or move everything back: kubectl patch mup {upgrade} --type merge -p '{{\"spec\":{{\"requestRollback\":true}}}}'"
+    )
+}
+
+pub(crate) fn goes_back(why: &str) -> String {
+    format!("goes back to the old control plane: {why}")
+}
+
+pub(crate) fn rolled_back(record: &Record, why: &str) -> String {
+    format!(
+        "rolled back: {why}. The mesh is on {} again, and the new control plane is gone. Mend it, then annotate this object with a new value of meshlift.io/retry to try again",
+        record.source.version
+    )
+}
+
 pub(crate) fn stopped(what: &str, state: &str) -> String {
     format!(
         "stopped: {what}. {state} Mend it, then annotate this object with a new value of meshlift.io/retry to go on from here"
@@ -271,11 +301,35 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
         Predicate::RolloutIncomplete => format!(
             "its own rollout has not ended: mend it (kubectl -n {namespace} rollout status {resource}/{name}), then {restart}"
         ),
-        Predicate::LabelPutBack
+        Predicate::NotOurs => format!(
+            "spec.dataPlane.move leaves its namespace to others: bind that to {target}, then {restart}"
+        ),
+        Predicate::GatewaysExcluded => {
+            format!("gateways are left alone (spec.gateways.order: None): to move it, {restart}")
+        }
+        Predicate::ProxyImage => format!(
+            "its pod template names a proxy image of its own (annotation sidecar.istio.io/proxyImage): take the annotation away or set the image of {target}, then {restart}"
+        ),
+        Predicate::BareReplicaSet
+        | Predicate::DisruptionBudget
+        | Predicate::RestartFailed
+        | Predicate::RestartPutBack
+        | Predicate::LabelPutBack
         | Predicate::BarePod
         | Predicate::Job
         | Predicate::UnknownController => format!("to move it, {restart}"),
     }
+}
+
+/// Why a workload that was restarted is given up, with the command that shows more.
+pub(crate) fn restart_failed(key: &WorkloadKey, why: &str) -> String {
+    let WorkloadKey {
+        namespace, name, ..
+    } = key;
+    let resource = resource(key.kind);
+    format!(
+        "restarted, and not ready: {why}; mend it (kubectl -n {namespace} describe {resource}/{name})"
+    )
 }
 
 /// Why a pod is not moved, with the command that would do it.

@@ -36,6 +36,15 @@ pub struct Record {
     pub base_values: Map<String, Value>,
     /// Injection labels of every namespace of the mesh.
     pub namespaces: Vec<RecordedNamespace>,
+    /// The waves, with the namespaces of each, in their order; none where everything moves at once.
+    #[serde(default)]
+    pub waves: Vec<RecordedWave>,
+    /// Revision tags, and where each pointed.
+    #[serde(default)]
+    pub tags: Vec<RecordedTag>,
+    /// Gateways that istiod renders, and which revision each asked for.
+    #[serde(default)]
+    pub gateways: Vec<RecordedGateway>,
     /// Name of the backup that was taken before the first mutation.
     #[serde(default)]
     pub backup: String,
@@ -57,6 +66,38 @@ pub struct RecordedRelease {
     pub version: Version,
     /// Values the user gave.
     pub values: Map<String, Value>,
+}
+
+/// A wave as it was planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedWave {
+    /// Its name.
+    pub name: String,
+    /// Its namespaces; those of the wave `rest` are all others.
+    pub namespaces: Vec<String>,
+}
+
+/// A revision tag as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedTag {
+    /// Name.
+    pub name: String,
+    /// Revision it pointed at.
+    pub revision: String,
+}
+
+/// A Gateway as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedGateway {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Its label `istio.io/rev`, if it had one.
+    pub label: Option<String>,
 }
 
 /// A namespace as it was found.
@@ -83,6 +124,16 @@ impl Record {
             .retain(|ns| !earlier.namespaces.iter().any(|e| e.name == ns.name));
         self.namespaces.extend(earlier.namespaces.iter().cloned());
         self.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+        self.tags.clone_from(&earlier.tags);
+        self.gateways.retain(|g| {
+            !earlier
+                .gateways
+                .iter()
+                .any(|e| (&e.namespace, &e.name) == (&g.namespace, &g.name))
+        });
+        self.gateways.extend(earlier.gateways.iter().cloned());
+        self.gateways
+            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         self
     }
 

@@ -163,6 +163,12 @@ fn say(status: &mut MeshUpgradeStatus, upgrade: &Upgrade, report: &Report) {
         let shown = blocked.iter().take(BLOCKED_SHOWN);
         status.blocked = shown.map(readable).collect();
     }
+    if let Some(waves) = &report.waves {
+        status.waves.clone_from(waves);
+    }
+    if report.rollback.is_some() {
+        status.rollback.clone_from(&report.rollback);
+    }
     if let Some(soak) = &report.soak {
         status.soak.clone_from(soak);
     }
@@ -305,6 +311,7 @@ fn ready(status: &MeshUpgradeStatus) -> Option<Verdict> {
         (Some(Phase::Done), Some(Outcome::PlanReady)) => Verdict::yes("PlanReady", message),
         (Some(Phase::Done), Some(Outcome::PlanBlocked)) => Verdict::no("PlanBlocked", message),
         (Some(Phase::Done), _) => Verdict::yes("Upgraded", message),
+        (Some(Phase::Failed), Some(Outcome::RolledBack)) => Verdict::no("RolledBack", message),
         (Some(Phase::Failed), _) => Verdict::no("Stopped", message),
         (phase, _) => Verdict::no(phase_reason(phase), message),
     }
@@ -363,6 +370,12 @@ fn waiting_reason(on: WaitingOn) -> &'static str {
         WaitingOn::Rival => "WaitingForOtherUpgrade",
         WaitingOn::Environment => "Blocked",
         WaitingOn::Paused => "Paused",
+        WaitingOn::Window => "WaitingForWindow",
+        WaitingOn::Approval => "WaitingForApproval",
+        WaitingOn::Git => "WaitingForGit",
+        WaitingOn::Person => "WaitingForPerson",
+        WaitingOn::Wave => "VerifyingWave",
+        WaitingOn::Gateways => "WaitingForGateways",
         WaitingOn::Backoff => "Retrying",
         WaitingOn::Unreadable => "Unreadable",
         WaitingOn::ForeignHelm => "WaitingForHelm",

@@ -76,6 +76,8 @@ pub struct MeshView {
     pub validator: Seen<Validator>,
     /// Revision tags.
     pub tags: Vec<Tag>,
+    /// Gateways of the Gateway API that istiod renders; absent where that API is not installed.
+    pub gateways: Seen<Vec<Gateway>>,
     /// All namespaces.
     pub namespaces: Seen<Vec<Namespace>>,
     /// Deployments, StatefulSets and DaemonSets that have pods with a sidecar or a restart mark.
@@ -239,12 +241,48 @@ pub struct Validator {
 }
 
 /// A revision tag.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
     /// Tag name.
     pub name: String,
     /// Revision it points at.
     pub revision: String,
+    /// Namespace of the control planes whose tag it is, from its webhooks.
+    pub namespace: String,
+    /// Name of its MutatingWebhookConfiguration.
+    pub configuration: String,
+    /// UID of that.
+    pub uid: String,
+    /// Resource version of that, so that a change between look and act is noticed.
+    pub resource_version: String,
+    /// The revision this operator pointed it at, from its annotation.
+    pub moved_to: Option<String>,
+    /// Who last wrote the label with its revision, from managedFields.
+    pub owner: Option<String>,
+    /// The Helm release that it is part of, as `namespace/name`.
+    pub helm_release: Option<String>,
+}
+
+/// A Gateway of the Gateway API that istiod renders as a Deployment, waypoints among them. istiod rolls that
+/// by itself as soon as another revision owns the Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gateway {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// Resource version, so that a change between look and act is noticed.
+    pub resource_version: String,
+    /// Its class: `istio`, `istio-waypoint`.
+    pub class: String,
+    /// Its own label `istio.io/rev`.
+    pub label: Option<String>,
+    /// The revision this operator asked for in its label, from its annotation.
+    pub moved_to: Option<String>,
+    /// Who last wrote that label, from managedFields.
+    pub owner: Option<String>,
 }
 
 /// A namespace.
@@ -341,10 +379,19 @@ pub struct Workload {
     pub paused: bool,
     /// Whether istiod itself renders and rolls it.
     pub managed_gateway: bool,
+    /// Whether it is a gateway that istiod injects (`inject.istio.io/templates: gateway`).
+    pub injected_gateway: bool,
     /// Whether its controller has seen the newest template and replaced and readied every pod.
     pub settled: bool,
     /// Its live pods that have a sidecar.
     pub pods: Vec<Arc<Pod>>,
+}
+
+impl Workload {
+    /// Whether it is a gateway, rendered or injected.
+    pub fn is_gateway(&self) -> bool {
+        self.managed_gateway || self.injected_gateway
+    }
 }
 
 /// A live pod (neither ended nor being deleted) with a sidecar.

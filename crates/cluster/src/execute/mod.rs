@@ -1,7 +1,9 @@
 //! Executes decisions: one function per effect, each idempotent, none of which waits or chooses.
 
+mod gateways;
 mod objects;
 mod patches;
+mod tags;
 
 use std::time::Duration;
 
@@ -159,20 +161,29 @@ impl Executor {
                 uid,
                 resource_version,
                 revision,
+                labels,
+                mark,
             } => {
-                let patch =
-                    patches::move_namespace(client, watches, name, uid, resource_version, revision);
+                let seen = (uid.as_str(), resource_version.as_str());
+                let mark = mark.then_some(revision.as_str());
+                let patch = patches::move_namespace(client, watches, name, seen, labels, mark);
                 within(LIMIT, &what, patch).await
+            }
+            Effect::PointTag { .. } => within(LIMIT, &what, tags::point(client, effect)).await,
+            Effect::LabelGateway { .. } => {
+                within(LIMIT, &what, gateways::label(client, effect)).await
             }
             Effect::RestartWorkload {
                 key,
                 uid,
                 resource_version,
                 mark,
+                template_revision,
                 at,
             } => {
                 let seen = (uid.as_str(), resource_version.as_str());
-                let patch = patches::restart(client, watches, key, seen, mark, *at);
+                let label = template_revision.as_deref();
+                let patch = patches::restart(client, watches, key, seen, (mark, label), *at);
                 within(LIMIT, &what, patch).await
             }
         }

@@ -6,6 +6,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use meshlift_api::MeshUpgrade;
 use meshlift_api::labels as l;
+use meshlift_planner::InjectionLabels;
 use meshlift_planner::view::{WorkloadKey, WorkloadKind};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -17,28 +18,29 @@ use crate::watch::{
 };
 use crate::{Error, Result};
 
-fn params() -> PatchParams {
+pub(super) fn params() -> PatchParams {
     PatchParams {
         field_manager: Some(l::FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     }
 }
 
-/// Moves a namespace: both labels in one patch, because between two a pod would get no sidecar.
+/// Writes both injection labels of a namespace in one patch, because between two a pod would get no
+/// sidecar. `mark` is the revision that is remembered as the one it was moved to.
 pub(super) async fn move_namespace(
     client: &Client,
     watches: &Watches,
     name: &str,
-    uid: &str,
-    resource_version: &str,
-    revision: &str,
+    (uid, resource_version): (&str, &str),
+    labels: &InjectionLabels,
+    mark: Option<&str>,
 ) -> Result<()> {
     let patch = json!({
         "metadata": {
             "uid": uid,
             "resourceVersion": resource_version,
-            "labels": { (l::ISTIO_INJECTION): null, (l::ISTIO_REV): revision },
-            "annotations": { (l::MOVED_TO): revision },
+            "labels": { (l::ISTIO_INJECTION): labels.injection, (l::ISTIO_REV): labels.revision },
+            "annotations": { (l::MOVED_TO): mark },
         }
     });
     let api = Api::<NamespaceObject>::all(client.clone());
@@ -50,7 +52,7 @@ pub(super) async fn move_namespace(
         // Deleted meanwhile: the next look shows it.
         Err(error) if is_not_found(&error) => Ok(()),
         Err(error) => Err(Error::kube(format!(
-            "moving namespace {name} to {revision}"
+            "writing the injection labels of namespace {name}"
         ))(error)),
     }
 }
@@ -62,10 +64,14 @@ pub(super) async fn restart(
     watches: &Watches,
     key: &WorkloadKey,
     (uid, resource_version): (&str, &str),
-    mark: &str,
+    (mark, template_revision): (&str, Option<&str>),
     at: Timestamp,
 ) -> Result<()> {
     let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
+    let mut template = json!({ "annotations": { (l::RESTARTED_FOR): mark } });
+    if let Some(revision) = template_revision {
+        template["labels"] = json!({ (l::ISTIO_REV): revision });
+    }
     let patch = json!({
         "metadata": {
             "uid": uid,
@@ -73,7 +79,7 @@ pub(super) async fn restart(
             "resourceVersion": resource_version,
             "annotations": { (l::RESTARTED_AT): at.to_string() },
         },
-        "spec": { "template": { "metadata": { "annotations": { (l::RESTARTED_FOR): mark } } } }
+        "spec": { "template": { "metadata": template } }
     });
     let [deployments, stateful_sets, daemon_sets] = &watches.workloads;
     match key.kind {

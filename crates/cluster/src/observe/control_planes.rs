@@ -110,6 +110,7 @@ pub(super) fn tags(watches: &Watches) -> Vec<Tag> {
             Some(Tag {
                 name: webhook.tag.clone()?,
                 revision: webhook.revision.clone()?,
+                ..Tag::default()
             })
         })
         .collect();

@@ -130,6 +130,7 @@ fn workloads_that_would_not_come_back_on_the_target() {
         view.tags.push(Tag {
             name: "prod".into(),
             revision: "default".into(),
+            ..Tag::default()
         });
         namespace(view).labels = labels(&[("istio.io/rev", "prod")]);
     });

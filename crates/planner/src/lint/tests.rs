@@ -27,6 +27,7 @@ fn restart() -> Effect {
         uid: "u".into(),
         resource_version: "7".into(),
         mark: TARGET.into(),
+        template_revision: None,
         at: now(),
     }
 }
@@ -129,6 +130,8 @@ fn target_not_ready() {
         uid: "u".into(),
         resource_version: "1".into(),
         revision: TARGET.into(),
+        labels: crate::InjectionLabels::bound_to(TARGET),
+        mark: true,
     };
     let pointing = Effect::PointDefaultRevision(target("istio-base"));
     for effect in [moving, restart(), pointing, retire("default")] {
@@ -155,6 +158,7 @@ fn in_use() {
             v.tags.push(Tag {
                 name: "prod".into(),
                 revision: "default".into(),
+                ..Tag::default()
             });
         }),
         ("runs its sidecar", |v| {

@@ -7,6 +7,7 @@ use meshlift_api::labels::DEFAULT_REVISION;
 use meshlift_api::{MeshSpec, Predicate};
 
 use crate::data_plane::{Placement, Question, judge};
+use crate::heading::Heading;
 use crate::injection::{Injector, injector_of};
 use crate::version::Version;
 use crate::view::{ControlPlane, MeshView, Namespace, Release, Workload, WorkloadKey};
@@ -95,7 +96,11 @@ impl<'a> Found<'a> {
         // The question is asked as if nothing had begun: no time has passed for anything.
         let judged = judge(&Question {
             now: Timestamp::UNIX_EPOCH,
-            target,
+            heading: Heading::forward(target),
+            stages: None,
+            by: Default::default(),
+            retries: 0,
+            max_failures: 0,
             home: Some(&self.home),
             timeout: SignedDuration::MAX,
             began: None,

@@ -78,6 +78,7 @@ fn revisioned() -> MeshView {
     view.tags = vec![Tag {
         name: "prod".into(),
         revision: "1-30-2".into(),
+        ..Tag::default()
     }];
     view
 }

@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::Step;
 
-use super::data_plane::judged;
-use super::upgrading::{same_step, step_began, stop, timeout};
+use super::failing::failed;
+use super::upgrading::{same_step, step_began, timeout};
 use super::{BACKSTOP, POLL, blind, later, wait};
 use crate::decision::{
     Chart, ChartTarget, Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn,
@@ -198,11 +198,7 @@ fn prove(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
             message::span(timeout(upgrade)),
             missing.what
         );
-        let counts = judged(now, upgrade, view, record)
-            .unwrap_or_default()
-            .counts();
-        let state = message::mesh_left(record, counts);
-        return Some(stop(&what, &state, report));
+        return Some(failed(now, upgrade, view, record, &what, report));
     }
     let until = later(now, missing.recheck).min(deadline);
     Some(Decision::new(
@@ -262,7 +258,8 @@ fn unproved(plane: Option<&ControlPlane>, view: &MeshView, record: &Record) -> O
             return Missing::plane("Unreadable", format!("its webhook cannot be read: {why}"));
         }
     }
-    let what = not_injecting(view, &plane.namespace, record)?;
+    let (revision, version) = (&record.target_revision, &record.target_version);
+    let what = not_injecting(view, &plane.namespace, revision, version)?;
     Some(Missing {
         reason: "NotInjecting",
         what,
@@ -272,8 +269,12 @@ fn unproved(plane: Option<&ControlPlane>, view: &MeshView, record: &Record) -> O
 }
 
 /// What is wrong with the injection of a dry-run pod in a namespace, if anything.
-pub(super) fn not_injecting(view: &MeshView, namespace: &str, record: &Record) -> Option<String> {
-    let wanted = &record.target_revision;
+pub(super) fn not_injecting(
+    view: &MeshView,
+    namespace: &str,
+    wanted: &str,
+    version: &Version,
+) -> Option<String> {
     let Some(probe) = view.probes.get(namespace) else {
         return Some(format!(
             "no dry-run pod was tried in namespace {namespace} yet"
@@ -282,10 +283,10 @@ pub(super) fn not_injecting(view: &MeshView, namespace: &str, record: &Record) -
     match probe {
         Probe::Injected { revision, image } if revision == wanted => {
             let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
-            let version = Version::from_image_tag(tag);
+            let found = Version::from_image_tag(tag);
             // A tag of the user's own making says nothing about the version.
-            version.filter(|v| *v != record.target_version).map(|found| {
-                format!("a dry-run pod in namespace {namespace} got proxy image {image}, which is {found} and not {}", record.target_version)
+            found.filter(|found| found != version).map(|found| {
+                format!("a dry-run pod in namespace {namespace} got proxy image {image}, which is {found} and not {version}")
             })
         }
         Probe::Injected { revision, .. } => Some(format!(

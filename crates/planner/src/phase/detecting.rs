@@ -14,10 +14,13 @@ use crate::check::{self, Course, Obstacle, must_see};
 use crate::decision::{BackupScope, Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
 use crate::detect::{Detected, Detection};
 use crate::injection::{Injector, injector_of};
-use crate::record::{Record, RecordedNamespace, RecordedRelease};
+use crate::record::{
+    Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag, RecordedWave,
+};
+use crate::stages;
 use crate::upgrade::Upgrade;
 use crate::version::Version;
-use crate::view::{ControlPlane, MeshView, Release, Seen};
+use crate::view::{ControlPlane, Gateway, MeshView, Namespace, Release, Seen, Tag, Workload};
 use crate::{message, values};
 
 pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
@@ -233,6 +236,36 @@ fn report(course: &Course<'_>, detection: Detection) -> Report {
     }
 }
 
+fn waves(upgrade: &Upgrade, view: &MeshView, in_mesh: &[&Namespace]) -> Vec<RecordedWave> {
+    let workloads = view.workloads.present().map_or(&[][..], Vec::as_slice);
+    let gateways: Vec<&Workload> = workloads.iter().filter(|w| w.is_gateway()).collect();
+    stages::pinned(upgrade, in_mesh, &gateways, workloads)
+}
+
+fn tags(course: &Course<'_>, view: &MeshView) -> Vec<RecordedTag> {
+    let home = &course.source.namespace;
+    let ours = |tag: &&Tag| tag.namespace == *home || tag.namespace.is_empty();
+    let recorded = |tag: &Tag| RecordedTag {
+        name: tag.name.clone(),
+        revision: tag.revision.clone(),
+    };
+    view.tags.iter().filter(ours).map(recorded).collect()
+}
+
+fn gateways(view: &MeshView) -> Vec<RecordedGateway> {
+    let recorded = |gateway: &Gateway| RecordedGateway {
+        namespace: gateway.namespace.clone(),
+        name: gateway.name.clone(),
+        label: gateway.label.clone(),
+    };
+    view.gateways
+        .present()
+        .into_iter()
+        .flatten()
+        .map(recorded)
+        .collect()
+}
+
 fn record(
     now: Timestamp,
     upgrade: &Upgrade,
@@ -256,7 +289,10 @@ fn record(
         values: release.values.clone(),
     };
     let none = std::collections::BTreeMap::new();
-    let in_mesh = |labels| injector_of(labels, &none, planes, &view.tags) != Injector::Nobody;
+    let in_mesh: Vec<&Namespace> = namespaces
+        .iter()
+        .filter(|ns| injector_of(&ns.labels, &none, planes, &view.tags) != Injector::Nobody)
+        .collect();
     let base_version = base_release.version.as_ref().unwrap_or(course.from);
     Ok(Record {
         made_at: now,
@@ -267,11 +303,13 @@ fn record(
         target_version: to.clone(),
         target_revision: to.revision(),
         later: course.hops.iter().skip(1).cloned().collect(),
+        waves: waves(upgrade, view, &in_mesh),
+        tags: tags(course, view),
+        gateways: gateways(view),
         target_values,
         base_values: values::base(&base_release.values, course.mesh),
-        namespaces: namespaces
+        namespaces: in_mesh
             .iter()
-            .filter(|ns| in_mesh(&ns.labels))
             .map(|ns| RecordedNamespace {
                 name: ns.name.clone(),
                 labels: ns

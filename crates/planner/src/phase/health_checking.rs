@@ -2,18 +2,18 @@
 //! plane the default one, and only then let the old one go, if nothing uses it any more.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use meshlift_api::{Soak, Step};
+use meshlift_api::Step;
 
 use super::data_plane::{data_plane, judged, with_data_plane};
-use super::upgrading::{recorded, step_began, stop};
-use super::{BACKSTOP, POLL, blind, later, signed, wait};
+use super::health::{Health, HealthLook};
+use super::upgrading::{recorded, step_began};
+use super::{BACKSTOP, POLL, blind, failing, later, signed, wait};
 use crate::data_plane::DataPlaneView;
 use crate::decision::{Decision, Next, Report, Verdict, Waiting, WaitingOn};
 use crate::message;
 use crate::record::Record;
 use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView, Seen};
+use crate::view::{ControlPlane, MeshView};
 
 /// One look of this phase.
 pub(super) struct Look<'a> {
@@ -30,6 +30,9 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
         Ok(record) => record,
         Err(decision) => return *decision,
     };
+    if let Some(decision) = failing::requested(now, upgrade, view, record) {
+        return decision;
+    }
     // Something that appeared meanwhile moves like everything before it.
     if let Some(mut decision) = data_plane(now, upgrade, view, record) {
         let blind = matches!(&decision.next, Next::Wait(w) if w.on == WaitingOn::Unreadable);
@@ -65,7 +68,11 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
 
 impl Look<'_> {
     pub(super) fn report(&self, step: Step, message: String) -> Report {
-        let report = with_data_plane(Report::default(), &self.judged, self.record);
+        let report = with_data_plane(
+            Report::default(),
+            &self.judged,
+            &self.record.target_revision,
+        );
         Report {
             step: Some(step),
             message,
@@ -86,6 +93,18 @@ impl Look<'_> {
             .find(|p| p.revision == self.record.source_revision && p.namespace == *namespace)
     }
 
+    fn health(&self) -> HealthLook<'_> {
+        HealthLook {
+            now: self.now,
+            planes: self.planes,
+            to: &self.record.target_revision,
+            beside: Some((&self.record.source_revision, &self.record.source.namespace)),
+            restarts: self.judged.restarts,
+            soak: signed(self.upgrade.spec.health_check.soak),
+            running: self.upgrade.status.soak.as_ref(),
+        }
+    }
+
     /// Watches health until the soak has passed; `None` when it has.
     fn soak(&self) -> Option<Decision> {
         let running = self.upgrade.status.soak.as_ref();
@@ -93,96 +112,40 @@ impl Look<'_> {
             return self.still_ready();
         }
         let soak_time = signed(self.upgrade.spec.health_check.soak);
-        // A control plane that is down has no metrics either: that is the problem to name.
-        let down = self.planes_not_ready();
-        if !down.is_empty() {
-            return Some(self.unhealthy(&down));
-        }
-        let failures = match self.injection_failures() {
-            Ok(failures) => failures,
-            Err(why) => {
+        let (soak, end, message, healthy) = match self.health().judge() {
+            Health::Unseen(why) => {
                 let report = self.report(Step::Soaking, String::new());
                 return Some(blind(self.now, report, "the metrics of istiod", &why));
             }
+            Health::Ill(problems) => return Some(self.unhealthy(&problems)),
+            Health::Going { soak, end } => {
+                let message = format!(
+                    "{}; healthy, watched until {}",
+                    message::moved(self.judged.proxies, &self.record.target_revision),
+                    message::moment(end)
+                );
+                let until = end.min(later(self.now, POLL));
+                (
+                    soak,
+                    until,
+                    message,
+                    Verdict::no("Soaking", "healthy so far"),
+                )
+            }
+            Health::Passed(soak) => {
+                let message = format!("healthy through the soak of {}", message::span(soak_time));
+                let healthy = Verdict::yes("Soaked", message.clone());
+                (soak, self.now, message, healthy)
+            }
         };
-        let problems = self.problems(running, failures);
-        if !problems.is_empty() {
-            return Some(self.unhealthy(&problems));
-        }
-        let fresh = Soak {
-            since: Time(self.now),
-            restarts: self.judged.restarts,
-            injection_failures: failures,
-            passed_at: None,
-        };
-        let soak = running.cloned().unwrap_or(fresh);
-        let end = later(soak.since.0, soak_time);
-        let passed = self.now >= end;
-        let message = match passed {
-            true => format!("healthy through the soak of {}", message::span(soak_time)),
-            false => format!(
-                "{}; healthy, watched until {}",
-                message::moved(self.judged.proxies, &self.record.target_revision),
-                message::moment(end)
-            ),
-        };
-        let healthy = match passed {
-            true => Verdict::yes("Soaked", message.clone()),
-            false => Verdict::no("Soaking", "healthy so far"),
-        };
-        let passed_at = passed.then_some(Time(self.now));
         let mut report = self.report(Step::Soaking, message);
-        report.soak = Some(Some(Soak { passed_at, ..soak }));
+        report.soak = Some(Some(soak));
         report.findings.healthy = healthy;
-        let until = if passed {
-            self.now
-        } else {
-            end.min(later(self.now, POLL))
+        let waiting = Waiting {
+            on: WaitingOn::Soak,
+            until: end,
         };
-        Some(Decision::new(
-            Next::Wait(Waiting {
-                on: WaitingOn::Soak,
-                until,
-            }),
-            report,
-        ))
-    }
-
-    fn problems(&self, soak: Option<&Soak>, failures: u64) -> Vec<String> {
-        let mut problems = Vec::new();
-        if let Some(soak) = soak {
-            if self.judged.restarts > soak.restarts {
-                let grown = self.judged.restarts - soak.restarts;
-                problems.push(format!("container restarts went up by {grown}"));
-            }
-            if failures > soak.injection_failures {
-                let grown = failures - soak.injection_failures;
-                problems.push(format!("failed injections went up by {grown}"));
-            }
-        }
-        problems
-    }
-
-    fn planes_not_ready(&self) -> Vec<String> {
-        let ours = [self.target(), self.source()];
-        let mut problems: Vec<String> = ours
-            .into_iter()
-            .flatten()
-            .filter(|plane| !plane.is_ready())
-            .map(message::not_ready)
-            .collect();
-        if self.target().is_none() {
-            problems.push(format!("istiod {} is gone", self.record.target_revision));
-        }
-        problems
-    }
-
-    fn injection_failures(&self) -> Result<u64, String> {
-        match self.target().map(|plane| &plane.live) {
-            Some(Seen::Present(live)) => Ok(live.injection_failures),
-            Some(Seen::Unreadable(why)) => Err(why.clone()),
-            Some(Seen::Absent) | None => Err("no istiod pod answers".to_owned()),
-        }
+        Some(Decision::new(Next::Wait(waiting), report))
     }
 
     fn unhealthy(&self, problems: &[String]) -> Decision {
@@ -198,9 +161,15 @@ impl Look<'_> {
         report.soak = Some(None);
         report.findings.healthy = Verdict::no("Unhealthy", what.clone());
         if self.now >= deadline {
-            let state = message::mesh_left(self.record, self.judged.counts());
             let what = format!("not healthy within {}: {what}", message::span(patience));
-            return stop(&what, &state, report);
+            return failing::failed(
+                self.now,
+                self.upgrade,
+                self.view,
+                self.record,
+                &what,
+                report,
+            );
         }
         Decision::new(wait(self.now, WaitingOn::Soak, POLL), report)
     }
@@ -209,7 +178,7 @@ impl Look<'_> {
     fn still_ready(&self) -> Option<Decision> {
         let problems: Vec<String> = match self.target() {
             Some(plane) if plane.is_ready() => return None,
-            _ => self.planes_not_ready(),
+            _ => self.health().planes_not_ready(),
         };
         let report = self.report(
             Step::KeepingOldControlPlane,

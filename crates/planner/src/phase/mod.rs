@@ -4,10 +4,13 @@ mod control_plane;
 mod data_plane;
 mod detecting;
 mod ended;
+mod failing;
+mod health;
 mod health_checking;
 mod pending;
 mod preflight;
 mod retirement;
+mod rolling_back;
 pub(crate) mod survey;
 mod upgrading;
 

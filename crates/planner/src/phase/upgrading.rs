@@ -6,7 +6,7 @@ use meshlift_api::{Outcome, Phase, Step};
 
 use super::control_plane::control_plane;
 use super::data_plane::{data_plane, judged, with_data_plane};
-use super::{blind, signed};
+use super::{blind, failing, rolling_back, signed};
 use crate::decision::{Decision, Next, Report};
 use crate::message;
 use crate::record::Record;
@@ -18,6 +18,12 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
         Ok(record) => record,
         Err(decision) => return *decision,
     };
+    if upgrade.status.rollback.is_some() {
+        return rolling_back::decide(now, upgrade, view, record);
+    }
+    if let Some(decision) = failing::requested(now, upgrade, view, record) {
+        return decision;
+    }
     let moves = control_plane(now, upgrade, view, record)
         .or_else(|| data_plane(now, upgrade, view, record));
     moves.unwrap_or_else(|| {
@@ -29,7 +35,7 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
                 ..Report::default()
             },
             &counts,
-            record,
+            &record.target_revision,
         );
         Decision::new(Next::Enter(Phase::HealthChecking), report)
     })

@@ -154,6 +154,7 @@ fn a_tag_that_points_at_the_old_control_plane_keeps_it() {
     view.tags = vec![Tag {
         name: "prod".into(),
         revision: "default".into(),
+        ..Tag::default()
     }];
     namespace(&mut view).labels = labels(&[("istio.io/rev", "prod")]);
     let plan = planned_for(&upgrade, &view, &[version("1.31.0")]);

@@ -114,6 +114,7 @@ prop_compose! {
             labels, template_labels, mark, restarted_at, strategy,
             paused: flags[0] && flags[1],
             managed_gateway: flags[1] && flags[2],
+            injected_gateway: flags[0] && flags[2],
             settled: flags[3],
             pods,
         }
@@ -219,6 +220,9 @@ prop_compose! {
             target_values: Map::new(),
             base_values,
             namespaces: Vec::new(),
+            waves: Vec::new(),
+            tags: Vec::new(),
+            gateways: Vec::new(),
             checks: Vec::new(),
         }
     }
@@ -262,9 +266,9 @@ prop_compose! {
         MeshView {
             mesh, kubernetes, control_planes: planes, releases, catalog,
             validator: map(validator, |(service, has_ca_bundle)| Validator { service, has_ca_bundle }),
-            tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision }).collect(),
+            tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision, ..Tag::default() }).collect(),
             namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
-            environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(),
+            environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(), gateways: Seen::Absent,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use meshlift_planner::view::{ReleaseState, StorageRef, Validator, WorkloadKey};
-use meshlift_planner::{ChartTarget, Effect, ErrorClass};
+use meshlift_planner::{ChartTarget, Effect, ErrorClass, InjectionLabels};
 
 use crate::helm::{Revision, Stored};
 use crate::world::{Injection, Istiod, World, seconds};
@@ -58,14 +58,31 @@ impl World {
                 uid,
                 resource_version,
                 revision,
-            } => self.move_namespace(name, uid, resource_version, revision),
+                labels,
+                mark,
+            } => {
+                let seen = (uid.as_str(), resource_version.as_str());
+                self.move_namespace(name, seen, revision, labels, *mark)
+            }
+            Effect::PointTag {
+                tag,
+                resource_version,
+                revision,
+                mark,
+                ..
+            } => self.point_tag(tag, resource_version, revision, *mark),
+            Effect::LabelGateway { name, .. } => panic!("no Gateway {name} in this world"),
             Effect::RestartWorkload {
                 key,
                 uid,
                 resource_version,
                 mark,
+                template_revision,
                 at,
-            } => self.restart(key, (uid, resource_version), mark, *at),
+            } => {
+                let seen = (uid.as_str(), resource_version.as_str());
+                self.restart(key, seen, mark, template_revision.as_deref(), *at)
+            }
             Effect::RetireRevision {
                 release, revision, ..
             } => self.retire(release, revision),
@@ -200,9 +217,10 @@ impl World {
     fn move_namespace(
         &mut self,
         name: &str,
-        uid: &str,
-        resource_version: &str,
+        (uid, resource_version): (&str, &str),
         revision: &str,
+        labels: &InjectionLabels,
+        mark: bool,
     ) -> Result<(), Failure> {
         let found = self.namespaces.iter().find(|ns| ns.name == name);
         let Some(found) = found.filter(|ns| ns.uid == uid) else {
@@ -211,19 +229,44 @@ impl World {
         if found.resource_version != resource_version {
             return Err(conflict(format!("namespace {name} changed")));
         }
-        assert_ne!(
-            found.moved_to.as_deref(),
-            Some(revision),
+        assert!(
+            !mark || found.moved_to.as_deref() != Some(revision),
             "namespace {name} taken from whoever put it back"
         );
         self.must_be_ready(revision, name);
         let namespace = self.namespace(name);
-        namespace.labels.remove("istio-injection");
-        namespace
-            .labels
-            .insert("istio.io/rev".into(), revision.into());
-        namespace.moved_to = Some(revision.into());
+        for (key, value) in [
+            ("istio-injection", &labels.injection),
+            ("istio.io/rev", &labels.revision),
+        ] {
+            namespace.labels.remove(key);
+            let value = value.clone().map(|value| (key.to_owned(), value));
+            namespace.labels.extend(value);
+        }
+        namespace.moved_to = mark.then(|| revision.into());
         self.wrote(format!("namespace {name}"));
+        Ok(())
+    }
+
+    fn point_tag(
+        &mut self,
+        name: &str,
+        resource_version: &str,
+        revision: &str,
+        mark: bool,
+    ) -> Result<(), Failure> {
+        self.must_be_ready(revision, name);
+        let serial = self.next_serial();
+        let Some(tag) = self.tags.iter_mut().find(|tag| tag.name == name) else {
+            return Err(conflict(format!("tag {name} is gone")));
+        };
+        if tag.resource_version != resource_version {
+            return Err(conflict(format!("tag {name} changed")));
+        }
+        tag.revision = revision.to_owned();
+        tag.moved_to = mark.then(|| revision.to_owned());
+        tag.resource_version = serial.to_string();
+        self.wrote(format!("tag {name}"));
         Ok(())
     }
 
@@ -232,6 +275,7 @@ impl World {
         key: &WorkloadKey,
         (uid, resource_version): (&str, &str),
         mark: &str,
+        template_revision: Option<&str>,
         at: Timestamp,
     ) -> Result<(), Failure> {
         let Some(app) = self
@@ -256,7 +300,9 @@ impl World {
                 !app.pods.iter().all(moved),
                 "needless restart of {key} for {mark}: every pod runs {target}"
             );
-            match self.injecting(&key.namespace, &app.template_labels) {
+            let mut template = app.template_labels.clone();
+            template.extend(template_revision.map(|r| ("istio.io/rev".to_owned(), r.to_owned())));
+            match self.injecting(&key.namespace, &template) {
                 Injection::By(revision) if revision == target => {}
                 Injection::By(other) => panic!("restart of {key} for {target} lands on {other}"),
                 Injection::None => panic!("restart takes {key} out of the mesh"),
@@ -270,6 +316,8 @@ impl World {
         app.restarted_at = Some(at);
         if changes {
             app.mark = Some(mark.into());
+            let label = template_revision.map(|r| ("istio.io/rev".to_owned(), r.to_owned()));
+            app.template_labels.extend(label);
             app.change_template();
         }
         self.wrote(key.to_string());

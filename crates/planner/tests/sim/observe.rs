@@ -105,6 +105,7 @@ fn watched(age: &Age<'_>) -> MeshView {
             Some(validator) => Seen::Present(validator.clone()),
             None => Seen::Absent,
         },
+        gateways: Seen::Absent,
         tags: world.tags.clone(),
         namespaces: seen(world, "namespaces", world.namespaces.clone()),
         workloads: seen(world, "workloads", with_sidecar.collect()),
@@ -134,6 +135,7 @@ fn workload(app: &App, pods: &World) -> Workload {
         strategy: app.strategy,
         paused: app.paused,
         managed_gateway: app.managed_gateway,
+        injected_gateway: false,
         settled: app.settled(),
         pods: members
             .filter(|member| member.sidecar)

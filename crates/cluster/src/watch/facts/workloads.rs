@@ -233,6 +233,11 @@ fn workload<W: WorkloadObject>(object: &W) -> WorkloadFact {
         strategy: strategy(W::KIND, &spec.update_strategy),
         paused: spec.paused,
         managed_gateway: labels.contains_key(l::GATEWAY_MANAGED),
+        injected_gateway: template
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(l::INJECT_TEMPLATES))
+            .is_some_and(|templates| templates.split(',').any(|name| name.trim() == "gateway")),
         settled: meta.generation.unwrap_or_default() <= status.observed_generation
             && rolled_out(W::KIND, spec, status),
         pods: Vec::new(),

@@ -15,6 +15,7 @@ fn tag(view: &mut MeshView, name: &str, revision: &str) {
     view.tags.push(Tag {
         name: name.into(),
         revision: revision.into(),
+        ..Tag::default()
     });
     let rules = injector(&format!("istio-revision-tag-{name}"), revision, Some(name));
     present(&mut view.environment.injectors).extend(rules);

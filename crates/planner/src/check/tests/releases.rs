@@ -158,6 +158,7 @@ fn given() -> Vec<Row> {
                 v.tags = vec![Tag {
                     name: "prod".into(),
                     revision: "default".into(),
+                    ..Tag::default()
                 }];
             },
         ),
@@ -165,6 +166,7 @@ fn given() -> Vec<Row> {
             v.tags = vec![Tag {
                 name: "prod".into(),
                 revision: "1-31-0".into(),
+                ..Tag::default()
             }];
         }),
     ]

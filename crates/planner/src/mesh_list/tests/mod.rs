@@ -80,6 +80,7 @@ fn tag(name: &str, revision: &str) -> Tag {
     Tag {
         name: name.into(),
         revision: revision.into(),
+        ..Tag::default()
     }
 }
 

@@ -170,6 +170,7 @@ fn who_uses_the_old_control_plane_keeps_it() {
             view.tags.push(crate::view::Tag {
                 name: "prod".into(),
                 revision: "default".into(),
+                ..crate::view::Tag::default()
             });
         }),
         ("pod shop/cart-1", |_, view| {

@@ -115,6 +115,7 @@ fn not_all_can_move() -> Story {
     world.tags.push(Tag {
         name: "prod".into(),
         revision: "default".into(),
+        ..Tag::default()
     });
     world
         .namespaces

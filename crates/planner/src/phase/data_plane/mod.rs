@@ -1,0 +1,162 @@
+//! Namespaces, tags, gateways and workloads move: forward wave by wave, or back all at once.
+
+mod moves;
+mod restarts;
+mod waves;
+
+use jiff::Timestamp;
+use meshlift_api::Step;
+
+use super::blind;
+use super::upgrading::same_step;
+use crate::data_plane::{DataPlaneView, assess_toward};
+use crate::decision::{Decision, Findings, Report, Verdict};
+use crate::heading::Heading;
+use crate::message;
+use crate::record::Record;
+use crate::stages::Stages;
+use crate::upgrade::Upgrade;
+use crate::view::{ControlPlane, MeshView};
+
+pub(crate) use self::moves::to_move;
+
+/// One look at the data plane on its way.
+pub(super) struct Drive<'a> {
+    pub(super) now: Timestamp,
+    pub(super) upgrade: &'a Upgrade,
+    pub(super) view: &'a MeshView,
+    pub(super) record: &'a Record,
+    pub(super) heading: Heading<'a>,
+    pub(super) stages: Stages<'a>,
+    pub(super) judged: DataPlaneView<'a>,
+}
+
+/// Moves what may move now; `None` when all that can be moved has moved and was verified.
+pub(super) fn data_plane(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+) -> Option<Decision> {
+    let Some(drive) = Drive::look(now, upgrade, view, record) else {
+        let (what, why) = unseen(view);
+        return Some(blind(now, same_step(upgrade), what, why));
+    };
+    let report = drive.report();
+    drive
+        .moves(&report)
+        .or_else(|| drive.restarts(report.clone()))
+        .or_else(|| drive.waves(report))
+}
+
+/// Judges the data plane; `None` when part of it could not be seen.
+pub(super) fn judged<'a>(
+    now: Timestamp,
+    upgrade: &'a Upgrade,
+    view: &'a MeshView,
+    record: &'a Record,
+) -> Option<DataPlaneView<'a>> {
+    Drive::look(now, upgrade, view, record).map(|drive| drive.judged)
+}
+
+impl<'a> Drive<'a> {
+    /// `None` when part of the data plane could not be seen.
+    pub(super) fn look(
+        now: Timestamp,
+        upgrade: &'a Upgrade,
+        view: &'a MeshView,
+        record: &'a Record,
+    ) -> Option<Self> {
+        let heading = Heading::of(upgrade, record);
+        let stages = Stages::of(upgrade, record);
+        let judged = assess_toward(now, heading, Some(&stages), upgrade, view)?;
+        Some(Self {
+            now,
+            upgrade,
+            view,
+            record,
+            heading,
+            stages,
+            judged,
+        })
+    }
+
+    /// What is said of the data plane, whatever is done next.
+    pub(super) fn report(&self) -> Report {
+        let ready = Findings {
+            control_plane_ready: Verdict::yes(
+                "Proved",
+                format!("istiod {} is ready and injects", self.heading.to),
+            ),
+            ..Findings::default()
+        };
+        let report = Report {
+            findings: ready,
+            ..Report::default()
+        };
+        with_data_plane(report, &self.judged, self.heading.to)
+    }
+
+    /// `wave canary: ` where there is more than one.
+    fn wave(&self) -> String {
+        let current = self.stages.current().filter(|_| !self.heading.is_back());
+        let stage = current.and_then(|at| self.stages.all().get(at));
+        stage.map_or_else(String::new, |stage| format!("wave {}: ", stage.name))
+    }
+
+    /// What is wrong with the control plane that is moved to, if anything: it may have fallen ill since
+    /// it was proved.
+    pub(super) fn destination_ill(&self) -> Option<String> {
+        let planes = self
+            .view
+            .control_planes
+            .present()
+            .map_or(&[][..], Vec::as_slice);
+        let to = |plane: &&ControlPlane| plane.revision == self.heading.to;
+        match planes.iter().find(to) {
+            Some(plane) if plane.is_ready() => None,
+            Some(plane) => Some(message::not_ready(plane)),
+            None => Some(format!("istiod {} is gone", self.heading.to)),
+        }
+    }
+
+    fn restarting_step(&self) -> Step {
+        match self.heading.is_back() {
+            true => Step::RestartingBack,
+            false => Step::RestartingWorkloads,
+        }
+    }
+}
+
+/// What of the data plane could not be seen, and why.
+pub(super) fn unseen(view: &MeshView) -> (&'static str, &str) {
+    let parts = [
+        ("the namespaces", view.namespaces.unreadable()),
+        ("the workloads", view.workloads.unreadable()),
+        ("the control planes", view.control_planes.unreadable()),
+    ];
+    let unreadable = parts.into_iter().find_map(|(what, why)| Some((what, why?)));
+    unreadable.unwrap_or(("the mesh", "it was not looked at yet"))
+}
+
+/// Counts, blocked list and the condition of the data plane.
+pub(super) fn with_data_plane(report: Report, judged: &DataPlaneView<'_>, to: &str) -> Report {
+    let counts = judged.counts();
+    let message = message::moved(judged.proxies, to);
+    let open = counts.restarting + counts.pending + counts.failed;
+    let findings = Findings {
+        data_plane_upgraded: match (open, counts.blocked) {
+            (0, 0) => Verdict::yes("AllMoved", message),
+            (0, _) => Verdict::yes("AllButBlockedMoved", message),
+            _ => Verdict::no("Moving", message),
+        },
+        ..report.findings
+    };
+    Report {
+        workloads: Some(counts),
+        proxies: Some(judged.proxies),
+        blocked: Some(judged.blocked.clone()),
+        findings,
+        ..report
+    }
+}

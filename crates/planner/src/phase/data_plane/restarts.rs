@@ -1,0 +1,215 @@
+//! Workloads restart, as many at once as may.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use meshlift_api::{Phase, Step};
+
+use super::Drive;
+use crate::data_plane::Placement;
+use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
+use crate::message::{self, Progress};
+use crate::phase::control_plane::not_injecting;
+use crate::phase::failing;
+use crate::phase::upgrading::{step_began, timeout};
+use crate::phase::{BACKSTOP, POLL, later};
+use crate::view::Workload;
+
+impl Drive<'_> {
+    /// Restarts what may restart now; `None` when nothing is left to restart or to wait for.
+    pub(in crate::phase) fn restarts(&self, report: Report) -> Option<Decision> {
+        let report = self.moving(Report {
+            step: Some(self.restarting_step()),
+            ..report
+        });
+        let restarting = self.judged.in_order(|p| *p == Placement::Restarting);
+        let failed: Vec<String> = self
+            .judged
+            .failed()
+            .map(|(w, why)| format!("{} ({why})", w.key.short()))
+            .collect();
+        if !failed.is_empty() && restarting.is_empty() {
+            return Some(self.failed(&failed, report));
+        }
+        let (batch, held) = match failed.is_empty() {
+            true => self.next_restarts(restarting.len()),
+            false => (Vec::new(), Vec::new()),
+        };
+        let progress = Progress {
+            restarts: batch.iter().filter_map(restarted).collect(),
+            waits: restarting.iter().map(|(w, _)| progress_of(w)).collect(),
+            failed,
+            held,
+        };
+        let message = self.say(&progress);
+        let held = progress.held;
+        if !batch.is_empty() {
+            let report = Report { message, ..report };
+            return Some(Decision::new(Next::Act(batch), report));
+        }
+        let busy = self.judged.in_order(|p| *p == Placement::Busy);
+        if restarting.is_empty() && held.is_empty() {
+            return self.wait_for_busy(&busy, report);
+        }
+        // Nothing but injection is waited for: a step of its own, so that its deadline counts from here.
+        let proving = match self.heading.is_back() {
+            true => Step::ProvingBack,
+            false => Step::ProvingControlPlane,
+        };
+        let report = match restarting.is_empty() {
+            true => Report {
+                step: Some(proving),
+                ..report
+            },
+            false => report,
+        };
+        let began = step_began(self.upgrade, proving, self.now);
+        if restarting.is_empty() && self.now >= later(began, timeout(self.upgrade)) {
+            return Some(self.failed(&held, report));
+        }
+        let waiting = Waiting {
+            on: WaitingOn::Workloads,
+            until: self.next_deadline(&restarting, !held.is_empty()),
+        };
+        let report = Report { message, ..report };
+        Some(Decision::new(Next::Wait(waiting), report))
+    }
+
+    fn say(&self, progress: &Progress) -> String {
+        let counts = self.judged.counts();
+        let said = message::restarting(counts, self.heading.to, progress);
+        format!("{}{said}", self.wave())
+    }
+
+    /// When the first of them has had its time, or when to look at what is not watched.
+    fn next_deadline(&self, restarting: &[(&Workload, &Placement)], held: bool) -> jiff::Timestamp {
+        let grace = timeout(self.upgrade).saturating_add(SignedDuration::from_secs(1));
+        let until = restarting
+            .iter()
+            .filter_map(|(workload, _)| workload.restarted_at)
+            .map(|at| later(at, grace))
+            .fold(
+                later(self.now, if held { POLL } else { BACKSTOP }),
+                jiff::Timestamp::min,
+            );
+        until.max(later(self.now, SignedDuration::from_secs(1)))
+    }
+
+    fn failed(&self, failed: &[String], report: Report) -> Decision {
+        let what = format!(
+            "not ready on {}: {}",
+            self.heading.to,
+            message::first_few(failed)
+        );
+        failing::failed(
+            self.now,
+            self.upgrade,
+            self.view,
+            self.record,
+            &what,
+            report,
+        )
+    }
+
+    /// The restarts that fit into the concurrency now, and what holds others back.
+    fn next_restarts(&self, in_flight: usize) -> (Vec<Effect>, Vec<String>) {
+        let limits = &self.upgrade.spec.data_plane.restart;
+        let mut free = (limits.max_concurrent as usize).saturating_sub(in_flight);
+        let mut used = BTreeMap::<&str, usize>::new();
+        for (workload, _) in self.judged.in_order(|p| *p == Placement::Restarting) {
+            *used.entry(&workload.key.namespace).or_default() += 1;
+        }
+        let mut held = BTreeMap::<&str, String>::new();
+        let mut batch = Vec::new();
+        let ill = self.destination_ill();
+        for (workload, placement) in self.queue() {
+            let Placement::Stale { mark } = placement else {
+                continue;
+            };
+            let namespace = workload.key.namespace.as_str();
+            let not_injecting =
+                || not_injecting(self.view, namespace, self.heading.to, self.version());
+            if let Some(why) = ill.clone().or_else(not_injecting) {
+                held.entry(namespace).or_insert(why);
+                continue;
+            }
+            let in_namespace = used.entry(namespace).or_default();
+            if free == 0 || *in_namespace >= limits.max_concurrent_per_namespace as usize {
+                continue;
+            }
+            free -= 1;
+            *in_namespace += 1;
+            batch.push(Effect::RestartWorkload {
+                key: workload.key.clone(),
+                uid: workload.uid.clone(),
+                resource_version: workload.resource_version.clone(),
+                mark: mark.clone(),
+                template_revision: None,
+                at: self.now,
+            });
+        }
+        (batch, held.into_values().collect())
+    }
+
+    /// What waits for a restart, in its order: wave by wave, on the way back the last one first.
+    fn queue(&self) -> Vec<(&Workload, &Placement)> {
+        let mut queue = self
+            .judged
+            .in_order(|p| matches!(p, Placement::Stale { .. }));
+        queue.sort_by_key(|(workload, _)| self.stages.of_workload(workload));
+        if self.heading.is_back() {
+            queue.reverse();
+        }
+        queue
+    }
+
+    /// Version of the control plane that is moved to.
+    fn version(&self) -> &crate::version::Version {
+        match self.heading.is_back() {
+            true => &self.record.source.version,
+            false => &self.record.target_version,
+        }
+    }
+
+    /// Workloads in a rollout of their own get the restart timeout to end it, then they are named.
+    fn wait_for_busy(&self, busy: &[(&Workload, &Placement)], report: Report) -> Option<Decision> {
+        // In the health check they are named, and moved if they settle meanwhile.
+        if busy.is_empty() || self.upgrade.phase() == Phase::HealthChecking {
+            return None;
+        }
+        let began = step_began(self.upgrade, self.restarting_step(), self.now);
+        let deadline = later(began, timeout(self.upgrade));
+        if self.now >= deadline {
+            return None;
+        }
+        let own = |w: &Workload| format!("{}, whose own rollout goes on", progress_of(w));
+        let progress = Progress {
+            waits: busy.iter().map(|(w, _)| own(w)).collect(),
+            ..Progress::default()
+        };
+        let message = self.say(&progress);
+        let waiting = Waiting {
+            on: WaitingOn::Workloads,
+            until: later(self.now, BACKSTOP).min(deadline),
+        };
+        Some(Decision::new(
+            Next::Wait(waiting),
+            Report { message, ..report },
+        ))
+    }
+}
+
+fn restarted(effect: &Effect) -> Option<String> {
+    match effect {
+        Effect::RestartWorkload { key, .. } => Some(key.short()),
+        _ => None,
+    }
+}
+
+/// `Deployment shop/cart`, with what keeps a pod from being ready. Without numbers of pods: they
+/// would be a status write for each pod.
+fn progress_of(workload: &Workload) -> String {
+    let trouble = workload.pods.iter().find_map(|pod| pod.trouble.as_deref());
+    let why = trouble.map(|t| format!(" ({t})")).unwrap_or_default();
+    format!("{}{why}", workload.key.short())
+}

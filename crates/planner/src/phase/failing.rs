@@ -1,0 +1,86 @@
+//! What follows a failed verification: everything goes back, or it holds, or it stops.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use meshlift_api::{Phase, Rollback, RollbackStatus, Step};
+
+use super::data_plane::judged;
+use super::upgrading::stop;
+use super::{POLL, wait};
+use crate::decision::{Decision, Next, Report, WaitingOn};
+use crate::message;
+use crate::record::Record;
+use crate::upgrade::Upgrade;
+use crate::view::MeshView;
+
+/// Answers a failure, as the spec asks for it. `what` says what failed.
+pub(super) fn failed(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+    what: &str,
+    report: Report,
+) -> Decision {
+    let counts = judged(now, upgrade, view, record)
+        .unwrap_or_default()
+        .counts();
+    let stays = || stop(what, &message::mesh_left(record, counts), report.clone());
+    // Failing on the way back has no other way out.
+    if upgrade.status.rollback.is_some() || !old_is_there(view, record) {
+        return stays();
+    }
+    match upgrade.spec.rollback {
+        Rollback::Never => stays(),
+        Rollback::Automatic => go_back(now, what, report),
+        Rollback::Manual => {
+            let report = Report {
+                message: message::waits_for_person(&upgrade.name, what),
+                ..report
+            };
+            Decision::new(wait(now, WaitingOn::Person, POLL), report)
+        }
+    }
+}
+
+/// A person asks to move back.
+pub(super) fn requested(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+) -> Option<Decision> {
+    let asked = upgrade.spec.request_rollback && upgrade.status.rollback.is_none();
+    (asked && old_is_there(view, record)).then(|| {
+        let report = Report {
+            step: upgrade.status.step,
+            ..Report::default()
+        };
+        go_back(now, "spec.requestRollback asks for it", report)
+    })
+}
+
+/// Whether there is a control plane to go back to.
+fn old_is_there(view: &MeshView, record: &Record) -> bool {
+    let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
+    planes.iter().any(|plane| {
+        plane.revision == record.source_revision && plane.namespace == record.source.namespace
+    })
+}
+
+/// Written down before anything is moved back: from then on the way leads back, whatever happens.
+fn go_back(now: Timestamp, why: &str, report: Report) -> Decision {
+    let since = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let report = Report {
+        step: Some(Step::MovingBack),
+        message: message::goes_back(why),
+        rollback: Some(RollbackStatus {
+            reason: why.to_owned(),
+            since: Time(since),
+            soak: None,
+        }),
+        soak: Some(None),
+        ..report
+    };
+    Decision::new(Next::Enter(Phase::Upgrading), report)
+}

@@ -1,0 +1,117 @@
+//! Whether all is well, and has been for long enough.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use meshlift_api::Soak;
+
+use super::later;
+use crate::message;
+use crate::view::{ControlPlane, Seen};
+
+/// A look at the health of what has moved.
+pub(super) struct HealthLook<'a> {
+    pub(super) now: Timestamp,
+    pub(super) planes: &'a [ControlPlane],
+    /// Revision that was moved to.
+    pub(super) to: &'a str,
+    /// Revision and namespace of the control plane that still serves the others, if it is there.
+    pub(super) beside: Option<(&'a str, &'a str)>,
+    /// Container restarts of all pods with a sidecar.
+    pub(super) restarts: u64,
+    /// How long all must be well.
+    pub(super) soak: SignedDuration,
+    /// The watch under way.
+    pub(super) running: Option<&'a Soak>,
+}
+
+/// What it comes to.
+pub(super) enum Health {
+    /// It could not be looked at, and why.
+    Unseen(String),
+    /// What is wrong.
+    Ill(Vec<String>),
+    /// Well so far.
+    Going {
+        /// The watch.
+        soak: Soak,
+        /// When it has passed.
+        end: Timestamp,
+    },
+    /// Well for long enough.
+    Passed(Soak),
+}
+
+impl HealthLook<'_> {
+    pub(super) fn judge(&self) -> Health {
+        // A control plane that is down has no metrics either: that is the problem to name.
+        let down = self.planes_not_ready();
+        if !down.is_empty() {
+            return Health::Ill(down);
+        }
+        let failures = match self.injection_failures() {
+            Ok(failures) => failures,
+            Err(why) => return Health::Unseen(why),
+        };
+        let problems = self.problems(failures);
+        if !problems.is_empty() {
+            return Health::Ill(problems);
+        }
+        let fresh = Soak {
+            since: Time(self.now),
+            restarts: self.restarts,
+            injection_failures: failures,
+            passed_at: None,
+        };
+        let soak = self.running.cloned().unwrap_or(fresh);
+        let end = later(soak.since.0, self.soak);
+        match self.now >= end {
+            true => Health::Passed(Soak {
+                passed_at: Some(Time(self.now)),
+                ..soak
+            }),
+            false => Health::Going { soak, end },
+        }
+    }
+
+    pub(super) fn planes_not_ready(&self) -> Vec<String> {
+        let to = self.planes.iter().find(|plane| plane.revision == self.to);
+        let beside = self.beside.and_then(|(revision, namespace)| {
+            let same = |p: &&ControlPlane| p.revision == revision && p.namespace == namespace;
+            self.planes.iter().find(same)
+        });
+        let mut problems: Vec<String> = [to, beside]
+            .into_iter()
+            .flatten()
+            .filter(|plane| !plane.is_ready())
+            .map(message::not_ready)
+            .collect();
+        if to.is_none() {
+            problems.push(format!("istiod {} is gone", self.to));
+        }
+        problems
+    }
+
+    fn problems(&self, failures: u64) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Some(soak) = self.running {
+            if self.restarts > soak.restarts {
+                let grown = self.restarts - soak.restarts;
+                problems.push(format!("container restarts went up by {grown}"));
+            }
+            if failures > soak.injection_failures {
+                let grown = failures - soak.injection_failures;
+                problems.push(format!("failed injections went up by {grown}"));
+            }
+        }
+        problems
+    }
+
+    fn injection_failures(&self) -> Result<u64, String> {
+        let to = self.planes.iter().find(|plane| plane.revision == self.to);
+        match to.map(|plane| &plane.live) {
+            Some(Seen::Present(live)) => Ok(live.injection_failures),
+            Some(Seen::Unreadable(why)) => Err(why.clone()),
+            Some(Seen::Absent) | None => Err("no istiod pod answers".to_owned()),
+        }
+    }
+}
