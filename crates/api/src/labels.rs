@@ -26,6 +26,10 @@ pub const FINALIZER: &str = "meshlift.io/upgrade-runs";
 pub const FIELD_MANAGER: &str = "meshlift";
 /// Field manager of the status writes.
 pub const STATUS_MANAGER: &str = "meshlift-status";
+/// Annotation on what the operator keeps of an upgrade: the name of the MeshUpgrade.
+pub const UPGRADE: &str = "meshlift.io/upgrade";
+/// Label on what the operator keeps of an upgrade and people look for: `backup`, `backup-chunk`, `log`.
+pub const CONTENT: &str = "meshlift.io/content";
 /// Label on objects that the operator made for itself.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 

@@ -18,6 +18,16 @@ pub enum Error {
         /// Why it failed.
         source: Box<kube::Error>,
     },
+    /// A right is missing.
+    #[error(
+        "the right to {verb} {resource} is missing: grant it (the operator's comes with the chart, for a kind newer than that by rbac.extraClusterRules)"
+    )]
+    Forbidden {
+        /// What may not be done.
+        verb: &'static str,
+        /// With which resource, as RBAC names it: `virtualservices.networking.istio.io`.
+        resource: String,
+    },
     /// It took too long.
     #[error("{what}: no answer within {after:?}")]
     Timeout {
@@ -69,7 +79,7 @@ impl Error {
             Self::Kube { source, .. } => kube_class(source),
             Self::Helm { output, .. } => helm_class(output),
             Self::Timeout { .. } | Self::Http(_) | Self::Unreadable(_) => ErrorClass::Transient,
-            Self::NoHelm { .. } => ErrorClass::Blocked,
+            Self::NoHelm { .. } | Self::Forbidden { .. } => ErrorClass::Blocked,
             Self::Lint(_) => ErrorClass::Bug,
         }
     }

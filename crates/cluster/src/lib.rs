@@ -1,6 +1,7 @@
 //! Every effect on the cluster: observing it, executing decisions, Helm, writing status. Looks and
 //! acts, and chooses nothing.
 
+pub mod backup;
 pub mod charts;
 mod error;
 pub mod execute;

@@ -23,6 +23,8 @@ pub(crate) const RECORD_KEY: &str = "record.json";
 pub const PLAN_KEY: &str = "plan";
 /// Limit of one effect on the API server; Helm has its own.
 const LIMIT: Duration = Duration::from_secs(30);
+/// Limit of a backup: it reads all of Istio's configuration.
+const BACKUP_LIMIT: Duration = Duration::from_secs(300);
 /// Effects of one batch under way at once.
 const AT_ONCE: usize = 16;
 
@@ -129,6 +131,10 @@ impl Executor {
             Effect::WritePlan { text } => {
                 let write = objects::write_plan(client, &self.settings, object, upgrade, text);
                 within(LIMIT, &what, write).await
+            }
+            Effect::BackUp(scope) => {
+                let take = objects::back_up(client, &self.settings, upgrade, scope);
+                within(BACKUP_LIMIT, &what, take).await
             }
             Effect::HoldDeletion => {
                 within(

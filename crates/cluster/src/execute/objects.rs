@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
-use meshlift_api::labels::{FIELD_MANAGER, MANAGED_BY};
+use meshlift_api::labels::{FIELD_MANAGER, MANAGED_BY, UPGRADE};
 use meshlift_api::{MeshSpec, MeshUpgrade};
 use meshlift_planner::view::StorageRef;
-use meshlift_planner::{Record, Upgrade};
+use meshlift_planner::{BackupScope, Record, Upgrade};
 
 use super::{PLAN_KEY, RECORD_KEY};
 use crate::error::is_not_found;
 use crate::watch::Watches;
-use crate::{Error, Result, Settings, mesh_status};
+use crate::{Error, Result, Settings, backup, mesh_status};
 
 fn params() -> PostParams {
     PostParams {
@@ -54,6 +55,43 @@ pub(super) async fn write_plan(
     put(client, settings, secret, "writing the plan").await
 }
 
+/// Takes the backup of this run, unless it is there as a whole.
+pub(super) async fn back_up(
+    client: &Client,
+    settings: &Settings,
+    upgrade: &Upgrade,
+    scope: &BackupScope,
+) -> Result<()> {
+    if backup::exists(client, &settings.namespace, &scope.name).await? {
+        return Ok(());
+    }
+    let header = backup::Header {
+        format: backup::FORMAT,
+        name: scope.name.clone(),
+        mesh: scope.mesh.clone(),
+        upgrade: Some(upgrade.name.clone()),
+        from: Some(scope.from.clone()),
+        to: Some(scope.to.clone()),
+        taken_at: Timestamp::now(),
+        meshlift: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut sink = backup::SecretSink::new(
+        client.clone(),
+        &settings.namespace,
+        &scope.name,
+        &upgrade.name,
+    );
+    let index = backup::take(client, header, &scope.releases, &mut sink).await?;
+    let entries: u64 = index.counts.values().sum();
+    tracing::info!(
+        backup = scope.name,
+        entries,
+        bytes = index.bytes,
+        "backed up"
+    );
+    Ok(())
+}
+
 /// A Secret of our own with one key.
 fn own_secret(object: &MeshUpgrade, name: String, key: &str, data: Vec<u8>) -> Secret {
     Secret {
@@ -64,7 +102,7 @@ fn own_secret(object: &MeshUpgrade, name: String, key: &str, data: Vec<u8>) -> S
                 FIELD_MANAGER.to_owned(),
             )])),
             annotations: Some(BTreeMap::from([(
-                "meshlift.io/upgrade".to_owned(),
+                UPGRADE.to_owned(),
                 object.metadata.name.clone().unwrap_or_default(),
             )])),
             ..ObjectMeta::default()

@@ -6,7 +6,7 @@ mod clusters;
 mod control_planes;
 mod data_plane;
 mod diffs;
-mod environment;
+pub(crate) mod environment;
 mod knowledge;
 mod kubernetes;
 mod live;
@@ -26,7 +26,7 @@ use meshlift_api::{MeshSpec, MeshUpgrade, Phase, labels};
 use meshlift_planner::plan::wanted_comparisons;
 use meshlift_planner::risk;
 use meshlift_planner::version::{KubernetesVersion, Version};
-use meshlift_planner::view::{Cluster, MeshView, Rival, Seen};
+use meshlift_planner::view::{Cluster, MeshView, Release, Rival, Seen};
 use meshlift_planner::{Decision, Effect, Next, Record, ReleasesWanted, Upgrade, Wanted, wanted};
 
 use self::cached::Cached;
@@ -39,7 +39,10 @@ use self::releases::Releases;
 use self::risks::Risks;
 use crate::charts::{ChartVersions, ChartsClient};
 use crate::watch::Watches;
-use crate::{Error, Settings};
+use crate::{Error, Settings, backup};
+
+/// How long a look for a backup may take.
+const BACKUP_LOOK: Duration = Duration::from_secs(20);
 
 /// Looks at the cluster.
 pub struct Observer {
@@ -150,6 +153,12 @@ impl Observer {
         }
     }
 
+    /// Helm releases of the Istio charts in a namespace, as they are now.
+    pub async fn helm_releases(client: &Client, namespace: &str) -> Seen<Vec<Release>> {
+        let releases = Releases::new(client.clone());
+        releases.look(namespace, ReleasesWanted::Fresh, "").await
+    }
+
     /// The clusters of a mesh besides the one we run in, with the Kubernetes of each.
     pub async fn clusters(&self, mesh: &MeshSpec) -> Seen<Vec<Cluster>> {
         let namespace = &mesh.control_plane_namespace;
@@ -228,7 +237,7 @@ impl Observer {
         let namespace = control_plane_namespace(view);
         let home = namespace.as_deref();
         // Each waits for answers of its own.
-        let (catalog, releases, environment, missing) = tokio::join!(
+        let (catalog, releases, environment, missing, backup) = tokio::join!(
             async {
                 let mesh = view.mesh.present().filter(|_| wanted.catalog)?;
                 Some(offered(self.charts.versions(&mesh.charts).await))
@@ -245,7 +254,12 @@ impl Observer {
                 let home = home.filter(|_| wanted.permissions)?;
                 Some(self.missing_permissions(home).await)
             },
+            async {
+                wanted.backup.then_some(())?;
+                Some(self.backup(upgrade).await)
+            },
         );
+        view.backup = backup.unwrap_or_default();
         view.catalog = catalog.unwrap_or_default();
         view.releases = releases.unwrap_or_default();
         view.environment = environment.unwrap_or_default();
@@ -280,6 +294,17 @@ impl Observer {
         let own = &self.settings.namespace;
         let look = permissions::missing(&self.client, namespace, own);
         seen(self.permissions.get(&namespace.to_owned(), look).await)
+    }
+
+    async fn backup(&self, upgrade: &Upgrade) -> Seen<String> {
+        let name = upgrade.backup_name();
+        let looked = backup::exists(&self.client, &self.settings.namespace, &name);
+        match tokio::time::timeout(BACKUP_LOOK, looked).await {
+            Ok(Ok(true)) => Seen::Present(name),
+            Ok(Ok(false)) => Seen::Absent,
+            Ok(Err(error)) => Seen::Unreadable(error.to_string()),
+            Err(_) => Seen::Unreadable(format!("no answer within {BACKUP_LOOK:?}")),
+        }
     }
 
     async fn record(&self, upgrade: &Upgrade) -> Seen<Record> {

@@ -67,11 +67,11 @@ struct Status {
 
 /// What is kept of a CRD.
 #[derive(Clone, Debug)]
-pub(super) struct CrdFact {
-    pub(super) crd: Crd,
-    pub(super) group: String,
-    pub(super) kind: String,
-    pub(super) plural: String,
+pub(crate) struct CrdFact {
+    pub(crate) crd: Crd,
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    pub(crate) plural: String,
 }
 
 impl CrdFact {
@@ -81,7 +81,7 @@ impl CrdFact {
     }
 }
 
-pub(super) struct Crds {
+pub(crate) struct Crds {
     client: Client,
     all: Cached<(), Found<CrdFact>>,
     /// By UID and resource version: what was read of it holds until it changes.
@@ -89,7 +89,7 @@ pub(super) struct Crds {
 }
 
 impl Crds {
-    pub(super) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         Self {
             client,
             all: Cached::new(AGE),
@@ -101,7 +101,7 @@ impl Crds {
         self.all.forget_all();
     }
 
-    pub(super) async fn look(&self) -> Result<Found<CrdFact>, String> {
+    pub(crate) async fn look(&self) -> Result<Found<CrdFact>, String> {
         self.all.get(&(), self.ask()).await
     }
 

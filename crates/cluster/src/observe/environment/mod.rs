@@ -2,7 +2,7 @@
 
 mod autoscalers;
 mod budgets;
-mod crds;
+pub(crate) mod crds;
 mod envoy_filters;
 mod injectors;
 mod installers;
@@ -28,7 +28,7 @@ use crate::watch::Watches;
 const AGE: Duration = Duration::from_secs(30);
 
 /// What the API server has of a kind; none when it does not know the kind.
-type Found<T> = Option<Vec<T>>;
+pub(crate) type Found<T> = Option<Vec<T>>;
 
 /// Looks at the surroundings of a mesh.
 pub(super) struct Surroundings {
