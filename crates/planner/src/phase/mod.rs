@@ -13,6 +13,7 @@ mod retirement;
 mod rolling_back;
 pub(crate) mod survey;
 mod upgrading;
+mod users;
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{GoDuration, Phase};

@@ -7,9 +7,9 @@ use meshlift_api::{ControlPlaneRef, Outcome, Phase, Step};
 use super::control_plane::{base_target, helm_step};
 use super::health_checking::Look;
 use super::upgrading::step_began;
+use super::users::users;
 use super::{BACKSTOP, POLL, blind, later, retirement_at, signed, wait};
 use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn};
-use crate::injection::{Injector, injector_of};
 use crate::version::Version;
 use crate::view::{Release, ReleaseState, Seen};
 use crate::{message, values};
@@ -144,7 +144,7 @@ impl Look<'_> {
         if let Some(waiting) = release.and_then(|release| self.foreign_helm(release)) {
             return waiting;
         }
-        let users = self.users();
+        let users = users(self.view, &self.record.source_revision, plane);
         if !users.is_empty() {
             return self.old_stays(&users);
         }
@@ -198,42 +198,6 @@ impl Look<'_> {
             wait(self.now, WaitingOn::ForeignHelm, POLL),
             self.report(Step::RetiringControlPlane, message),
         ))
-    }
-
-    /// Who still uses the old control plane, besides open connections.
-    fn users(&self) -> Vec<String> {
-        let old = &self.record.source_revision;
-        let mut users = Vec::new();
-        let none = std::collections::BTreeMap::new();
-        for namespace in self.view.namespaces.present().into_iter().flatten() {
-            match injector_of(&namespace.labels, &none, self.planes, &self.view.tags) {
-                Injector::Namespace(revision) if revision == *old && !namespace.terminating => {
-                    users.push(format!("namespace {}", namespace.name));
-                }
-                _ => {}
-            }
-        }
-        let tags = self.view.tags.iter().filter(|tag| tag.revision == *old);
-        users.extend(tags.map(|tag| format!("revision tag {}", tag.name)));
-        if let (Some(plane), Some(validator)) = (self.source(), self.view.validator.present())
-            && validator.service == plane.name
-        {
-            users.push("webhook istiod-default-validator".to_owned());
-        }
-        let in_workloads = self
-            .view
-            .workloads
-            .present()
-            .into_iter()
-            .flatten()
-            .flat_map(|w| &w.pods);
-        for pod in in_workloads.chain(&self.view.loose_pods) {
-            // A sidecar without a readable revision may belong to any control plane.
-            if pod.revision.as_ref().is_none_or(|revision| revision == old) {
-                users.push(format!("pod {}/{}", pod.namespace, pod.name));
-            }
-        }
-        users
     }
 
     fn wait_for_disconnect(&self, connected: u64) -> Decision {

@@ -1,0 +1,40 @@
+//! Who keeps a control plane in use, besides open connections.
+
+use std::collections::BTreeMap;
+
+use crate::injection::{Injector, injector_of};
+use crate::view::{ControlPlane, MeshView};
+
+/// Who still uses a revision, by name; `plane` is its istiod, if it is there.
+pub(crate) fn users(view: &MeshView, revision: &str, plane: Option<&ControlPlane>) -> Vec<String> {
+    let mut users = bound_namespaces(view, revision);
+    let tags = view.tags.iter().filter(|tag| tag.revision == revision);
+    users.extend(tags.map(|tag| format!("revision tag {}", tag.name)));
+    if let (Some(plane), Some(validator)) = (plane, view.validator.present())
+        && validator.service == plane.name
+    {
+        users.push("webhook istiod-default-validator".to_owned());
+    }
+    let workloads = view.workloads.present().into_iter().flatten();
+    let in_workloads = workloads.flat_map(|workload| &workload.pods);
+    for pod in in_workloads.chain(&view.loose_pods) {
+        // A sidecar without a readable revision may belong to any control plane.
+        if pod.revision.as_ref().is_none_or(|by| by == revision) {
+            users.push(format!("pod {}/{}", pod.namespace, pod.name));
+        }
+    }
+    users
+}
+
+fn bound_namespaces(view: &MeshView, revision: &str) -> Vec<String> {
+    let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
+    let bound = Injector::Namespace(revision.to_owned());
+    view.namespaces
+        .present()
+        .into_iter()
+        .flatten()
+        .filter(|ns| !ns.terminating)
+        .filter(|ns| injector_of(&ns.labels, &BTreeMap::new(), planes, &view.tags) == bound)
+        .map(|ns| format!("namespace {}", ns.name))
+        .collect()
+}
