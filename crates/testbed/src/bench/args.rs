@@ -59,6 +59,11 @@ impl BenchArgs {
         !self.large
     }
 
+    /// Whether pods name their node: of thousands the scheduler would be a good part of the work.
+    pub(super) fn placed(&self) -> bool {
+        self.large
+    }
+
     pub(super) fn size(&self) -> Size {
         if self.large {
             let workloads = self.workloads.unwrap_or(LARGE.workloads()).max(1);
@@ -77,7 +82,7 @@ impl BenchArgs {
 
     pub(super) fn limits(&self) -> Limits {
         if self.large {
-            let total = self.concurrent.unwrap_or(50).max(1);
+            let total = self.concurrent.unwrap_or(20).max(1);
             return Limits {
                 total,
                 per_namespace: total.div_ceil(10),

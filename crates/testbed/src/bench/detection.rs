@@ -109,7 +109,7 @@ async fn prepare(cluster: &Cluster, size: Size) -> Result<()> {
         per_namespace: 1,
         replicas: 1,
     };
-    mesh::create(&client, injected).await?;
+    mesh::create(&client, injected, false).await?;
     let template = standing::template(&client).await?;
     let mut all = Vec::new();
     for number in 0..size.workloads() {

@@ -10,6 +10,7 @@ use kube::Client;
 use serde::Serialize;
 use serde_json::json;
 
+use super::NODES;
 use crate::simulated::{self, BEHAVE, Simulated};
 pub(super) use crate::simulated::{Key, is_complete, namespace, wait_complete};
 
@@ -63,17 +64,21 @@ impl Display for Size {
     }
 }
 
-/// Creates everything and waits until it is ready.
-pub(super) async fn create(client: &Client, size: Size) -> Result<()> {
+/// Creates everything and waits until it is ready. Pods that are `placed` name their node, and the
+/// scheduler has no work with them.
+pub(super) async fn create(client: &Client, size: Size, placed: bool) -> Result<()> {
     let injected = json!({"istio-injection": "enabled"});
     for number in 0..size.namespaces {
         namespace(client, &format!("bench-{number:02}"), &injected).await?;
     }
     namespace(client, SLOW_NAMESPACE, &injected).await?;
-    let keys = size.keys().into_iter();
+    let keys = size.keys().into_iter().enumerate();
     let mut all = keys
-        .map(|key| {
-            let small = Simulated::new(key, size.replicas);
+        .map(|(number, key)| {
+            let small = Simulated {
+                node: placed.then_some(number % NODES as usize),
+                ..Simulated::new(key, size.replicas)
+            };
             small.label("testbed/bench", "moved").deployment()
         })
         .collect::<Result<Vec<_>>>()?;

@@ -118,7 +118,7 @@ impl Bench<'_> {
         istio::install(self.cluster, ISTIO_FROM, IstioOptions::default()).await?;
         task.done();
         let task = progress::task(format!("start {}", self.size));
-        mesh::create(&self.cluster.client(), self.size).await?;
+        mesh::create(&self.cluster.client(), self.size, self.args.placed()).await?;
         task.done();
         let task = progress::task("install the custom resources");
         operator::install_kinds(self.cluster).await?;
