@@ -16,7 +16,8 @@ pub struct DataPlane {
     /// How a namespace is moved.
     #[serde(default, rename = "move")]
     pub by: Move,
-    /// Namespaces in the order in which they move; those of no wave move last. Without waves all move at once.
+    /// Namespaces in the order in which they move; those of no wave move last, also those that appear meanwhile.
+    /// Without waves all move at once.
     #[serde(default)]
     #[schemars(length(max = 50))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -69,11 +70,12 @@ pub enum Approval {
     /// It begins by itself.
     #[default]
     Automatic,
-    /// It waits until its name is in `spec.approvals`.
+    /// Nothing of it is touched until its name is in `spec.approvals`.
     Required,
 }
 
-/// Chooses namespaces of the mesh: by name, or by labels, or a part of them.
+/// Chooses namespaces of the mesh, when the upgrade begins: by name, by labels (with both: what fits either), or a
+/// part of them. An empty one chooses none.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceSelector {
@@ -88,7 +90,8 @@ pub struct NamespaceSelector {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub match_expressions: Vec<LabelSelectorRequirement>,
-    /// At most this part of all namespaces of the mesh, rounded up, in the order of their names.
+    /// At most this part of all namespaces of the mesh, in percent, rounded up: of those that fit and that no wave
+    /// before has taken, in the order of their names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub percent: Option<u32>,

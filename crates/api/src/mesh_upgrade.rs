@@ -90,7 +90,8 @@ pub struct MeshUpgradeSpec {
     /// Holds the upgrade before its next mutation.
     #[serde(default)]
     pub paused: bool,
-    /// Names of waves that a person lets begin; only those with `approval: Required` wait for it.
+    /// Names of waves that a person lets begin; only those with `approval: Required` wait for it. Taken back, an
+    /// approval stops no wave that has begun. In an upgrade of several steps it counts for each of them.
     #[serde(default)]
     #[schemars(length(max = 50), inner(length(max = 63)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]

@@ -74,7 +74,8 @@ pub struct MeshUpgradeStatus {
     /// The health check under way, and what it compares with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,
-    /// The waves, in their order; that of the gateways among them.
+    /// The waves, in their order; that of the gateways among them. A rollback leaves them as they were when it
+    /// began: how far it had come.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waves: Vec<WaveStatus>,
     /// That everything is moved back, and why.
@@ -293,7 +294,10 @@ pub struct WaveStatus {
     /// How many namespaces it has.
     #[serde(default)]
     pub namespaces: u32,
-    /// When it began.
+    /// Workloads moved of all that it has, as text (`4/10`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub progress: String,
+    /// When it began; none if there was nothing to move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
     /// The watch of its health under way, and what it compares with.
@@ -302,6 +306,21 @@ pub struct WaveStatus {
     /// When it was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+}
+
+impl WaveStatus {
+    /// A wave whose turn has not come.
+    pub fn pending(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: WaveState::Pending,
+            namespaces: 0,
+            progress: String::new(),
+            started_at: None,
+            soak: None,
+            finished_at: None,
+        }
+    }
 }
 
 /// Where a wave is.
@@ -317,7 +336,7 @@ pub enum WaveState {
     Moving,
     /// All that can be moved has moved; health is watched.
     Verifying,
-    /// Moved and healthy.
+    /// Moved and healthy, or there was nothing to move.
     Verified,
 }
 

@@ -136,16 +136,30 @@ pub(crate) fn foreign_helm(release: &Release, since: Timestamp) -> String {
     )
 }
 
-pub(crate) fn waits_for_approval(upgrade: &str, wave: &str, approvals: &[String]) -> String {
-    let names: Vec<String> = approvals
-        .iter()
-        .map(String::as_str)
-        .chain([wave])
-        .map(|name| format!("\"{name}\""))
-        .collect();
+pub(crate) fn waits_for_approval(upgrade: &str, wave: &str, unknown: &[&String]) -> String {
+    let note = match unknown.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; spec.approvals names what is no wave: {}",
+            first_few(unknown)
+        ),
+    };
     format!(
-        "wave {wave} waits for approval: kubectl patch mup {upgrade} --type merge -p '{{\"spec\":{{\"approvals\":[{}]}}}}'",
-        names.join(",")
+        "wave {wave} waits for approval: meshlift approve {upgrade} {wave}, or add {wave} to spec.approvals (kubectl edit mup {upgrade}){note}"
+    )
+}
+
+pub(crate) fn wave_watched(wave: &str, end: Timestamp) -> String {
+    format!(
+        "wave {wave} has moved; healthy, watched until {}",
+        moment(end)
+    )
+}
+
+pub(crate) fn wave_ill(wave: &str, what: &str, deadline: Timestamp) -> String {
+    let until = moment(deadline);
+    format!(
+        "wave {wave} has moved and is not healthy, its soak starts over (until {until}): {what}"
     )
 }
 

@@ -14,13 +14,11 @@ use crate::check::{self, Course, Obstacle, must_see};
 use crate::decision::{BackupScope, Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
 use crate::detect::{Detected, Detection};
 use crate::injection::{Injector, injector_of};
-use crate::record::{
-    Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag, RecordedWave,
-};
+use crate::record::{Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag};
 use crate::stages;
 use crate::upgrade::Upgrade;
 use crate::version::Version;
-use crate::view::{ControlPlane, Gateway, MeshView, Namespace, Release, Seen, Tag, Workload};
+use crate::view::{ControlPlane, Gateway, MeshView, Namespace, Release, Seen, Tag};
 use crate::{message, values};
 
 pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
@@ -236,12 +234,6 @@ fn report(course: &Course<'_>, detection: Detection) -> Report {
     }
 }
 
-fn waves(upgrade: &Upgrade, view: &MeshView, in_mesh: &[&Namespace]) -> Vec<RecordedWave> {
-    let workloads = view.workloads.present().map_or(&[][..], Vec::as_slice);
-    let gateways: Vec<&Workload> = workloads.iter().filter(|w| w.is_gateway()).collect();
-    stages::pinned(upgrade, in_mesh, &gateways, workloads)
-}
-
 fn tags(course: &Course<'_>, view: &MeshView) -> Vec<RecordedTag> {
     let home = &course.source.namespace;
     let ours = |tag: &&Tag| tag.namespace == *home || tag.namespace.is_empty();
@@ -303,7 +295,7 @@ fn record(
         target_version: to.clone(),
         target_revision: to.revision(),
         later: course.hops.iter().skip(1).cloned().collect(),
-        waves: waves(upgrade, view, &in_mesh),
+        waves: stages::pinned(upgrade, &stages::Candidates::of(upgrade, view)),
         tags: tags(course, view),
         gateways: gateways(view),
         target_values,

@@ -92,6 +92,7 @@ impl<'a> Drive<'a> {
         };
         let report = Report {
             findings: ready,
+            waves: self.statuses(),
             ..Report::default()
         };
         with_data_plane(report, &self.judged, self.heading.to)
@@ -99,8 +100,7 @@ impl<'a> Drive<'a> {
 
     /// `wave canary: ` where there is more than one.
     fn wave(&self) -> String {
-        let current = self.stages.current().filter(|_| !self.heading.is_back());
-        let stage = current.and_then(|at| self.stages.all().get(at));
+        let stage = self.stage().and_then(|at| self.stages.all().get(at));
         stage.map_or_else(String::new, |stage| format!("wave {}: ", stage.name))
     }
 

@@ -173,8 +173,12 @@ impl Drive<'_> {
 
     /// Workloads in a rollout of their own get the restart timeout to end it, then they are named.
     fn wait_for_busy(&self, busy: &[(&Workload, &Placement)], report: Report) -> Option<Decision> {
-        // In the health check they are named, and moved if they settle meanwhile.
-        if busy.is_empty() || self.upgrade.phase() == Phase::HealthChecking {
+        // While health is watched they are named, and moved if they settle meanwhile.
+        let watched = self.upgrade.phase() == Phase::HealthChecking || self.is_verifying();
+        let waits = |(workload, _): &&(&Workload, &Placement)| {
+            self.stage() == Some(self.stages.of_workload(workload)) || self.stages.all().is_empty()
+        };
+        if watched || !busy.iter().any(|b| waits(&b)) {
             return None;
         }
         let began = step_began(self.upgrade, self.restarting_step(), self.now);

@@ -1,38 +1,79 @@
 //! Waves: each begins when the one before is verified, and a person let it where one must.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use meshlift_api::{Step, WaveState, WaveStatus};
+use meshlift_api::{Soak, Step, WaveState, WaveStatus};
 
-use super::Drive;
+use super::{Drive, to_move};
+use crate::data_plane::Placement;
 use crate::decision::{Decision, Next, Report, Waiting, WaitingOn};
 use crate::message;
 use crate::phase::failing::failed;
 use crate::phase::health::{Health, HealthLook};
 use crate::phase::upgrading::step_began;
-use crate::phase::{BACKSTOP, blind, later, signed, wait};
+use crate::phase::{BACKSTOP, POLL, blind, later, signed, wait};
 use crate::stages::Stage;
 
 impl Drive<'_> {
+    /// The stage that moves, is verified or waits for a person: the first that is not verified, or that was
+    /// passed over and has something to move after all. None on the way back.
+    pub(super) fn stage(&self) -> Option<usize> {
+        if self.heading.is_back() {
+            return None;
+        }
+        let waits = |at: &usize| !self.stages.is_open(*at) && !self.is_idle(*at);
+        let verified = 0..self.stages.current().unwrap_or(self.stages.all().len());
+        verified.into_iter().find(waits).or(self.stages.current())
+    }
+
     /// Verifies the wave that has moved, or waits for the next one; `None` when all are verified.
     pub(super) fn waves(&self, report: Report) -> Option<Decision> {
-        let at = self.stages.current().filter(|_| !self.heading.is_back())?;
+        let at = self.stage()?;
         let stage = self.stages.all().get(at)?;
         Some(match self.stages.is_open(at) {
+            _ if self.is_idle(at) => self.pass_over(at, stage, report),
             false => self.wait_for_approval(at, stage, report),
             true => self.verify(at, stage, report),
         })
     }
 
+    /// Whether there is nothing of a stage that has moved or could move.
+    fn is_idle(&self, at: usize) -> bool {
+        let blocked = |placement: &Placement| matches!(placement, Placement::Blocked(_));
+        let mut placed = self.judged.placements.iter();
+        let movable = placed.any(|(workload, placement)| {
+            !blocked(placement) && self.stages.of_workload(workload) == at
+        });
+        let mut namespaces = self.view.namespaces.present().into_iter().flatten();
+        let bound = namespaces.any(|namespace| {
+            self.stages.of_namespace(&namespace.name) == at
+                && to_move(self.upgrade, self.view, self.record, namespace)
+        });
+        !movable && !bound
+    }
+
+    /// A wave without anything to move needs no approval, and no soak.
+    fn pass_over(&self, at: usize, stage: &Stage<'_>, report: Report) -> Decision {
+        let report = Report {
+            step: Some(Step::VerifyingWave),
+            message: format!("wave {} has nothing to move: passed over", stage.name),
+            waves: Some(self.with(at, WaveState::Verified, None)),
+            ..report
+        };
+        go_on(self.now, report)
+    }
+
     fn wait_for_approval(&self, at: usize, stage: &Stage<'_>, report: Report) -> Decision {
+        let spec = &self.upgrade.spec;
+        let waves = &spec.data_plane.waves;
+        let known = |name: &&String| waves.iter().any(|wave| wave.name == **name);
+        let unknown: Vec<&String> = spec.approvals.iter().filter(|n| !known(n)).collect();
         let report = Report {
             step: Some(Step::WaitingForApproval),
-            message: message::waits_for_approval(
-                &self.upgrade.name,
-                stage.name,
-                &self.upgrade.spec.approvals,
-            ),
-            waves: Some(self.statuses(at, WaveState::WaitingForApproval)),
+            message: message::waits_for_approval(&self.upgrade.name, stage.name, &unknown),
+            waves: Some(self.with(at, WaveState::WaitingForApproval, None)),
             ..report
         };
         Decision::new(wait(self.now, WaitingOn::Approval, BACKSTOP), report)
@@ -40,36 +81,13 @@ impl Drive<'_> {
 
     /// Watches the health of everything that has moved, for as long as the wave asks for.
     fn verify(&self, at: usize, stage: &Stage<'_>, report: Report) -> Decision {
-        let soak = stage
-            .wave
-            .and_then(|wave| wave.soak)
-            .map(signed)
-            .unwrap_or_default();
         let running = stage.status.and_then(|status| status.soak.as_ref());
-        let step = Step::VerifyingWave;
         let report = Report {
-            step: Some(step),
+            step: Some(Step::VerifyingWave),
             ..report
         };
-        let look = HealthLook {
-            now: self.now,
-            planes: self
-                .view
-                .control_planes
-                .present()
-                .map_or(&[][..], Vec::as_slice),
-            to: self.heading.to,
-            beside: Some((&self.record.source_revision, &self.record.source.namespace)),
-            restarts: self.judged.restarts,
-            soak,
-            running,
-        };
-        let verifying = |soak| {
-            let mut waves = self.statuses(at, WaveState::Verifying);
-            waves[at].soak = soak;
-            Some(waves)
-        };
-        match look.judge() {
+        let verifying = |soak| Some(self.with(at, WaveState::Verifying, soak));
+        match self.health(stage, running).judge() {
             Health::Unseen(why) => {
                 let report = Report {
                     waves: verifying(running.cloned()),
@@ -78,138 +96,161 @@ impl Drive<'_> {
                 blind(self.now, report, "the metrics of istiod", &why)
             }
             Health::Ill(problems) => {
-                let what = message::first_few(&problems);
-                let patience =
-                    signed(self.upgrade.spec.data_plane.restart.timeout).saturating_add(soak);
-                let deadline = later(step_began(self.upgrade, step, self.now), patience);
                 let report = Report {
-                    message: format!(
-                        "{}not healthy (until {}): {what}",
-                        self.wave(),
-                        message::moment(deadline)
-                    ),
                     waves: verifying(None),
                     ..report
                 };
-                if self.now >= deadline {
-                    let what = format!(
-                        "wave {} was not healthy within {}: {what}",
-                        stage.name,
-                        message::span(patience)
-                    );
-                    return failed(
-                        self.now,
-                        self.upgrade,
-                        self.view,
-                        self.record,
-                        &what,
-                        report,
-                    );
-                }
-                Decision::new(wait(self.now, WaitingOn::Wave, super::super::POLL), report)
+                self.ill(at, stage, &problems, report)
             }
             Health::Going { soak, end } => {
-                let message = format!(
-                    "{}all moved; healthy, watched until {}",
-                    self.wave(),
-                    message::moment(end)
-                );
-                let waves = verifying(Some(soak));
-                let until = end.min(later(self.now, super::super::POLL));
+                let report = Report {
+                    message: message::wave_watched(stage.name, end),
+                    waves: verifying(Some(soak)),
+                    ..report
+                };
                 let waiting = Waiting {
                     on: WaitingOn::Wave,
-                    until,
+                    until: end.min(later(self.now, POLL)),
                 };
-                Decision::new(
-                    Next::Wait(waiting),
-                    Report {
-                        message,
-                        waves,
-                        ..report
-                    },
-                )
+                Decision::new(Next::Wait(waiting), report)
             }
             Health::Passed(_) => {
                 let report = Report {
                     message: format!("wave {} has moved and is healthy", stage.name),
-                    waves: Some(self.statuses(at, WaveState::Verified)),
+                    waves: Some(self.with(at, WaveState::Verified, None)),
                     ..report
                 };
-                Decision::new(
-                    Next::Wait(Waiting {
-                        on: WaitingOn::Wave,
-                        until: self.now,
-                    }),
-                    report,
-                )
+                go_on(self.now, report)
             }
         }
     }
 
-    /// The waves as status shall tell of them, the present one in a state.
-    pub(super) fn statuses(&self, at: usize, state: WaveState) -> Vec<WaveStatus> {
-        let told = |(n, stage): (usize, &Stage<'_>)| {
-            let before = stage.status.cloned();
-            let status = before.unwrap_or_else(|| pending(stage.name));
-            let status = WaveStatus {
-                namespaces: self.namespaces_of(n),
-                ..status
-            };
-            if n == at {
-                entered(self.now, status, state)
-            } else {
-                status
-            }
-        };
-        self.stages.all().iter().enumerate().map(told).collect()
+    fn health<'b>(&'b self, stage: &Stage<'_>, running: Option<&'b Soak>) -> HealthLook<'b> {
+        let planes = self.view.control_planes.present();
+        HealthLook {
+            now: self.now,
+            planes: planes.map_or(&[][..], Vec::as_slice),
+            to: self.heading.to,
+            beside: Some((&self.record.source_revision, &self.record.source.namespace)),
+            restarts: self.restarts_of_moved(),
+            soak: soak_of(stage),
+            running,
+        }
     }
 
-    /// How many namespaces with workloads of this mesh a stage has.
-    fn namespaces_of(&self, stage: usize) -> u32 {
-        let mine = self.judged.placements.iter().map(|(workload, _)| *workload);
-        let names: std::collections::BTreeSet<&str> = mine
-            .filter(|workload| self.stages.of_workload(workload) == stage)
-            .map(|workload| workload.key.namespace.as_str())
-            .collect();
-        u32::try_from(names.len()).unwrap_or(u32::MAX)
+    /// Container restarts of the pods that have moved: what is ill in a wave that has not come is not of this.
+    fn restarts_of_moved(&self) -> u64 {
+        let placed = self.judged.placements.iter();
+        let pods = placed.flat_map(|(workload, _)| &workload.pods);
+        pods.filter(|pod| pod.revision.as_deref() == Some(self.heading.to))
+            .map(|pod| u64::from(pod.restarts))
+            .sum()
+    }
+
+    /// Waits until it is healthy, for as long as a workload may take and the soak lasts.
+    fn ill(&self, at: usize, stage: &Stage<'_>, problems: &[String], report: Report) -> Decision {
+        let what = message::first_few(problems);
+        let restart = signed(self.upgrade.spec.data_plane.restart.timeout);
+        let patience = restart.saturating_add(soak_of(stage));
+        // The wave before may have been verified in this same step.
+        let before = at
+            .checked_sub(1)
+            .and_then(|n| self.stages.all()[n].status)
+            .and_then(|status| Some(status.finished_at.as_ref()?.0));
+        let began = step_began(self.upgrade, Step::VerifyingWave, self.now);
+        let deadline = later(before.map_or(began, |at| at.max(began)), patience);
+        if self.now < deadline {
+            let message = message::wave_ill(stage.name, &what, deadline);
+            let report = Report { message, ..report };
+            return Decision::new(wait(self.now, WaitingOn::Wave, POLL), report);
+        }
+        let (name, patience) = (stage.name, message::span(patience));
+        let what = format!("wave {name} was not healthy within {patience}: {what}");
+        let Self {
+            upgrade,
+            view,
+            record,
+            ..
+        } = self;
+        failed(self.now, upgrade, view, record, &what, report)
+    }
+
+    /// The waves as they are, with what they have and how far they are; none on the way back, where status keeps
+    /// how far they had come.
+    pub(super) fn statuses(&self) -> Option<Vec<WaveStatus>> {
+        if self.heading.is_back() || self.stages.all().is_empty() {
+            return None;
+        }
+        let placements = &self.judged.placements;
+        let workloads = placements.iter().map(|(workload, _)| *workload);
+        let namespaces = self.stages.namespaces(self.record, workloads);
+        let mut moved = vec![(0_u32, 0_u32); namespaces.len()];
+        for (workload, placement) in placements {
+            if let Some((moved, total)) = moved.get_mut(self.stages.of_workload(workload)) {
+                *moved += u32::from(*placement == Placement::Moved);
+                *total += 1;
+            }
+        }
+        let stages = self.stages.all().iter().zip(namespaces).zip(moved);
+        let told =
+            |((stage, names), (moved, total)): ((&Stage<'_>, BTreeSet<&str>), (u32, u32))| {
+                let before = stage.status.cloned();
+                WaveStatus {
+                    namespaces: u32::try_from(names.len()).unwrap_or(u32::MAX),
+                    progress: format!("{moved}/{total}"),
+                    ..before.unwrap_or_else(|| WaveStatus::pending(stage.name))
+                }
+            };
+        Some(stages.map(told).collect())
+    }
+
+    /// The waves, one of them in a state.
+    fn with(&self, at: usize, state: WaveState, soak: Option<Soak>) -> Vec<WaveStatus> {
+        let mut waves = self.statuses().unwrap_or_default();
+        if let Some(wave) = waves.get_mut(at) {
+            enter(self.now, wave, state);
+            wave.soak = soak;
+        }
+        waves
+    }
+
+    /// Whether the health of a wave is watched.
+    pub(super) fn is_verifying(&self) -> bool {
+        let stage = self.stage().and_then(|at| self.stages.all().get(at));
+        stage.is_some_and(|stage| stage.state() == WaveState::Verifying)
     }
 
     /// The same report, saying that the present wave moves.
     pub(super) fn moving(&self, report: Report) -> Report {
-        let current = self.stages.current().filter(|_| !self.heading.is_back());
-        let Some(at) = current.filter(|at| self.stages.is_open(*at)) else {
+        let Some(at) = self.stage().filter(|at| self.stages.is_open(*at)) else {
             return report;
         };
         Report {
-            waves: Some(self.statuses(at, WaveState::Moving)),
+            waves: Some(self.with(at, WaveState::Moving, None)),
             ..report
         }
     }
 }
 
-fn pending(name: &str) -> WaveStatus {
-    WaveStatus {
-        name: name.to_owned(),
-        state: WaveState::Pending,
-        namespaces: 0,
-        started_at: None,
-        soak: None,
-        finished_at: None,
-    }
+fn soak_of(stage: &Stage<'_>) -> jiff::SignedDuration {
+    let soak = stage.wave.and_then(|wave| wave.soak);
+    soak.map(signed).unwrap_or_default()
 }
 
-fn entered(now: Timestamp, status: WaveStatus, state: WaveState) -> WaveStatus {
-    let now = Some(Time(Timestamp::from_second(now.as_second()).unwrap_or(now)));
-    let begun = matches!(
-        state,
-        WaveState::Moving | WaveState::Verifying | WaveState::Verified
-    );
-    WaveStatus {
-        state,
-        started_at: status.started_at.or_else(|| now.clone().filter(|_| begun)),
-        finished_at: now.filter(|_| state == WaveState::Verified),
-        // It belongs to a watch that is under way.
-        soak: status.soak.filter(|_| state == WaveState::Verifying),
-        ..status
+/// Looks again at once: nothing but the status changes.
+fn go_on(now: Timestamp, report: Report) -> Decision {
+    let waiting = Waiting {
+        on: WaitingOn::Wave,
+        until: now,
+    };
+    Decision::new(Next::Wait(waiting), report)
+}
+
+fn enter(now: Timestamp, wave: &mut WaveStatus, state: WaveState) {
+    let now = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
+    if matches!(state, WaveState::Moving | WaveState::Verifying) {
+        wave.started_at.get_or_insert(now.clone());
     }
+    wave.finished_at = (state == WaveState::Verified).then_some(now);
+    wave.state = state;
 }
