@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use meshlift_testbed::istio::{self, IstioOptions};
+use meshlift_testbed::istio::{self, Ingress, Injection, IstioOptions, ManagedGateway};
 use meshlift_testbed::load::Collected;
 use meshlift_testbed::shop::{self, LoadHandle, LoadOptions, VISITORS};
 use meshlift_testbed::skip::is_root_or_skips;
@@ -19,24 +19,55 @@ async fn mesh_load_survives_restarts_and_counts_what_is_lost() -> Result<()> {
     }
     let cluster = Cluster::up(Options::mesh("shop")).await?;
     istio::install(&cluster, versions::ISTIO_FROM, IstioOptions::default()).await?;
-    shop::deploy(&cluster).await?;
+    shop::deploy(&cluster, &Injection::default()).await?;
+    shop::deploy_neighbours(&cluster, &Injection::default()).await?;
+    istio::install_ingress(&cluster, versions::ISTIO_FROM, Ingress::default()).await?;
+    istio::install_gateway_api(&cluster).await?;
+    let managed = ManagedGateway {
+        name: "door".into(),
+        namespace: "edge".into(),
+        injection: None,
+        revision: None,
+    };
+    istio::managed_gateway(&cluster, &managed).await?;
     shop::wait_ready(&cluster, Duration::from_secs(300)).await?;
-    let load = shop::load_start(&cluster, LoadOptions::default()).await?;
+    let mut through = LoadOptions::default();
+    through
+        .targets
+        .extend(shop::NEIGHBOUR_URLS.map(str::to_owned));
+    through.gateways = vec![
+        (istio::INGRESS.to_owned(), Ingress::URL.to_owned()),
+        ("door".to_owned(), managed.url()),
+    ];
+    let load = shop::load_start(&cluster, through).await?;
 
-    // Everything restarts at once, the visitors too.
-    for namespace in shop::NAMESPACES.iter().chain([&VISITORS]) {
+    // Everything restarts at once, the visitors and the gateways too; istiod itself rolls the one that it manages
+    // when that one's label changes.
+    let pin = ["label", "gateway", "door", "-n", "edge"];
+    cluster
+        .kubectl(&[&pin[..], &["istio.io/rev=default"]].concat())
+        .await?;
+    let restarted = [VISITORS, istio::INGRESS];
+    let all = shop::NAMESPACES.iter().chain(&shop::NEIGHBOURS);
+    for namespace in all.chain(&restarted) {
         for kind in ["deployments", "statefulsets", "daemonsets"] {
             cluster
                 .kubectl(&["rollout", "restart", kind, "-n", namespace])
                 .await?;
         }
     }
-    for namespace in shop::NAMESPACES.iter().chain([&VISITORS]) {
-        let limit = Duration::from_secs(300);
-        shop::wait_ready_in(&cluster.client(), &[namespace], limit).await?;
-    }
-    let seen = until(&load, |seen| seen.instances >= 4 && seen.running.len() == 2).await?;
-    assert!(seen.totals.ok > 0);
+    let limit = Duration::from_secs(300);
+    let all = [
+        &shop::NAMESPACES[..],
+        &shop::NEIGHBOURS,
+        &restarted,
+        &["edge"],
+    ]
+    .concat();
+    shop::wait_ready_in(&cluster.client(), &all, limit).await?;
+    let seen = until(&load, |seen| seen.instances >= 8 && seen.running.len() == 6).await?;
+    let answered: Vec<&str> = seen.ways.keys().map(String::as_str).collect();
+    assert_eq!(answered, ["door", istio::INGRESS, shop::SIDECARS]);
     assert_eq!(
         seen.totals.lost(),
         0,

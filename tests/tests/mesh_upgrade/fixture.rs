@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use meshlift_testbed::istio::{self, IstioOptions};
+use meshlift_testbed::istio::{self, Injection, IstioOptions};
 use meshlift_testbed::load::Collected;
 use meshlift_testbed::shop::{self, LoadHandle, LoadOptions};
 use meshlift_testbed::skip::is_root_or_skips;
@@ -33,8 +33,11 @@ pub(crate) fn with_mesh<F: Future<Output = Result<()>>>(
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     Runtime::new()?.block_on(async {
         let bed = Bed::up(Options::mesh(name)).await?;
-        let values = IstioOptions { values: custom() };
-        istio::install(&bed.cluster, ISTIO_FROM, values).await?;
+        let options = IstioOptions {
+            values: custom(),
+            ..IstioOptions::default()
+        };
+        istio::install(&bed.cluster, ISTIO_FROM, options).await?;
         test(bed).await
     })
 }
@@ -49,7 +52,7 @@ pub(crate) fn custom() -> Value {
 
 /// Opens the shop and lets visitors in.
 pub(crate) async fn open_shop(bed: &Bed) -> Result<LoadHandle> {
-    shop::deploy(&bed.cluster).await?;
+    shop::deploy(&bed.cluster, &Injection::default()).await?;
     shop::wait_ready(&bed.cluster, Duration::from_secs(180)).await?;
     shop::load_start(&bed.cluster, LoadOptions::default()).await
 }

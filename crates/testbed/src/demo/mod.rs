@@ -16,7 +16,7 @@ use meshlift_api::MeshUpgrade;
 
 pub use image::{OperatorImage, REPOSITORY, build as build_operator_image};
 
-use crate::istio::{self, IstioOptions};
+use crate::istio::{self, Ingress, Injection, IstioOptions};
 use crate::shop::serve::terminated;
 use crate::shop::{self, LoadOptions};
 use crate::tools::{Need, Tools};
@@ -131,6 +131,7 @@ async fn upgrade(cluster: &Cluster, image: &OperatorImage, stages: &mut Stages) 
     let client = cluster.client();
     let custom = IstioOptions {
         values: values::custom(),
+        ..IstioOptions::default()
     };
     stages
         .run(
@@ -139,16 +140,20 @@ async fn upgrade(cluster: &Cluster, image: &OperatorImage, stages: &mut Stages) 
         )
         .await?;
     stages
-        .run("deploy the shop", async {
-            shop::deploy(cluster).await?;
+        .run("deploy the shop and its gateway", async {
+            let (shop, gateway) = (Injection::default(), Ingress::default());
+            shop::deploy(cluster, &shop).await?;
+            // Its pods come up while those of the shop do.
+            istio::install_ingress(cluster, ISTIO_FROM, gateway).await?;
             shop::wait_ready(cluster, Duration::from_secs(180)).await
         })
         .await?;
+    let through = LoadOptions {
+        gateways: vec![(istio::INGRESS.to_owned(), Ingress::URL.to_owned())],
+        ..LoadOptions::default()
+    };
     let load = stages
-        .run(
-            "start the load",
-            shop::load_start(cluster, LoadOptions::default()),
-        )
+        .run("start the load", shop::load_start(cluster, through))
         .await?;
     let before = versions::by_namespace(&client).await?;
     stages

@@ -8,7 +8,9 @@ use anyhow::{Result, bail};
 use meshlift_api::{MeshUpgradeStatus, Outcome, Phase};
 
 use super::versions::{self, Versions};
+use crate::istio;
 use crate::load::Collected;
+use crate::shop::SIDECARS;
 use crate::versions::ISTIO_TO;
 
 /// Everything that is worth saying at the end.
@@ -51,8 +53,10 @@ impl Summary {
                 self.lost_values.join(", ")
             ));
         }
-        if self.seen.totals.ok == 0 {
-            faults.push("no request was answered".to_owned());
+        for way in [SIDECARS, istio::INGRESS] {
+            if self.seen.ways.get(way).is_none_or(|totals| totals.ok == 0) {
+                faults.push(format!("no request through {way} was answered"));
+            }
         }
         if self.seen.totals.lost() > 0 {
             faults.push(format!("{} requests were lost", self.seen.totals.lost()));
@@ -92,6 +96,14 @@ impl Summary {
             "  {} clients, each restart is a new one",
             self.seen.instances
         )?;
+        for (way, totals) in &self.seen.ways {
+            writeln!(
+                f,
+                "  through {way:<24} {:>6}, lost {}",
+                totals.sent,
+                totals.lost()
+            )?;
+        }
         for (kind, count) in &totals.failed {
             writeln!(f, "  {count} lost by {kind}")?;
         }
@@ -136,6 +148,12 @@ mod tests {
     use crate::load::Totals;
 
     fn good() -> Summary {
+        let answered = Totals {
+            sent: 5,
+            ok: 5,
+            ..Totals::default()
+        };
+        let ways = [SIDECARS, istio::INGRESS].map(|way| (way.to_owned(), answered.clone()));
         let after = Versions::from([(format!("sidecar {ISTIO_TO} (1-31-0)"), 2)]);
         Summary {
             before: BTreeMap::new(),
@@ -149,11 +167,8 @@ mod tests {
             steps: Vec::new(),
             stages: Vec::new(),
             seen: Collected {
-                totals: Totals {
-                    sent: 5,
-                    ok: 5,
-                    ..Totals::default()
-                },
+                totals: answered,
+                ways: BTreeMap::from(ways),
                 ..Collected::default()
             },
         }
@@ -162,13 +177,14 @@ mod tests {
     #[test]
     fn only_a_whole_success_is_a_success() {
         assert!(good().verdict().is_ok(), "{:?}", good().faults());
-        let worse: [fn(&mut Summary); 7] = [
+        let worse: [fn(&mut Summary); 8] = [
             |s| s.status.phase = Some(Phase::Failed),
             |s| s.status.outcome = None,
             |s| s.after = BTreeMap::new(),
             |s| s.lost_values = vec!["/global/hub".to_owned()],
             |s| s.seen.totals.fail("reset".to_owned(), String::new()),
             |s| s.seen.totals.sent += 1,
+            |s| drop(s.seen.ways.remove(istio::INGRESS)),
             |s| s.seen.running = vec!["visitors-1".to_owned()],
         ];
         for (index, spoil) in worse.into_iter().enumerate() {

@@ -61,7 +61,12 @@ fn runs(pod: &Pod) -> Option<String> {
             label(pod, labels::ISTIO_REV)?.to_owned(),
         )
     } else {
-        ("sidecar", "istio-proxy", sidecar_revision(pod)?)
+        let kind = if is_gateway(pod) {
+            "gateway"
+        } else {
+            "sidecar"
+        };
+        (kind, "istio-proxy", sidecar_revision(pod)?)
     };
     let spec = pod.spec.as_ref()?;
     let mut containers = spec
@@ -76,6 +81,13 @@ fn runs(pod: &Pod) -> Option<String> {
 
 fn label<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
     pod.metadata.labels.as_ref()?.get(name).map(String::as_str)
+}
+
+/// Whether the proxy is all there is, as the gateway chart has it.
+fn is_gateway(pod: &Pod) -> bool {
+    let annotations = pod.metadata.annotations.as_ref();
+    let templates = annotations.and_then(|all| all.get("inject.istio.io/templates"));
+    templates.is_some_and(|templates| templates.split(',').any(|one| one == "gateway"))
 }
 
 fn sidecar_revision(pod: &Pod) -> Option<String> {

@@ -1,11 +1,19 @@
 //! Istio on a cluster, installed by Helm the way people have it.
 
+mod gateway_api;
+mod ingress;
+mod tags;
+
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, commands};
 use crate::images::ISTIO_HUB;
 use crate::tools;
+
+pub use gateway_api::{ManagedGateway, install_gateway_api, managed_gateway};
+pub use ingress::{INGRESS, Ingress, install_ingress};
+pub use tags::{apply_tag, tag_revision};
 
 /// The namespace of Istio's control plane.
 pub const NAMESPACE: &str = "istio-system";
@@ -15,12 +23,58 @@ pub const NAMESPACE: &str = "istio-system";
 pub struct IstioOptions {
     /// Values of the istiod release, laid over what this cluster needs.
     pub values: Value,
+    /// The revision (`1-30-2`), which is also in the name of the release; none for release `istiod`.
+    pub revision: Option<String>,
+    /// Revision tags that are values of the istiod release, and so belong to it.
+    pub tags: Vec<String>,
 }
 
-/// Installs releases `istio-base` and `istiod` (no revision) of `version` and waits until istiod is ready.
+impl IstioOptions {
+    /// The name of the istiod release.
+    pub fn release(&self) -> String {
+        match &self.revision {
+            Some(revision) => format!("istiod-{revision}"),
+            None => "istiod".to_owned(),
+        }
+    }
+
+    fn istiod_values(&self) -> Value {
+        let mut values = needed();
+        merge(&mut values, self.values.clone());
+        if let Some(revision) = &self.revision {
+            values["revision"] = json!(revision);
+        }
+        if !self.tags.is_empty() {
+            values["revisionTags"] = json!(self.tags);
+        }
+        values
+    }
+}
+
+/// How a namespace asks for sidecars.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Injection {
+    /// `istio-injection: enabled`: by the default revision.
+    #[default]
+    Enabled,
+    /// `istio.io/rev`: by a revision, or by what a tag of that name points to.
+    Revision(String),
+}
+
+impl Injection {
+    /// The label, as YAML.
+    pub fn label(&self) -> String {
+        match self {
+            Injection::Enabled => "istio-injection: enabled".to_owned(),
+            Injection::Revision(name) => format!("istio.io/rev: {name}"),
+        }
+    }
+}
+
+/// Installs `istio-base` and istiod of `version` and waits until istiod is ready. Istiod's revision is the
+/// default one.
 pub async fn install(cluster: &Cluster, version: &str, options: IstioOptions) -> Result<()> {
-    let mut values = needed();
-    merge(&mut values, options.values);
+    let values = options.istiod_values();
     let file = cluster
         .scratch()
         .join(format!("istiod-{version}.values.json"));
@@ -35,21 +89,23 @@ pub async fn install(cluster: &Cluster, version: &str, options: IstioOptions) ->
         "--namespace",
         NAMESPACE,
     ];
+    let revision = options.revision.as_deref().unwrap_or("default");
+    let default = format!("--set=defaultRevision={revision}");
     let base = [
         "install",
         "istio-base",
         "base",
         "--create-namespace",
-        "--set",
-        "defaultRevision=default",
+        &default,
     ];
     cluster
         .helm(&[&base[..], &source[..]].concat())
         .await
         .context("cannot install istio-base")?;
+    let release = options.release();
     let istiod = [
         "install",
-        "istiod",
+        &release,
         "istiod",
         "--values",
         &file,
@@ -120,6 +176,22 @@ fn merge(into: &mut Value, from: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn revision_and_tags_are_values_and_the_revision_names_the_release() {
+        let options = IstioOptions {
+            revision: Some("1-30-2".into()),
+            tags: vec!["prod".into()],
+            ..IstioOptions::default()
+        };
+        let values = options.istiod_values();
+        assert_eq!(values["revision"], "1-30-2");
+        assert_eq!(values["revisionTags"], json!(["prod"]));
+        assert_eq!(options.release(), "istiod-1-30-2");
+        let plain = IstioOptions::default();
+        assert_eq!(plain.istiod_values(), needed());
+        assert_eq!(plain.release(), "istiod");
+    }
 
     #[test]
     fn given_values_are_laid_over_the_needed_ones() {

@@ -1,6 +1,6 @@
 //! Sums the totals that the clients of a load post, over their rolling restarts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -19,6 +19,8 @@ type Reports = Arc<Mutex<HashMap<String, Report>>>;
 pub struct Collected {
     /// The sum over all clients, those that have ended too.
     pub totals: Totals,
+    /// The same by what the requests went through.
+    pub ways: BTreeMap<String, Totals>,
     /// Clients that have reported.
     pub instances: usize,
     /// Clients that have not said that they ended, in order of name.
@@ -67,6 +69,8 @@ impl Collector {
         };
         for report in reports.values() {
             collected.totals.merge(&report.totals);
+            let way = collected.ways.entry(report.way.clone()).or_default();
+            way.merge(&report.totals);
             if !report.ended {
                 collected.running.push(report.instance.clone());
             }
@@ -102,6 +106,7 @@ mod tests {
         };
         Json(Report {
             instance: instance.into(),
+            way: instance[..1].into(),
             sequence,
             ended,
             totals,
@@ -118,12 +123,14 @@ mod tests {
             report("a-1", 2, 20, true),
             report("a-1", 1, 10, false),
             report("a-2", 0, 7, false),
+            report("b-1", 0, 3, true),
         ] {
             take(reports.clone(), report).await;
         }
         let collected = collector.collected();
-        assert_eq!(collected.totals.ok, 27);
-        assert_eq!(collected.instances, 2);
+        assert_eq!(collected.totals.ok, 30);
+        assert_eq!((collected.ways["a"].ok, collected.ways["b"].ok), (27, 3));
+        assert_eq!(collected.instances, 3);
         assert_eq!(collected.running, ["a-2"]);
     }
 }

@@ -4,7 +4,7 @@ mod collector;
 mod tally;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -20,9 +20,9 @@ use crate::shop::serve::terminated;
 /// Arguments of `testbed load`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct LoadArgs {
-    /// URL that is called.
-    #[arg(long)]
-    pub target: String,
+    /// URL that is called; of several, one after the other.
+    #[arg(long = "target", value_name = "URL", required = true)]
+    pub targets: Vec<String>,
     /// Requests under way at the same time, at most.
     #[arg(long, default_value_t = 8)]
     pub concurrency: usize,
@@ -44,6 +44,9 @@ pub struct LoadArgs {
     /// URL the totals are posted to, each second and at the end.
     #[arg(long)]
     pub report: Option<String>,
+    /// What the load goes through, in the reports, which are counted by it.
+    #[arg(long, default_value = "direct")]
+    pub way: String,
     /// Name in the reports; default: the host name.
     #[arg(long, env = "HOSTNAME", default_value = "load")]
     pub instance: String,
@@ -74,7 +77,9 @@ pub async fn run(args: LoadArgs) -> Result<()> {
 }
 
 struct Load {
-    target: String,
+    targets: Vec<String>,
+    way: String,
+    turns: AtomicUsize,
     required_header: Option<String>,
     instance: String,
     client: reqwest::Client,
@@ -95,7 +100,9 @@ impl Load {
             .context("the clock is before 1970")?
             .as_millis();
         Ok(Self {
-            target: args.target.clone(),
+            targets: args.targets.clone(),
+            way: args.way.clone(),
+            turns: AtomicUsize::new(0),
             required_header: args.require_header.clone(),
             instance: format!("{}-{started}", args.instance),
             client: client(args)?,
@@ -128,19 +135,17 @@ impl Load {
     }
 
     async fn call(&self) -> Result<(), (String, String)> {
-        let response = self
-            .client
-            .get(&self.target)
-            .send()
-            .await
-            .map_err(transport)?;
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        let target = &self.targets[turn % self.targets.len()];
+        let response = self.client.get(target).send().await.map_err(transport)?;
         let status = response.status();
         let present = |name: &&String| response.headers().contains_key(name.as_str());
         let missing = self.required_header.as_ref().filter(|name| !present(name));
         let body = response.text().await.map_err(transport)?;
         if !status.is_success() {
             let kind = format!("status {}", status.as_u16());
-            return Err((kind, body.trim().chars().take(300).collect()));
+            let body: String = body.trim().chars().take(300).collect();
+            return Err((kind, format!("{target}: {body}")));
         }
         match missing {
             Some(name) => Err((format!("no header {name}"), body.trim().to_owned())),
@@ -151,6 +156,7 @@ impl Load {
     async fn report(&self, ended: bool) -> Report {
         Report {
             instance: self.instance.clone(),
+            way: self.way.clone(),
             sequence: self.sequence.fetch_add(1, Ordering::Relaxed),
             ended,
             totals: self.totals.lock().await.clone(),

@@ -111,6 +111,8 @@ impl Totals {
 pub struct Report {
     /// Name of the client, unique for each start of its process.
     pub instance: String,
+    /// What its requests go through.
+    pub way: String,
     /// Grows with each report of the instance, so that a late one does not replace a newer one.
     pub sequence: u64,
     /// No more will come: the last request of the instance has ended.

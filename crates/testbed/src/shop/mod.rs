@@ -13,26 +13,44 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 pub use ready::{Rollout, rollouts, wait_ready_in};
-pub use visitors::{LoadHandle, LoadOptions, load_start};
+pub use visitors::{LoadHandle, LoadOptions, SIDECARS, load_start};
 
+use crate::istio::Injection;
 use crate::{Cluster, cargo, images};
 
 /// The image of the shop and of its visitors: this very program on the base image.
 pub const IMAGE: &str = "testbed.local/shop:1";
 /// Namespaces of the shop.
 pub const NAMESPACES: [&str; 2] = ["shop", "orders"];
+/// Namespaces of what stands beside the shop: a copy of it to try things on, and a blog.
+pub const NEIGHBOURS: [&str; 2] = ["shop-staging", "blog"];
+/// What the neighbours answer to.
+pub const NEIGHBOUR_URLS: [&str; 2] = ["http://storefront.shop-staging/", "http://blog.blog/"];
 /// Namespace of the visitors.
 pub const VISITORS: &str = "visitors";
+/// Namespace of the guests, who have no sidecar.
+pub const GUESTS: &str = "guests";
 
 /// Loads the image into the cluster and applies the shop's manifests.
-pub async fn deploy(cluster: &Cluster) -> Result<()> {
+pub async fn deploy(cluster: &Cluster, injection: &Injection) -> Result<()> {
     load_image(cluster).await?;
-    let manifests = include_str!("shop.yaml");
-    cluster
-        .apply_yaml(manifests)
+    apply(cluster, include_str!("shop.yaml"), injection)
         .await
-        .context("applying the shop's manifests")?;
-    Ok(())
+        .context("applying the shop's manifests")
+}
+
+/// Applies what stands beside the shop, once the shop is deployed: two namespaces more, two replicas in each.
+pub async fn deploy_neighbours(cluster: &Cluster, injection: &Injection) -> Result<()> {
+    apply(cluster, include_str!("neighbours.yaml"), injection)
+        .await
+        .context("applying the manifests of the shop's neighbours")
+}
+
+/// The manifests ask for sidecars by the default revision; another way is written over that.
+async fn apply(cluster: &Cluster, manifests: &str, injection: &Injection) -> Result<()> {
+    let default = Injection::default().label();
+    let manifests = manifests.replace(&default, &injection.label());
+    cluster.apply_yaml(&manifests).await
 }
 
 /// Waits until every workload of the shop is rolled out and available.

@@ -135,6 +135,12 @@ pub fn istio_sources(version: &str) -> Result<PathBuf> {
     module_directory(pin, "istio.io/istio")
 }
 
+/// The module directory of the Gateway API that Istio `version` is built with, which holds its CRDs.
+pub fn gateway_api_sources(version: &str) -> Result<PathBuf> {
+    let (_, pin) = pinned(version)?;
+    module_directory(pin, "sigs.k8s.io/gateway-api")
+}
+
 fn pinned(version: &str) -> Result<(&'static str, &'static str)> {
     let known = versions::ISTIO.iter().find(|(v, _)| *v == version);
     known.copied().with_context(|| {
