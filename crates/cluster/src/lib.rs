@@ -6,6 +6,7 @@ pub mod charts;
 mod error;
 pub mod execute;
 pub mod helm;
+pub mod journal;
 pub mod kubeconfig;
 pub mod mesh_status;
 pub mod observe;

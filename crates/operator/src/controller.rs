@@ -14,6 +14,7 @@ use meshlift_planner::view::Seen;
 use meshlift_planner::{Decision, Effect, ErrorClass, Executed, Next, Upgrade, decide, fold};
 
 use crate::events::Events;
+use crate::journal::{Journal, Told};
 use crate::metrics::Metrics;
 
 /// Counts alone are written at most this often: status writes per batch, not per workload.
@@ -26,6 +27,7 @@ pub(crate) struct Context {
     pub(crate) observer: Arc<Observer>,
     pub(crate) executor: Executor,
     pub(crate) events: Arc<Events>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) metrics: Arc<Metrics>,
     /// One mutation of a mesh at a time, whatever MeshUpgrade asks for it.
     pub(crate) meshes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -54,6 +56,14 @@ pub(crate) async fn reconcile(
         return Ok(Action::await_change());
     };
     let after = fold(now, &upgrade, &decision, &executed);
+    let told = Told {
+        now,
+        upgrade: &upgrade,
+        decision: &decision,
+        executed: &executed,
+        after: &after,
+    };
+    context.journal.tell(&object, &told).await;
     let written = context.record(&object, &after).await?;
     context.metrics.reconciled(upgrade.phase(), began.elapsed());
     Ok(next(&decision, &executed, &after, written))
@@ -103,6 +113,14 @@ impl Context {
             return Ok(upgrade);
         }
         let status = fold(now, &upgrade, decision, &Executed::Begun);
+        let told = Told {
+            now,
+            upgrade: &upgrade,
+            decision,
+            executed: &Executed::Begun,
+            after: &status,
+        };
+        self.journal.tell(object, &told).await;
         self.record(object, &status).await?;
         Ok(Upgrade { status, ..upgrade })
     }

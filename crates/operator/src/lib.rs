@@ -3,6 +3,7 @@
 mod controller;
 mod events;
 mod http;
+mod journal;
 mod leader;
 mod meshes;
 mod metrics;

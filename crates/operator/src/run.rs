@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::controller::{Context, error_policy, reconcile};
 use crate::events::Events;
 use crate::http;
+use crate::journal::Journal;
 use crate::leader::Candidate;
 use crate::meshes;
 use crate::metrics::Metrics;
@@ -163,6 +164,7 @@ async fn control(
         watches.clone(),
     )?);
     let events = Arc::new(Events::new(acting.clone(), options.identity));
+    let journal = Arc::new(Journal::new(acting.clone(), settings.namespace.clone()));
     let list = Arc::new(meshes::Context {
         client: acting.clone(),
         watches: watches.clone(),
@@ -182,6 +184,7 @@ async fn control(
         ),
         observer,
         events,
+        journal: Arc::clone(&journal),
         client: acting,
         metrics,
         meshes: std::sync::Mutex::default(),
@@ -205,6 +208,7 @@ async fn control(
         .run(meshes::reconcile, meshes::error_policy, Arc::clone(&list))
         .for_each(log);
     tokio::join!(upgrades, meshes, meshes::discover(list, stopping));
+    journal.close().await;
     Ok(())
 }
 
