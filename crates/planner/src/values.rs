@@ -94,6 +94,21 @@ pub(crate) fn base_with_default(base: &Values, revision: &str) -> Values {
     values
 }
 
+/// The same with the default revision as it was found, before this operator moved it.
+pub(crate) fn base_as_found(base: &Values, found: &Values) -> Values {
+    let mut values = base.clone();
+    match found.get("defaultRevision") {
+        Some(default) => values.insert("defaultRevision".to_owned(), default.clone()),
+        None => values.remove("defaultRevision"),
+    };
+    values
+}
+
+/// The default revision that the values of a `base` release name.
+pub(crate) fn default_revision(base: &Values) -> Option<&str> {
+    base.get("defaultRevision")?.as_str()
+}
+
 fn carry_tag(
     values: &mut Values,
     path: &[&str],

@@ -96,7 +96,7 @@ pub(super) fn base_target(
 
 /// A Helm operation of ours that is still pending when nothing of ours runs was cut off; the label
 /// that tells ours outlives us, though, so a person's operation gets this long to end.
-const CUT_OFF_AFTER: SignedDuration = SignedDuration::from_secs(20);
+pub(super) const CUT_OFF_AFTER: SignedDuration = SignedDuration::from_secs(20);
 
 /// Brings a release to its target, or waits for whoever works on it; `None` when it is there.
 pub(super) fn helm_step(
@@ -140,12 +140,7 @@ pub(super) fn helm_step(
                 ))
             }
             ReleaseState::Pending { ours: true, since } => {
-                let message = format!(
-                    "waits whether the Helm operation on {}/{} that began at {} still ends",
-                    release.namespace,
-                    release.name,
-                    message::moment(*since)
-                );
+                let message = message::own_helm(release, *since);
                 Some(Decision::new(
                     wait(now, WaitingOn::ForeignHelm, POLL),
                     Report { message, ..report },

@@ -15,7 +15,7 @@ use crate::view::{Release, ReleaseState, Seen};
 use crate::{message, values};
 
 /// How long a watch may lag behind what Helm did: the API server ends each within this time.
-const SETTLING: SignedDuration = SignedDuration::from_mins(5);
+pub(super) const SETTLING: SignedDuration = SignedDuration::from_mins(5);
 
 impl Look<'_> {
     pub(super) fn keep_old(&self) -> Option<Decision> {
@@ -205,10 +205,7 @@ impl Look<'_> {
         let patience = signed(self.upgrade.spec.data_plane.restart.timeout);
         let deadline = later(step_began(self.upgrade, step, self.now), patience);
         if self.now >= deadline {
-            let user = format!(
-                "{connected} connected proxies that are no pods of this cluster (virtual machines, other clusters?)"
-            );
-            return self.old_stays(&[user]);
+            return self.old_stays(&[message::foreign_proxies(connected)]);
         }
         let message = format!(
             "waits for {connected} proxies to leave the old control plane (until {})",

@@ -1,0 +1,132 @@
+//! The way back: the default revision, labels and tags as they were recorded, then the workloads that had moved;
+//! and when all is well on the old control plane, the new one goes.
+
+mod default_revision;
+mod proof;
+mod removal;
+
+use jiff::Timestamp;
+use meshlift_api::BlockedWorkload;
+
+use super::data_plane::{Drive, unseen, with_data_plane};
+use super::upgrading::same_step;
+use super::{BACKSTOP, blind, wait};
+use crate::data_plane::Placement;
+use crate::decision::{Decision, Findings, Report, Verdict, WaitingOn};
+use crate::heading;
+use crate::message;
+use crate::record::Record;
+use crate::upgrade::Upgrade;
+use crate::view::{ControlPlane, MeshView, Release, Seen};
+
+/// One look on the way back.
+struct Back<'a> {
+    drive: Drive<'a>,
+    releases: &'a [Release],
+    /// Why it goes back.
+    reason: &'a str,
+}
+
+pub(super) fn decide(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+) -> Decision {
+    let Some(drive) = Drive::look(now, upgrade, view, record) else {
+        let (what, why) = unseen(view);
+        return blind(now, same_step(upgrade), what, why);
+    };
+    let releases = match &view.releases {
+        Seen::Present(releases) => releases.as_slice(),
+        Seen::Absent => &[],
+        Seen::Unreadable(why) => return blind(now, same_step(upgrade), "the Helm releases", why),
+    };
+    let reason = heading::rollback(upgrade).map_or("", |rollback| &rollback.reason);
+    let back = Back {
+        drive,
+        releases,
+        reason,
+    };
+    back.old_is_down()
+        .or_else(|| back.default_revision())
+        .or_else(|| back.drive.moves(&back.report()))
+        .or_else(|| back.drive.restarts(back.report()))
+        .map_or_else(|| back.all_moved(), |decision| decision)
+}
+
+impl<'a> Back<'a> {
+    /// Everything is back that can be: proof, and then the new control plane goes.
+    fn all_moved(mut self) -> Decision {
+        self.name_what_is_left();
+        self.proof().unwrap_or_else(|| self.removal())
+    }
+
+    /// Nothing moves to a control plane that is not ready: who injects then is nobody.
+    fn old_is_down(&self) -> Option<Decision> {
+        let why = self.drive.destination_ill()?;
+        let report = Report {
+            step: self.drive.upgrade.status.step,
+            message: message::waits_for_old(self.drive.record, &why),
+            ..self.report()
+        };
+        let waiting = wait(self.drive.now, WaitingOn::ControlPlane, BACKSTOP);
+        Some(Decision::new(waiting, report))
+    }
+
+    /// What is said of the data plane, whatever is done next.
+    fn report(&self) -> Report {
+        let (judged, to) = (&self.drive.judged, self.drive.heading.to);
+        let report = with_data_plane(Report::default(), judged, to);
+        let moved = message::moved(judged.proxies, to);
+        Report {
+            findings: Findings {
+                data_plane_upgraded: Verdict::no("RollingBack", moved),
+                healthy: Verdict::no("RollingBack", self.reason),
+                ..Findings::default()
+            },
+            ..report
+        }
+    }
+
+    /// What is still on the new control plane when nothing more is waited for is told like everything that
+    /// cannot be moved.
+    fn name_what_is_left(&mut self) {
+        let to = self.drive.heading.to;
+        let judged = std::mem::take(&mut self.drive.judged);
+        let mut judged = judged.naming_busy(to);
+        let predicate = meshlift_api::Predicate::RestartFailed;
+        for (workload, placement) in &mut judged.placements {
+            if matches!(placement, Placement::Stale { .. }) {
+                *placement = Placement::Blocked(predicate);
+                judged.blocked.push(BlockedWorkload {
+                    reference: workload.key.to_string(),
+                    predicate,
+                    message: message::not_moved_back(&workload.key, to),
+                });
+            }
+        }
+        self.drive.judged = judged;
+    }
+
+    fn planes(&self) -> &'a [ControlPlane] {
+        let planes = self.drive.view.control_planes.present();
+        planes.map_or(&[], Vec::as_slice)
+    }
+
+    /// The new control plane, which is left.
+    fn new_plane(&self) -> Option<&'a ControlPlane> {
+        let record = self.drive.record;
+        self.planes().iter().find(|plane| {
+            plane.revision == record.target_revision && plane.namespace == record.source.namespace
+        })
+    }
+
+    /// The old control plane, which everything goes back to.
+    fn old_plane(&self) -> Option<&'a ControlPlane> {
+        let record = self.drive.record;
+        self.planes().iter().find(|plane| {
+            plane.revision == record.source_revision && plane.namespace == record.source.namespace
+        })
+    }
+}

@@ -1,0 +1,158 @@
+//! The new control plane goes when nothing uses it, and else stays and is named with who does.
+
+use meshlift_api::{Outcome, Phase, Step};
+
+use super::Back;
+use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
+use crate::message;
+use crate::phase::control_plane::CUT_OFF_AFTER;
+use crate::phase::retirement::SETTLING;
+use crate::phase::upgrading::{step_began, timeout};
+use crate::phase::users::users;
+use crate::phase::{POLL, blind, later, wait};
+use crate::view::{ControlPlane, Release, ReleaseState, Seen};
+
+impl Back<'_> {
+    /// Removes the new control plane, or ends with it where it is used.
+    pub(super) fn removal(&self) -> Decision {
+        let record = self.drive.record;
+        let plane = self.new_plane();
+        let name = record.target_release();
+        let release = self
+            .releases
+            .iter()
+            .find(|r| r.name == name && r.namespace == record.source.namespace);
+        if plane.is_none() && release.is_none() {
+            return self.rolled_back(&[]);
+        }
+        if let Some(waiting) = release.and_then(|release| self.other_helm(release)) {
+            return waiting;
+        }
+        let users = users(self.drive.view, &record.target_revision, plane);
+        if !users.is_empty() {
+            return self.rolled_back(&users);
+        }
+        if let Some(waiting) = plane.and_then(|plane| self.connections(plane)) {
+            return waiting;
+        }
+        match (release, plane) {
+            (None, Some(plane)) => self.orphan(plane),
+            _ => self.uninstall(name),
+        }
+    }
+
+    /// Waits for whoever works on the release. One of ours that was cut off is uninstalled as it is.
+    fn other_helm(&self, release: &Release) -> Option<Decision> {
+        let message = match release.state {
+            ReleaseState::Pending { ours: false, since } => message::foreign_helm(release, since),
+            ReleaseState::Pending { ours: true, since }
+                if self.drive.now < later(since, CUT_OFF_AFTER) =>
+            {
+                message::own_helm(release, since)
+            }
+            _ => return None,
+        };
+        let waiting = wait(self.drive.now, WaitingOn::ForeignHelm, POLL);
+        Some(Decision::new(waiting, self.removing(message)))
+    }
+
+    /// Waits for proxies that are still connected, and for eyes to see them; `None` when there are none.
+    fn connections(&self, plane: &ControlPlane) -> Option<Decision> {
+        match &plane.live {
+            Seen::Present(live) if live.connected == 0 => None,
+            Seen::Present(live) => Some(self.wait_for_disconnect(live.connected)),
+            // Nothing can be connected to an istiod of which no pod ever got ready.
+            Seen::Unreadable(_) | Seen::Absent if plane.ready == 0 => None,
+            Seen::Unreadable(why) => Some(self.blind_to_new(why)),
+            Seen::Absent => Some(self.blind_to_new("not looked at yet")),
+        }
+    }
+
+    fn blind_to_new(&self, why: &str) -> Decision {
+        let report = self.removing(String::new());
+        blind(
+            self.drive.now,
+            report,
+            "the metrics of the new istiod",
+            why,
+        )
+    }
+
+    fn wait_for_disconnect(&self, connected: u64) -> Decision {
+        let (now, upgrade) = (self.drive.now, self.drive.upgrade);
+        let began = step_began(upgrade, Step::RemovingNewControlPlane, now);
+        let deadline = later(began, timeout(upgrade));
+        if now >= deadline {
+            return self.rolled_back(&[message::foreign_proxies(connected)]);
+        }
+        let message = format!(
+            "waits for {connected} proxies to leave the new control plane (until {})",
+            message::moment(deadline)
+        );
+        let waiting = wait(now, WaitingOn::Retirement, POLL);
+        Decision::new(waiting, self.removing(message))
+    }
+
+    fn uninstall(&self, release: String) -> Decision {
+        let record = self.drive.record;
+        let namespace = record.source.namespace.clone();
+        let message =
+            format!("removes the new control plane: Helm uninstalls {namespace}/{release}");
+        let effect = Effect::RetireRevision {
+            release,
+            namespace,
+            revision: record.target_revision.clone(),
+        };
+        Decision::new(Next::Act(vec![effect]), self.removing(message))
+    }
+
+    /// Helm says that it is gone, and its Deployment is still there.
+    fn orphan(&self, plane: &ControlPlane) -> Decision {
+        let (now, upgrade) = (self.drive.now, self.drive.upgrade);
+        let began = step_began(upgrade, Step::RemovingNewControlPlane, now);
+        if now >= later(began, SETTLING) {
+            return self.rolled_back(&[message::without_release(plane)]);
+        }
+        let message = format!("waits for {} to be gone", plane.name);
+        let waiting = wait(now, WaitingOn::Retirement, POLL);
+        Decision::new(waiting, self.removing(message))
+    }
+
+    fn removing(&self, message: String) -> Report {
+        Report {
+            step: Some(Step::RemovingNewControlPlane),
+            message,
+            ..self.report()
+        }
+    }
+
+    /// The end; `users` are those for whom the new control plane stays.
+    fn rolled_back(&self, users: &[String]) -> Decision {
+        let (record, report) = (self.drive.record, self.report());
+        let blocked = report.blocked.as_ref().map_or(0, Vec::len);
+        let asked = self.drive.upgrade.spec.request_rollback;
+        let message = message::rolled_back(record, self.reason, users, blocked, asked);
+        let (reason, ready) = match users.is_empty() {
+            true => ("Removed", format!("istiod {} is gone", record.target_revision)),
+            false => (
+                "RolledBack",
+                format!("istiod {} is no longer moved to", record.target_revision),
+            ),
+        };
+        let report = Report {
+            message,
+            outcome: Some(Outcome::RolledBack),
+            findings: Findings {
+                control_plane_ready: Verdict::no(reason, ready),
+                data_plane_upgraded: Verdict::no(
+                    "RolledBack",
+                    message::moved(self.drive.judged.proxies, self.drive.heading.to),
+                ),
+                healthy: Verdict::no("RolledBack", self.reason),
+                ..report.findings.clone()
+            },
+            ..report
+        };
+        Decision::new(Next::Enter(Phase::Failed), report)
+    }
+}
