@@ -7,6 +7,7 @@ use crate::decision::{Decision, Effect, Next};
 use crate::heading::Heading;
 use crate::injection::{Injector, injector_of};
 use crate::record::Record;
+use crate::stages::Stages;
 use crate::upgrade::Upgrade;
 use crate::view::{ControlPlane, MeshView, Namespace};
 
@@ -31,6 +32,9 @@ pub enum Violation {
     /// A namespace or workload moved to a control plane that is not ready.
     #[error("{0} while istiod {1} is not ready")]
     TargetNotReady(String, String),
+    /// Something of a wave moved before its turn.
+    #[error("{0}, which is of wave {1}, whose turn has not come")]
+    ClosedWave(String, String),
     /// The old control plane removed while something may use it.
     #[error("removal of istiod {revision} while {user}")]
     InUse {
@@ -77,6 +81,7 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
     if record.backup.is_empty() {
         return Err(Violation::NoBackup(name));
     }
+    in_turn(upgrade, view, record, effect)?;
     match effect {
         Effect::MoveNamespace { revision, .. }
         | Effect::PointTag { revision, .. }
@@ -102,6 +107,30 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
         | Effect::BackUp(_)
         | Effect::HoldDeletion
         | Effect::LetGo => Ok(()),
+    }
+}
+
+/// Nothing of a wave moves before it is open. A Gateway may be bound to the revision that it has at any time.
+fn in_turn(
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+    effect: &Effect,
+) -> Result<(), Violation> {
+    let stages = Stages::of(upgrade, record);
+    let to = Heading::of(upgrade, record).to;
+    let stage = match effect {
+        Effect::MoveNamespace { name, .. } => Some(stages.of_namespace(name)),
+        Effect::RestartWorkload { key, .. } => Some(stages.of_key(view, key)),
+        Effect::LabelGateway { revision, .. } if revision == to => stages.gateways(),
+        _ => None,
+    };
+    match stage.filter(|stage| !stages.is_open(*stage)) {
+        None => Ok(()),
+        Some(stage) => {
+            let wave = stages.all().get(stage).map_or("", |stage| stage.name);
+            Err(Violation::ClosedWave(effect.describe(), wave.to_owned()))
+        }
     }
 }
 

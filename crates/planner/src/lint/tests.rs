@@ -234,3 +234,45 @@ fn every_effect_has_a_name_and_a_kind() {
         );
     }
 }
+
+#[test]
+fn closed_wave() {
+    let mut view = moved();
+    let recorded = |name: &str, of: &[&str]| crate::record::RecordedWave {
+        name: name.into(),
+        namespaces: of.iter().map(|ns| (*ns).to_owned()).collect(),
+    };
+    let mut record = crate::example::record();
+    record.waves = vec![recorded("canary", &["blog"]), recorded("rest", &[])];
+    view.record = Seen::Present(record);
+    let found = linted(Phase::Upgrading, &view, vec![restart()]);
+    assert!(
+        matches!(&found, Err(Violation::ClosedWave(_, wave)) if wave == "rest"),
+        "{found:?}"
+    );
+    // The turn of the gateways has not come either; before it they may be bound to what they have.
+    cart(&mut view).injected_gateway = true;
+    if let Seen::Present(record) = &mut view.record {
+        record.waves = vec![recorded("rest", &[]), recorded("gateways", &[])];
+    }
+    let found = linted(Phase::Upgrading, &view, vec![restart()]);
+    assert!(
+        matches!(&found, Err(Violation::ClosedWave(_, wave)) if wave == "gateways"),
+        "{found:?}"
+    );
+    let label = |revision: &str| Effect::LabelGateway {
+        namespace: "shop".into(),
+        name: "ingress".into(),
+        uid: "u".into(),
+        resource_version: "7".into(),
+        revision: revision.into(),
+        label: Some(revision.into()),
+        mark: true,
+    };
+    let found = linted(Phase::Upgrading, &view, vec![label(TARGET)]);
+    assert!(matches!(found, Err(Violation::ClosedWave(..))), "{found:?}");
+    assert_eq!(
+        linted(Phase::Upgrading, &view, vec![label("default")]),
+        Ok(())
+    );
+}

@@ -11,7 +11,7 @@ use meshlift_api::{Approval, GatewayOrder, Wave, WaveState, WaveStatus};
 
 use crate::record::Record;
 use crate::upgrade::Upgrade;
-use crate::view::Workload;
+use crate::view::{MeshView, Workload, WorkloadKey};
 
 pub(crate) use self::pinned::{Candidates, chosen, pinned};
 
@@ -129,6 +129,21 @@ impl<'a> Stages<'a> {
     pub fn of_workload(&self, workload: &Workload) -> usize {
         let own = self.gateways.filter(|_| workload.is_gateway());
         own.unwrap_or_else(|| self.of_namespace(&workload.key.namespace))
+    }
+
+    /// The stage of the workload with this key.
+    pub(crate) fn of_key(&self, view: &MeshView, key: &WorkloadKey) -> usize {
+        let mut workloads = view.workloads.present().into_iter().flatten();
+        let found = workloads.find(|workload| workload.key == *key);
+        found.map_or_else(
+            || self.of_namespace(&key.namespace),
+            |workload| self.of_workload(workload),
+        )
+    }
+
+    /// The stage of the gateways, where they move by themselves.
+    pub(crate) fn gateways(&self) -> Option<usize> {
+        self.gateways
     }
 
     /// Whether a workload is a gateway that the spec leaves alone.
