@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use meshlift_api::{Mode, Phase, Step};
 
-use crate::data_plane::assess;
+use crate::data_plane::{DataPlaneView, Placement, assess_toward};
+use crate::heading::Heading;
 use crate::phase::retirement_due;
+use crate::stages::Stages;
 use crate::upgrade::Upgrade;
-use crate::view::MeshView;
+use crate::view::{ControlPlane, MeshView};
 
 /// Looks beyond the watched objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,46 +58,77 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
             diffs: upgrade.spec.mode == Mode::Preflight,
             ..Wanted::default()
         },
-        Phase::Upgrading => Wanted {
-            releases: match upgrade.status.step {
-                Some(Step::RestartingWorkloads) => ReleasesWanted::Known,
-                _ => ReleasesWanted::Fresh,
-            },
-            probes: probes(now, upgrade, view),
-            ..Wanted::default()
-        },
+        Phase::Upgrading => {
+            let judged = judged(now, upgrade, view);
+            Wanted {
+                releases: match upgrade.status.step {
+                    Some(Step::RestartingWorkloads | Step::VerifyingWave) => ReleasesWanted::Known,
+                    _ => ReleasesWanted::Fresh,
+                },
+                live_counters: judged.as_ref().is_some_and(|of| of.is_verified(view)),
+                probes: judged.and_then(|of| of.probes(view)),
+                ..Wanted::default()
+            }
+        }
         Phase::HealthChecking => Wanted {
             live_counters: true,
             releases: match retirement_due(now, upgrade) {
                 true => ReleasesWanted::Fresh,
                 false => ReleasesWanted::No,
             },
-            probes: probes(now, upgrade, view),
+            probes: judged(now, upgrade, view).and_then(|of| of.probes(view)),
             ..Wanted::default()
         },
         Phase::Pending | Phase::Done | Phase::Failed => Wanted::default(),
     }
 }
 
-fn probes(
-    now: Timestamp,
-    upgrade: &Upgrade,
-    view: &MeshView,
-) -> Option<(String, BTreeSet<String>)> {
+/// The data plane as the decision will judge it.
+struct Judged<'a> {
+    heading: Heading<'a>,
+    stages: Stages<'a>,
+    data_plane: DataPlaneView<'a>,
+}
+
+fn judged<'a>(now: Timestamp, upgrade: &'a Upgrade, view: &'a MeshView) -> Option<Judged<'a>> {
     let record = view.record.present()?;
-    let planes = view.control_planes.present()?;
-    let target = planes
-        .iter()
-        .find(|p| p.revision == record.target_revision)?;
-    if !target.is_ready() {
-        return None;
+    let heading = Heading::of(upgrade, record);
+    let stages = Stages::of(upgrade, record);
+    let data_plane = assess_toward(now, heading, Some(&stages), upgrade, view)?;
+    Some(Judged {
+        heading,
+        stages,
+        data_plane,
+    })
+}
+
+impl Judged<'_> {
+    /// Whether a decision looks at the health of what has moved: a wave, or everything on the way back, and
+    /// nothing of it restarts or is about to.
+    fn is_verified(&self, view: &MeshView) -> bool {
+        let current = self.stages.current();
+        let wave = current.is_some_and(|at| self.stages.is_open(at));
+        let moves = |placement: &Placement| {
+            matches!(placement, Placement::Restarting | Placement::Stale { .. })
+        };
+        let mut placements = self.data_plane.placements.iter();
+        (wave || self.heading.is_back())
+            && self.destination(view).is_some()
+            && !placements.any(|(_, placement)| moves(placement))
     }
-    let judged = assess(now, &record.target_revision, upgrade, view)?;
-    let mut namespaces: BTreeSet<String> = judged
-        .stale_namespaces()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    namespaces.insert(target.namespace.clone());
-    Some((record.target_revision.clone(), namespaces))
+
+    /// The control plane that is moved to, once it is ready.
+    fn destination<'v>(&self, view: &'v MeshView) -> Option<&'v ControlPlane> {
+        let planes = view.control_planes.present()?;
+        let to = planes.iter().find(|p| p.revision == self.heading.to)?;
+        to.is_ready().then_some(to)
+    }
+
+    fn probes(&self, view: &MeshView) -> Option<(String, BTreeSet<String>)> {
+        let to = self.destination(view)?;
+        let stale = self.data_plane.stale_namespaces().into_iter();
+        let mut namespaces: BTreeSet<String> = stale.map(str::to_owned).collect();
+        namespaces.insert(to.namespace.clone());
+        Some((self.heading.to.to_owned(), namespaces))
+    }
 }

@@ -27,6 +27,7 @@ mod subject;
 pub(crate) mod target;
 mod told;
 mod values;
+mod waves;
 mod webhooks;
 mod workloads;
 

@@ -3,7 +3,7 @@
 use super::{
     Check, accepted, capacity, charts, control_plane, crds, envoy_filters, found, gateway_api,
     helm, hub, injection, kubernetes, node_agents, operator, others, proxies, target, values,
-    webhooks, workloads,
+    waves, webhooks, workloads,
 };
 
 /// Every check, in the order in which they are told.
@@ -38,6 +38,9 @@ pub static CHECKS: &[&Check] = &[
     &operator::PERMISSIONS,
     &accepted::ACCEPTS_NOTHING,
     &operator::CATALOG_IGNORED,
+    &waves::EMPTY,
+    &waves::UNKNOWN_NAMESPACE,
+    &waves::APPROVES_NOTHING,
     &helm::PENDING,
     &helm::FAILED,
     &helm::BASE_NEWER,

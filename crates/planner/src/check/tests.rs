@@ -9,6 +9,7 @@ mod pods;
 mod releases;
 mod risks;
 mod table;
+mod waves;
 mod way;
 
 use meshlift_api::{ClusterRole, MeshType, Phase};

@@ -7,7 +7,7 @@ use meshlift_api::{CheckResult, CheckStatus, Phase, Severity};
 
 use super::super::{CHECKS, sentence};
 use super::Spoil;
-use super::{charts, cluster, labels_and_webhooks, pods, releases, way};
+use super::{charts, cluster, labels_and_webhooks, pods, releases, waves, way};
 use crate::detect::detect;
 use crate::example::{surrounded, upgrade};
 
@@ -60,6 +60,7 @@ fn rows() -> Vec<Row> {
         charts::rows(),
         labels_and_webhooks::rows(),
         pods::rows(),
+        waves::rows(),
     ];
     groups.into_iter().flatten().collect()
 }
