@@ -1,33 +1,64 @@
-//! What decides which control plane injects and renders: labels of namespaces, tags, labels of Gateways.
+//! What decides which control plane injects and renders: labels of namespaces, revision tags, labels of Gateways.
+//!
+//! Each look computes what all of them should be, from the record, the heading and the stages that are open. Gateways
+//! that a move would roll by accident come before it, then tags, then namespaces, then the Gateways whose turn it is.
 
+mod gateways;
+mod git;
 mod namespaces;
+mod owners;
+mod tags;
 
-use meshlift_api::Step;
+use meshlift_api::{Move, Step};
 
 use super::Drive;
 use crate::decision::{Batch, Decision, Effect, Next, Report};
 use crate::message;
+use crate::phase::blind;
+use crate::view::{Seen, Tag, gitops_tool};
 
+use self::git::Change;
 pub(crate) use self::namespaces::to_move;
 
+/// What is to be written, and what somebody else has to commit.
+#[derive(Default)]
+pub(super) struct Moves {
+    act: Batch,
+    git: Vec<Change>,
+}
+
+impl Moves {
+    fn push(&mut self, theirs: Option<String>, effect: Effect, change: impl FnOnce() -> Change) {
+        match theirs {
+            None => self.act.push(effect),
+            Some(why) => self.git.push(Change { why, ..change() }),
+        }
+    }
+}
+
 impl Drive<'_> {
-    /// Moves what may move now; `None` when nothing is left to move in the stages that are open.
+    /// Moves what may move now; `None` when nothing is left for us to move in the stages that are open.
     pub(in crate::phase) fn moves(&self, report: &Report) -> Option<Decision> {
         if self.destination_ill().is_some() {
             return None;
         }
-        let batch = self.namespaces();
-        (!batch.is_empty()).then(|| self.act("namespaces", batch, report))
+        let (tags, namespaces) = (self.tags().act, self.namespaces().act);
+        if let Seen::Unreadable(why) = &self.view.gateways {
+            let nothing = tags.is_empty() && namespaces.is_empty();
+            let report = report.clone();
+            return (!nothing).then(|| blind(self.now, report, "the Gateways", why));
+        }
+        self.gateways_before(&tags, &namespaces, report)
+            .or_else(|| self.act("tags", tags, report))
+            .or_else(|| self.act("namespaces", namespaces, report))
+            .or_else(|| self.gateways_in_turn(report))
     }
 
-    fn act(&self, what: &str, batch: Batch, report: &Report) -> Decision {
-        let names: Vec<&str> = batch
-            .iter()
-            .filter_map(|effect| match effect {
-                Effect::MoveNamespace { name, .. } => Some(name.as_str()),
-                _ => None,
-            })
-            .collect();
+    fn act(&self, what: &str, batch: Batch, report: &Report) -> Option<Decision> {
+        if batch.is_empty() {
+            return None;
+        }
+        let names: Vec<String> = batch.iter().filter_map(moved).collect();
         let message = format!(
             "{}moves {what} {}to {}: {}",
             self.wave(),
@@ -35,18 +66,57 @@ impl Drive<'_> {
             self.heading.to,
             message::first_few(&names)
         );
-        let report = Report {
-            step: Some(self.moving_step()),
-            message,
-            ..self.moving(report.clone())
-        };
-        Decision::new(Next::Act(batch), report)
+        Some(Decision::new(Next::Act(batch), self.says(report, message)))
     }
 
-    fn moving_step(&self) -> Step {
-        match self.heading.is_back() {
+    fn says(&self, report: &Report, message: String) -> Report {
+        let step = match self.heading.is_back() {
             true => Step::MovingBack,
             false => Step::MovingNamespaces,
+        };
+        self.moving(Report {
+            step: Some(step),
+            message,
+            ..report.clone()
+        })
+    }
+
+    /// Why a write would not be ours to make, if so. `moved_to` is what we remembered on the object when we wrote
+    /// it last; it is not as it should be now.
+    fn theirs(&self, owner: Option<&str>, moved_to: Option<&str>) -> Option<String> {
+        if self.upgrade.spec.data_plane.by == Move::None {
+            return Some("spec.dataPlane.move is None".to_owned());
         }
+        if let Some(tool) = owner.and_then(gitops_tool) {
+            return Some(format!("{tool} owns it"));
+        }
+        let by = owner.filter(|owner| *owner != meshlift_api::labels::FIELD_MANAGER);
+        let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
+        match self.heading.from {
+            None if moved_to == Some(self.heading.to) => Some(format!("it was put back{by}")),
+            Some(_) if moved_to.is_none() => Some(format!("it was moved{by}, not by Meshlift")),
+            _ => None,
+        }
+    }
+
+    /// Whether a tag belongs to the control planes of this upgrade.
+    fn of_mesh(&self, tag: &Tag) -> bool {
+        tag.namespace.is_empty() || tag.namespace == self.record.source.namespace
+    }
+
+    /// The revision that is left behind.
+    fn leaving(&self) -> &str {
+        self.heading.from.unwrap_or(&self.record.source_revision)
+    }
+}
+
+fn moved(effect: &Effect) -> Option<String> {
+    match effect {
+        Effect::MoveNamespace { name, .. } => Some(name.clone()),
+        Effect::PointTag { tag, .. } => Some(tag.clone()),
+        Effect::LabelGateway {
+            namespace, name, ..
+        } => Some(format!("{namespace}/{name}")),
+        _ => None,
     }
 }

@@ -2,59 +2,130 @@
 
 use std::collections::BTreeMap;
 
+use meshlift_api::Move;
 use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
 
+use super::Moves;
+use super::git::Change;
 use crate::data_plane;
-use crate::decision::{Batch, Effect, InjectionLabels};
+use crate::decision::{Effect, InjectionLabels};
 use crate::injection::{Injector, injector_of};
 use crate::phase::data_plane::Drive;
-use crate::record::Record;
+use crate::record::{Record, RecordedNamespace};
 use crate::upgrade::Upgrade;
 use crate::view::{MeshView, Namespace};
 
 impl Drive<'_> {
     /// The namespaces whose labels are not yet as they should be.
-    pub(super) fn namespaces(&self) -> Batch {
-        let all = self.view.namespaces.present();
-        let moved = all.into_iter().flatten().filter_map(|namespace| {
-            let (labels, mark) = self.wanted(namespace)?;
-            Some(Effect::MoveNamespace {
+    pub(super) fn namespaces(&self) -> Moves {
+        let mut moves = Moves::default();
+        for namespace in self.view.namespaces.present().into_iter().flatten() {
+            let Some((labels, mark)) = self.wanted(namespace) else {
+                continue;
+            };
+            // What is right already only loses our mark.
+            let theirs = match has(namespace, &labels) {
+                true => None,
+                false => self.namespace_theirs(namespace),
+            };
+            let effect = Effect::MoveNamespace {
                 name: namespace.name.clone(),
                 uid: namespace.uid.clone(),
                 resource_version: namespace.resource_version.clone(),
                 revision: self.heading.to.to_owned(),
-                labels,
+                labels: labels.clone(),
                 mark,
-            })
-        });
-        moved.collect()
+            };
+            moves.push(theirs, effect, || change(namespace, &labels));
+        }
+        moves
     }
 
-    /// The labels that a namespace shall get, and whether that is remembered on it.
+    fn namespace_theirs(&self, namespace: &Namespace) -> Option<String> {
+        let bound_by_us = namespace.labels.get(ISTIO_REV) == namespace.moved_to.as_ref();
+        // What still has our label is ours to take back.
+        let moved_to = namespace
+            .moved_to
+            .as_deref()
+            .filter(|_| !bound_by_us || self.heading.is_back());
+        self.theirs(namespace.label_owner.as_deref(), moved_to)
+    }
+
+    /// The labels that a namespace shall get, and whether that is remembered on it; none where it has them.
     fn wanted(&self, namespace: &Namespace) -> Option<(InjectionLabels, bool)> {
-        if namespace.terminating {
+        let exclude = self.upgrade.spec.data_plane.exclude.as_ref();
+        if namespace.terminating || data_plane::excluded(exclude, &namespace.labels) {
             return None;
         }
-        if let Some(from) = self.heading.from {
-            let ours = namespace.moved_to.as_deref() == Some(from);
-            return ours.then(|| (recorded(self.record, namespace), false));
+        if self.heading.is_back() {
+            return self.wanted_back(namespace).map(|labels| (labels, false));
         }
         let open = self
             .stages
             .is_open(self.stages.of_namespace(&namespace.name));
-        let moves = open && to_move(self.upgrade, self.view, self.record, namespace);
-        moves.then(|| (InjectionLabels::bound_to(self.heading.to), true))
+        if !open {
+            return None;
+        }
+        let by = self.upgrade.spec.data_plane.by;
+        let moved = || Some((InjectionLabels::bound_to(self.heading.to), true));
+        match self.injector(namespace) {
+            Injector::Namespace(at) if at == self.record.source_revision && by != Move::Tags => {
+                moved()
+            }
+            Injector::Namespace(at) if at == self.heading.to => self.tag_again(namespace),
+            Injector::Tag(_) if self.moves_before_its_tag(namespace) => moved(),
+            _ => None,
+        }
     }
+
+    /// Whether a namespace may move and its tag may not yet. One whose labels are not ours to write waits for its tag:
+    /// that is what a tag is for.
+    fn moves_before_its_tag(&self, namespace: &Namespace) -> bool {
+        let Some(tag) = self.bound_by(namespace) else {
+            return false;
+        };
+        let left_alone = !self.of_mesh(tag) || self.upgrade.spec.data_plane.by == Move::Labels;
+        !left_alone
+            && tag.revision == self.leaving()
+            && !(self.follows(tag) && self.is_open(tag))
+            && self.namespace_theirs(namespace).is_none()
+    }
+
+    /// The label of its tag, for a namespace that moved before it.
+    fn tag_again(&self, namespace: &Namespace) -> Option<(InjectionLabels, bool)> {
+        let tag = self.was_bound_by(namespace)?;
+        (tag.revision == self.heading.to).then(|| (recorded(self.record, namespace), false))
+    }
+
+    /// The labels from before: for what we moved, and for what came from the old control plane and was moved by
+    /// somebody else.
+    fn wanted_back(&self, namespace: &Namespace) -> Option<InjectionLabels> {
+        let from = self.heading.from?;
+        let labels = recorded(self.record, namespace);
+        if namespace.moved_to.as_deref() == Some(from) {
+            return Some(labels);
+        }
+        let bound = self.injector(namespace) == Injector::Namespace(from.to_owned());
+        let known = before(self.record, namespace).is_some();
+        (bound && known && !has(namespace, &labels)).then_some(labels)
+    }
+
+    pub(super) fn injector(&self, namespace: &Namespace) -> Injector {
+        let planes = self.view.control_planes.present();
+        let planes = planes.map_or(&[][..], Vec::as_slice);
+        injector_of(&namespace.labels, &BTreeMap::new(), planes, &self.view.tags)
+    }
+}
+
+fn before<'a>(record: &'a Record, namespace: &Namespace) -> Option<&'a RecordedNamespace> {
+    let mut recorded = record.namespaces.iter();
+    recorded.find(|ns| ns.name == namespace.name)
 }
 
 /// The labels that a namespace had before; one that is not in the record came later, and is bound to the old
 /// control plane by its revision.
 fn recorded(record: &Record, namespace: &Namespace) -> InjectionLabels {
-    let found = record
-        .namespaces
-        .iter()
-        .find(|ns| ns.name == namespace.name);
-    match found {
+    match before(record, namespace) {
         Some(before) => InjectionLabels {
             injection: before.labels.get(ISTIO_INJECTION).cloned(),
             revision: before.labels.get(ISTIO_REV).cloned(),
@@ -63,7 +134,30 @@ fn recorded(record: &Record, namespace: &Namespace) -> InjectionLabels {
     }
 }
 
-/// Whether a namespace is moved: injected by the old control plane, and nothing speaks against it.
+fn has(namespace: &Namespace, labels: &InjectionLabels) -> bool {
+    namespace.labels.get(ISTIO_INJECTION) == labels.injection.as_ref()
+        && namespace.labels.get(ISTIO_REV) == labels.revision.as_ref()
+}
+
+fn change(namespace: &Namespace, labels: &InjectionLabels) -> Change {
+    let set = |key: &str, value: Option<&String>| match value {
+        Some(value) => Some(format!("set label {key}: {value}")),
+        None if namespace.labels.contains_key(key) => Some(format!("remove label {key}")),
+        None => None,
+    };
+    let changes = [
+        set(ISTIO_REV, labels.revision.as_ref()),
+        set(ISTIO_INJECTION, labels.injection.as_ref()),
+    ];
+    let changes: Vec<String> = changes.into_iter().flatten().collect();
+    Change {
+        object: format!("Namespace {}", namespace.name),
+        change: changes.join(", "),
+        why: String::new(),
+    }
+}
+
+/// Whether a namespace is relabelled: injected by the old control plane, and nothing speaks against it.
 pub(crate) fn to_move(
     upgrade: &Upgrade,
     view: &MeshView,
@@ -76,7 +170,7 @@ pub(crate) fn to_move(
         Injector::Tag(_) | Injector::Pod(_) | Injector::Nobody => false,
     };
     by_source
+        && upgrade.spec.data_plane.by != Move::Tags
         && !namespace.terminating
-        && !data_plane::put_back(namespace, &record.target_revision)
         && !data_plane::excluded(upgrade.spec.data_plane.exclude.as_ref(), &namespace.labels)
 }

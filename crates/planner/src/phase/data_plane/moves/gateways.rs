@@ -1,0 +1,361 @@
+//! Gateways that istiod renders. It rolls one the moment another revision owns it, so each asks for its revision by
+//! its own label: kept where it is before a move would roll it by accident, moved in its turn, one after the other.
+//!
+//! istiod copies labels to the pod template, so writing one rolls the Gateway once even where the owner stays. A label
+//! that we wrote is therefore left in place, except where the Gateway named a tag before, and on the way back.
+
+use jiff::Timestamp;
+use meshlift_api::labels::ISTIO_REV;
+use meshlift_api::{GatewayOrder, Move};
+
+use super::git::Change;
+use super::owners::Owners;
+use crate::data_plane::excluded;
+use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
+use crate::phase::data_plane::Drive;
+use crate::phase::upgrading::{step_began, timeout};
+use crate::phase::{BACKSTOP, failing, later};
+use crate::stages::GATEWAYS;
+use crate::view::{Gateway, Workload, gitops_tool};
+
+/// The label that a Gateway shall have.
+struct Wanted<'a> {
+    gateway: &'a Gateway,
+    label: Option<String>,
+    /// The revision that owns it then.
+    revision: String,
+    /// Whether it is remembered on the Gateway.
+    mark: bool,
+}
+
+impl Drive<'_> {
+    /// Keeps Gateways from being rolled by what is about to move, or moves them first where their turn has come.
+    pub(super) fn gateways_before(
+        &self,
+        tags: &[Effect],
+        namespaces: &[Effect],
+        report: &Report,
+    ) -> Option<Decision> {
+        let now = Owners::now(self.view);
+        // Tags move first; what they roll is seen before the namespaces are.
+        let next = if tags.is_empty() { namespaces } else { tags };
+        let after = now.clone().after(next);
+        let rolled = self.gateways().filter_map(|gateway| {
+            let owner = |owners: &Owners<'_>| owned(owners, gateway, gateway.label.as_deref());
+            let (before, then) = (owner(&now), owner(&after));
+            let leaves = before.as_deref() == Some(self.leaving()) && then != before;
+            (leaves && !follows_git(&now, gateway)).then(|| self.kept(gateway))
+        });
+        let rolled: Vec<Wanted<'_>> = rolled.collect();
+        self.one_by_one(&now, rolled, report)
+    }
+
+    /// Moves the Gateways whose turn has come.
+    pub(super) fn gateways_in_turn(&self, report: &Report) -> Option<Decision> {
+        let owners = Owners::now(self.view);
+        let turn = self.gateways().filter_map(|g| self.in_turn(&owners, g));
+        let turn: Vec<Wanted<'_>> = turn
+            .filter(|wanted| self.gateway_theirs(wanted).is_none())
+            .collect();
+        self.one_by_one(&owners, turn, report)
+    }
+
+    /// Gateways that others have to move.
+    pub(super) fn gateway_changes(&self) -> Vec<Change> {
+        let owners = Owners::now(self.view);
+        let turn = self.gateways().filter_map(|g| self.in_turn(&owners, g));
+        turn.filter_map(|wanted| {
+            let why = self.gateway_theirs(&wanted)?;
+            let change = match &wanted.label {
+                Some(label) => format!("set label {ISTIO_REV}: {label}"),
+                None => format!("remove label {ISTIO_REV}"),
+            };
+            let Gateway {
+                namespace, name, ..
+            } = wanted.gateway;
+            Some(Change {
+                object: format!("Gateway {namespace}/{name}"),
+                change,
+                why,
+            })
+        })
+        .collect()
+    }
+
+    fn gateways(&self) -> impl Iterator<Item = &Gateway> {
+        self.view.gateways.present().into_iter().flatten()
+    }
+
+    /// What keeps a Gateway from being rolled by accident: the revision it has, or where it is going if it may.
+    fn kept<'g>(&self, gateway: &'g Gateway) -> Wanted<'g> {
+        let goes = self.heading.is_back() || self.may_move(gateway);
+        let revision = if goes {
+            self.heading.to
+        } else {
+            self.leaving()
+        };
+        self.asks_for(gateway, revision)
+    }
+
+    fn asks_for<'g>(&self, gateway: &'g Gateway, revision: &str) -> Wanted<'g> {
+        Wanted {
+            gateway,
+            label: Some(revision.to_owned()),
+            revision: revision.to_owned(),
+            mark: true,
+        }
+    }
+
+    /// What a Gateway shall ask for now that its turn has come; none where it does, or its turn has not come.
+    fn in_turn<'g>(&self, owners: &Owners<'_>, gateway: &'g Gateway) -> Option<Wanted<'g>> {
+        if follows_git(owners, gateway) {
+            return None;
+        }
+        let to = self.heading.to;
+        let before = self.recorded_label(gateway);
+        let owner = |label: Option<&str>| owned(owners, gateway, label);
+        let at = owner(gateway.label.as_deref());
+        let as_before = || {
+            let back_is_there = owner(before.as_deref()).as_deref() == Some(to);
+            back_is_there.then(|| Wanted {
+                gateway,
+                label: before.clone(),
+                revision: to.to_owned(),
+                mark: false,
+            })
+        };
+        let ours = gateway.moved_to.is_some();
+        if self.heading.is_back() {
+            let asked = ours || gateway.label.as_deref() == self.heading.from;
+            let goes = (at.as_deref() != Some(to)).then(|| self.asks_for(gateway, to));
+            return asked.then(|| as_before().or(goes)).flatten();
+        }
+        if !self.may_move(gateway) {
+            return self.kept_for_good(owners, gateway);
+        }
+        if at.as_deref() == Some(to) {
+            let named_a_tag = before.as_deref().is_some_and(|name| owners.is_tag(name));
+            return as_before().filter(|_| ours && named_a_tag && gateway.label != before);
+        }
+        let contested =
+            at.is_none() && owners.by_default(gateway.label.as_deref(), &gateway.namespace);
+        let leaves = at.as_deref() == Some(self.leaving()) || contested;
+        leaves.then(|| {
+            as_before()
+                .filter(|_| ours)
+                .unwrap_or_else(|| self.asks_for(gateway, to))
+        })
+    }
+
+    /// A Gateway that is left alone must not go with the default revision either, which moves last.
+    fn kept_for_good<'g>(&self, owners: &Owners<'_>, gateway: &'g Gateway) -> Option<Wanted<'g>> {
+        let last = self.stages.all().len().saturating_sub(1);
+        let by_default = owners.by_default(gateway.label.as_deref(), &gateway.namespace);
+        let leaves =
+            owned(owners, gateway, gateway.label.as_deref()).as_deref() == Some(self.leaving());
+        let pins = self.left_alone(gateway) && gateway.label.is_none() && by_default && leaves;
+        (pins && self.stages.is_open(last)).then(|| self.asks_for(gateway, self.leaving()))
+    }
+
+    /// Whether the turn of a Gateway has come.
+    fn may_move(&self, gateway: &Gateway) -> bool {
+        !self.left_alone(gateway) && self.stages.is_open(self.stage_of(gateway))
+    }
+
+    fn left_alone(&self, gateway: &Gateway) -> bool {
+        let exclude = self.upgrade.spec.data_plane.exclude.as_ref();
+        let mut namespaces = self.view.namespaces.present().into_iter().flatten();
+        let namespace = namespaces.find(|ns| ns.name == gateway.namespace);
+        self.upgrade.spec.gateways.order == GatewayOrder::None
+            || namespace.is_none_or(|ns| ns.terminating || excluded(exclude, &ns.labels))
+    }
+
+    fn stage_of(&self, gateway: &Gateway) -> usize {
+        let own = self
+            .stages
+            .all()
+            .iter()
+            .position(|stage| stage.name == GATEWAYS);
+        own.unwrap_or_else(|| self.stages.of_namespace(&gateway.namespace))
+    }
+
+    /// The label that a Gateway had before this upgrade.
+    fn recorded_label(&self, gateway: &Gateway) -> Option<String> {
+        let mut recorded = self.record.gateways.iter();
+        let same = recorded.find(|r| r.namespace == gateway.namespace && r.name == gateway.name);
+        match same {
+            Some(before) => before.label.clone(),
+            // It came later; what we wrote is not its own.
+            None => gateway.label.clone().filter(|_| gateway.moved_to.is_none()),
+        }
+    }
+
+    fn gateway_theirs(&self, wanted: &Wanted<'_>) -> Option<String> {
+        let gateway = wanted.gateway;
+        let owner = gateway.owner.as_deref();
+        if self.upgrade.spec.data_plane.by == Move::None {
+            return Some("spec.dataPlane.move is None".to_owned());
+        }
+        if let Some(tool) = owner.and_then(gitops_tool) {
+            return Some(format!("{tool} owns it"));
+        }
+        let moved_to = gateway.moved_to.as_deref();
+        let put_back =
+            moved_to == Some(wanted.revision.as_str()) && gateway.label.as_deref() != moved_to;
+        if self.heading.is_back() {
+            return moved_to
+                .is_none()
+                .then(|| "Meshlift did not move it".to_owned());
+        }
+        put_back.then(|| "it was put back".to_owned())
+    }
+
+    /// The next of them, once the one before has been rolled.
+    fn one_by_one(
+        &self,
+        owners: &Owners<'_>,
+        wanted: Vec<Wanted<'_>>,
+        report: &Report,
+    ) -> Option<Decision> {
+        if let Some(decision) = self.wait_for_roll(owners, report) {
+            return Some(decision);
+        }
+        let Wanted {
+            gateway,
+            label,
+            revision,
+            mark,
+        } = wanted.into_iter().next()?;
+        let Gateway {
+            namespace, name, ..
+        } = gateway;
+        let message = match revision == self.heading.to {
+            true => format!(
+                "{}moves Gateway {namespace}/{name} to {revision}",
+                self.wave()
+            ),
+            false => format!(
+                "{}keeps Gateway {namespace}/{name} at {revision} until its turn comes, by label {ISTIO_REV}",
+                self.wave()
+            ),
+        };
+        let effect = Effect::LabelGateway {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid: gateway.uid.clone(),
+            resource_version: gateway.resource_version.clone(),
+            revision,
+            label,
+            mark,
+            at: self.now,
+        };
+        let report = self.says(report, message);
+        Some(Decision::new(Next::Act(vec![effect]), report))
+    }
+
+    /// Waits for the Gateway that istiod rolls; one that does not come up in time has failed.
+    fn wait_for_roll(&self, owners: &Owners<'_>, report: &Report) -> Option<Decision> {
+        let (gateway, roll) = self
+            .gateways()
+            .find_map(|g| Some((g, self.roll(owners, g)?)))?;
+        let name = format!("Gateway {}/{}", gateway.namespace, gateway.name);
+        if self.now > roll.until {
+            let trouble = roll
+                .trouble
+                .map(|why| format!(" ({why})"))
+                .unwrap_or_default();
+            let what = format!(
+                "{name} was not rolled to {} in time{trouble}",
+                roll.revision
+            );
+            let report = self.says(report, String::new());
+            let Self {
+                upgrade,
+                view,
+                record,
+                ..
+            } = self;
+            return Some(failing::failed(
+                self.now, upgrade, view, record, &what, report,
+            ));
+        }
+        let message = format!(
+            "{}waits for {name}, which istiod {} rolls",
+            self.wave(),
+            roll.revision
+        );
+        let waiting = Waiting {
+            on: WaitingOn::Gateways,
+            until: roll
+                .until
+                .min(later(self.now, BACKSTOP))
+                .max(later(self.now, jiff::SignedDuration::from_secs(1))),
+        };
+        Some(Decision::new(
+            Next::Wait(waiting),
+            self.says(report, message),
+        ))
+    }
+
+    /// The roll of a Gateway that is under way; none where it has what it asks for.
+    fn roll(&self, owners: &Owners<'_>, gateway: &Gateway) -> Option<Roll> {
+        let revision = owned(owners, gateway, gateway.label.as_deref())?;
+        let asked = gateway.moved_to.is_some();
+        let goes = revision == self.heading.to;
+        if !asked && !goes {
+            return None;
+        }
+        let workload = self.rendered(gateway)?;
+        let stale = workload
+            .pods
+            .iter()
+            .any(|pod| pod.revision.as_ref().is_some_and(|at| *at != revision));
+        // istiod copies the label: before it did, the Deployment is still that of before.
+        let rendered = gateway.label.is_none()
+            || workload.template_labels.get(ISTIO_REV) == gateway.label.as_ref();
+        let step = self
+            .upgrade
+            .status
+            .step
+            .unwrap_or(meshlift_api::Step::MovingNamespaces);
+        let since = gateway
+            .asked_at
+            .unwrap_or_else(|| step_began(self.upgrade, step, self.now));
+        let until = later(since, timeout(self.upgrade));
+        let expired = self.now > until;
+        let under_way = stale || (asked && !expired && !(workload.settled && rendered));
+        // What only stays where it is has done no harm by then.
+        (under_way && (goes || !expired)).then(|| Roll {
+            revision,
+            until,
+            trouble: workload.pods.iter().find_map(|pod| pod.trouble.clone()),
+        })
+    }
+
+    /// The Deployment that istiod made of a Gateway.
+    fn rendered(&self, gateway: &Gateway) -> Option<&Workload> {
+        let mut workloads = self.view.workloads.present().into_iter().flatten();
+        workloads.find(|w| w.managed_gateway && w.is_of(gateway))
+    }
+}
+
+/// A Gateway that is being rolled.
+struct Roll {
+    revision: String,
+    until: Timestamp,
+    trouble: Option<String>,
+}
+
+fn owned(owners: &Owners<'_>, gateway: &Gateway, label: Option<&str>) -> Option<String> {
+    owners.owner(label, &gateway.namespace).map(str::to_owned)
+}
+
+/// Whether Git itself binds a Gateway to a tag: it goes with its tag, as whoever wrote that wants it.
+fn follows_git(owners: &Owners<'_>, gateway: &Gateway) -> bool {
+    let by_tool = gateway.owner.as_deref().and_then(gitops_tool).is_some();
+    by_tool
+        && gateway
+            .label
+            .as_deref()
+            .is_some_and(|name| owners.is_tag(name))
+}

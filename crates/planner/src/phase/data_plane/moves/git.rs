@@ -1,0 +1,91 @@
+//! What someone else has to commit: a GitOps tool owns it, or someone put it back. It is not fought over.
+
+use meshlift_api::Predicate;
+use meshlift_api::labels::RESTARTED_FOR;
+
+use crate::data_plane::Placement;
+use crate::decision::{Decision, Report, WaitingOn};
+use crate::message;
+use crate::phase::data_plane::Drive;
+use crate::phase::{BACKSTOP, wait};
+
+/// A change that someone else has to make.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// The object: `Namespace shop`.
+    pub(super) object: String,
+    /// What to write there.
+    pub(super) change: String,
+    /// Why we do not.
+    pub(super) why: String,
+}
+
+/// How many changes are spelled out.
+const SPELLED_OUT: usize = 3;
+
+impl Drive<'_> {
+    /// Waits for the changes that others have to make in the stages that are open; `None` when there are none.
+    pub(in crate::phase) fn git(&self, report: &Report) -> Option<Decision> {
+        if self.destination_ill().is_some() {
+            return None;
+        }
+        let mut changes = self.tags().git;
+        changes.extend(self.namespaces().git);
+        changes.extend(self.gateway_changes());
+        changes.extend(self.restarts_put_back());
+        if changes.is_empty() {
+            return None;
+        }
+        let message = format!("{}{}", self.wave(), say(&changes));
+        let report = self.says(report, message);
+        Some(Decision::new(
+            wait(self.now, WaitingOn::Git, BACKSTOP),
+            report,
+        ))
+    }
+
+    /// Workloads whose restart was taken back while pods of theirs still run what is left behind.
+    fn restarts_put_back(&self) -> Vec<Change> {
+        let put_back = self
+            .judged
+            .in_order(|p| *p == Placement::Blocked(Predicate::RestartPutBack));
+        let open = put_back
+            .into_iter()
+            .filter(|(workload, _)| self.stages.is_open(self.stages.of_workload(workload)));
+        open.map(|(workload, _)| Change {
+            object: workload.key.short(),
+            change: format!(
+                "set annotation {RESTARTED_FOR}: {} on its pod template",
+                self.heading.to
+            ),
+            why: "its restart was put back".to_owned(),
+        })
+        .collect()
+    }
+}
+
+fn say(changes: &[Change]) -> String {
+    let told = |change: &Change| {
+        let Change {
+            object,
+            change,
+            why,
+        } = change;
+        format!("{object} ({why}): {change}")
+    };
+    let first: Vec<String> = changes.iter().take(SPELLED_OUT).map(told).collect();
+    let more = match changes.len().saturating_sub(SPELLED_OUT) {
+        0 => String::new(),
+        more => {
+            let names: Vec<&str> = changes[SPELLED_OUT..]
+                .iter()
+                .map(|change| change.object.as_str())
+                .collect();
+            format!("; the same for {more} more: {}", message::first_few(&names))
+        }
+    };
+    format!(
+        "waits until someone makes these changes where they come from (Git?), and goes on by itself: {}{more}",
+        first.join("; ")
+    )
+}

@@ -1,0 +1,136 @@
+//! Revision tags. A tag moves once all its namespaces may; until then those of open waves ask for the new revision
+//! themselves, and get the label of the tag back when it has moved: the same istiod injects them, so nothing restarts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meshlift_api::Move;
+use meshlift_api::labels::ISTIO_REV;
+
+use super::Moves;
+use super::git::Change;
+use crate::data_plane::excluded;
+use crate::decision::Effect;
+use crate::injection::{Injector, injector_of};
+use crate::phase::data_plane::Drive;
+use crate::view::{ControlPlane, Namespace, Tag};
+
+impl Drive<'_> {
+    /// The tags that do not yet point where they should.
+    pub(super) fn tags(&self) -> Moves {
+        let mut moves = Moves::default();
+        let Some(plane) = self.destination() else {
+            return moves;
+        };
+        for tag in self.view.tags.iter().filter(|tag| self.is_due(tag)) {
+            let theirs = self.theirs(tag.owner.as_deref(), tag.moved_to.as_deref());
+            let effect = Effect::PointTag {
+                tag: tag.name.clone(),
+                configuration: tag.configuration.clone(),
+                uid: tag.uid.clone(),
+                resource_version: tag.resource_version.clone(),
+                revision: self.heading.to.to_owned(),
+                namespace: plane.namespace.clone(),
+                istiod: plane.name.clone(),
+                mark: !self.heading.is_back(),
+            };
+            moves.push(theirs, effect, || change(tag, plane));
+        }
+        moves
+    }
+
+    fn destination(&self) -> Option<&ControlPlane> {
+        let planes = self.view.control_planes.present()?;
+        planes
+            .iter()
+            .find(|plane| plane.revision == self.heading.to)
+    }
+
+    /// Whether a tag should point at where this leads, and does not.
+    fn is_due(&self, tag: &Tag) -> bool {
+        if !self.of_mesh(tag) || tag.revision != self.leaving() {
+            return false;
+        }
+        match self.heading.is_back() {
+            true => {
+                let came_from = |t: &&crate::record::RecordedTag| t.name == tag.name;
+                let recorded = self.record.tags.iter().find(came_from);
+                let ours = tag.moved_to.as_deref() == self.heading.from;
+                recorded.map_or(ours, |recorded| recorded.revision == self.heading.to)
+            }
+            false => self.follows(tag) && self.is_open(tag),
+        }
+    }
+
+    /// Whether this upgrade moves a tag at all: not where it is to leave tags alone, or one of the namespaces.
+    pub(super) fn follows(&self, tag: &Tag) -> bool {
+        let by_tag = self.upgrade.spec.data_plane.by != Move::Labels;
+        // A name that is a revision too is no tag that anyone could move.
+        let planes = self.view.control_planes.present();
+        let is_revision = planes.into_iter().flatten().any(|p| p.revision == tag.name);
+        let exclude = self.upgrade.spec.data_plane.exclude.as_ref();
+        let left_out = |ns: &&Namespace| excluded(exclude, &ns.labels);
+        by_tag && !is_revision && !self.members(tag).iter().any(left_out)
+    }
+
+    /// Whether all that would move with a tag may move. One that nobody uses moves with the rest.
+    pub(super) fn is_open(&self, tag: &Tag) -> bool {
+        let of_namespaces = self
+            .members(tag)
+            .into_iter()
+            .map(|ns| self.stages.of_namespace(&ns.name));
+        let workloads = self.view.workloads.present().into_iter().flatten();
+        let by_pod = workloads
+            .filter(|workload| workload.template_labels.get(ISTIO_REV) == Some(&tag.name))
+            .map(|workload| self.stages.of_workload(workload));
+        let stages: BTreeSet<usize> = of_namespaces.chain(by_pod).collect();
+        match stages.is_empty() {
+            true => {
+                let rest = self.stages.of_namespace(&self.record.source.namespace);
+                self.stages.is_open(rest)
+            }
+            false => stages.into_iter().all(|stage| self.stages.is_open(stage)),
+        }
+    }
+
+    /// The namespaces bound to a tag, or bound to it before we moved them by label.
+    fn members(&self, tag: &Tag) -> Vec<&Namespace> {
+        let namespaces = self.view.namespaces.present().into_iter().flatten();
+        namespaces
+            .filter(|ns| !ns.terminating)
+            .filter(|ns| self.bound_by(ns) == Some(tag) || self.was_bound_by(ns) == Some(tag))
+            .collect()
+    }
+
+    /// The tag that injects in a namespace.
+    pub(super) fn bound_by(&self, namespace: &Namespace) -> Option<&Tag> {
+        match self.injector(namespace) {
+            Injector::Tag(name) => self.view.tags.iter().find(|tag| tag.name == name),
+            _ => None,
+        }
+    }
+
+    /// The tag that a namespace followed before we moved it by label.
+    pub(super) fn was_bound_by(&self, namespace: &Namespace) -> Option<&Tag> {
+        namespace.moved_to.as_ref()?;
+        let mut recorded = self.record.namespaces.iter();
+        let before = recorded.find(|ns| ns.name == namespace.name)?;
+        let planes = self.view.control_planes.present()?;
+        let none = BTreeMap::new();
+        match injector_of(&before.labels, &none, planes, &self.view.tags) {
+            Injector::Tag(name) => self.view.tags.iter().find(|tag| tag.name == name),
+            _ => None,
+        }
+    }
+}
+
+fn change(tag: &Tag, plane: &ControlPlane) -> Change {
+    let (revision, istiod) = (&plane.revision, &plane.name);
+    Change {
+        object: format!("MutatingWebhookConfiguration {}", tag.configuration),
+        change: format!(
+            "revision tag {} at {revision}: label {ISTIO_REV}: {revision}, clientConfig.service.name: {istiod} in every webhook; in Service istiod-revision-tag-{}, if it is there, the same label and selector",
+            tag.name, tag.name
+        ),
+        why: String::new(),
+    }
+}
