@@ -183,9 +183,14 @@ pub enum Rollback {
     Never,
 }
 
-/// A time of the week in which the mesh may be changed.
+/// A time of the week in which the mesh may be changed: while clocks in its time zone show a time from `start`
+/// until `end`. What clocks skip when summer time begins is not open; what they show twice when it ends is open twice.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "self.start != self.end",
+    "message": "begins and ends at the same time, so it is never open: for a whole day write two windows, or leave windows out",
+}]))]
 pub struct Window {
     /// Days on which it begins; every day if there is none.
     #[serde(default)]
@@ -194,7 +199,7 @@ pub struct Window {
     /// When it begins: `22:00`.
     #[schemars(schema_with = "schema::time_of_day")]
     pub start: String,
-    /// When it ends: `04:00`; on the next day if that is not after its start.
+    /// When it ends: `04:00`; on the next day if that is before its start.
     #[schemars(schema_with = "schema::time_of_day")]
     pub end: String,
     /// Name of the time zone in the IANA database: `Europe/Berlin`.

@@ -72,7 +72,8 @@ pub struct MeshUpgradeSpec {
     /// What is done when a verification fails, until the old control plane goes.
     #[serde(default)]
     pub rollback: Rollback,
-    /// When the mesh may be changed; at any time if there is none. Moving back does not wait for a window.
+    /// When the mesh may be changed; at any time if there is none. Outside of them nothing new begins: what is
+    /// under way goes on to its end, health is watched, and moving back does not wait for a window.
     #[serde(default)]
     #[schemars(length(max = 20))]
     pub windows: Vec<Window>,
@@ -87,7 +88,7 @@ pub struct MeshUpgradeSpec {
     #[serde(default)]
     #[schemars(length(max = 50), inner(length(max = 63)))]
     pub accept_risks: Vec<String>,
-    /// Holds the upgrade before its next mutation.
+    /// Holds the upgrade before its next mutation, on the way back too. What is under way goes on to its end.
     #[serde(default)]
     pub paused: bool,
     /// Names of waves that a person lets begin; only those with `approval: Required` wait for it. Taken back, an

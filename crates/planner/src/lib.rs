@@ -29,6 +29,7 @@ mod values;
 pub mod version;
 pub mod view;
 mod wanted;
+mod windows;
 
 pub use data_plane::{DataPlaneView, Placement, assess};
 pub use decision::{

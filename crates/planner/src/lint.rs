@@ -232,6 +232,11 @@ impl Effect {
         )
     }
 
+    /// Whether it begins an upgrade or goes on with it, so that it waits for a maintenance window.
+    pub fn waits_for_window(&self) -> bool {
+        self.changes_mesh() || matches!(self, Effect::HoldDeletion | Effect::BackUp(_))
+    }
+
     /// Whether Helm's storage is another one after it.
     pub fn changes_releases(&self) -> bool {
         self.runs_helm() || matches!(self, Effect::ClearPendingRelease { .. })

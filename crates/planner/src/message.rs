@@ -66,6 +66,21 @@ pub(crate) fn paused(next: &str) -> String {
     format!("paused before the next step ({next}): set spec.paused to false to go on")
 }
 
+/// What is held until a window opens, and whether something may be under way.
+pub(crate) fn outside_windows(opens: &str, begun: bool, next: &str) -> String {
+    let meanwhile = match begun {
+        true => "what is under way goes on",
+        false => "nothing has begun, so it can still be changed and deleted",
+    };
+    format!("outside its maintenance windows until {opens}; {meanwhile} (then: {next})")
+}
+
+pub(crate) fn no_window_opens(next: &str) -> String {
+    format!(
+        "no maintenance window ever opens, because none can be understood (held: {next}): to move back, set spec.requestRollback to true; then write spec.windows anew"
+    )
+}
+
 pub(crate) fn waits_for_rival(name: &str) -> String {
     format!(
         "waits for MeshUpgrade {name}, which upgrades the same mesh, to end (kubectl describe mup {name})"

@@ -86,7 +86,8 @@ pub fn fold(
     status.observed_redetect.clone_from(&upgrade.redetect);
     say(&mut status, upgrade, report);
     count_attempts(now, &mut status, decision, executed);
-    set_times(now, &mut status, before);
+    let goes_on = was_held(&upgrade.status) && !is_held(decision);
+    set_times(now, &mut status, before, goes_on);
     if !failed && let Next::Record(record) = &decision.next {
         status.record = Some(upgrade.record_name());
         status.backup = Some(record.backup.clone());
@@ -246,16 +247,31 @@ fn count_attempts(
     }
 }
 
+/// Whether a decision holds what it could do until a person or the clock lets it.
+fn is_held(decision: &Decision) -> bool {
+    matches!(&decision.next, Next::Wait(w) if matches!(w.on, WaitingOn::Paused | WaitingOn::Window))
+}
+
+/// Whether the decision before was held, as its condition tells.
+fn was_held(status: &MeshUpgradeStatus) -> bool {
+    let held = [WaitingOn::Paused, WaitingOn::Window].map(waiting_reason);
+    let mut conditions = status.conditions.iter();
+    conditions.any(|told| told.type_ == c::RECONCILING && held.contains(&told.reason.as_str()))
+}
+
 fn set_times(
     now: Timestamp,
     status: &mut MeshUpgradeStatus,
     before: (Option<Phase>, Option<meshlift_api::Step>),
+    goes_on: bool,
 ) {
     let now = Time(whole_second(now));
     if status.started_at.is_none() && status.phase != Some(Phase::Pending) {
         status.started_at = Some(now.clone());
     }
-    if before != (status.phase, status.step) || status.step_started_at.is_none() {
+    // What was held has the whole of its time once it goes on.
+    let entered = before != (status.phase, status.step) || goes_on;
+    if entered || status.step_started_at.is_none() {
         status.step_started_at = Some(now.clone());
     }
     let terminal = status.phase.is_some_and(Phase::is_terminal);

@@ -29,6 +29,7 @@ mod told;
 mod values;
 mod waves;
 mod webhooks;
+mod windows;
 mod workloads;
 
 use meshlift_api::{CheckStatus, MeshSpec, Severity};

@@ -3,7 +3,7 @@
 use super::{
     Check, accepted, capacity, charts, control_plane, crds, envoy_filters, found, gateway_api,
     helm, hub, injection, kubernetes, node_agents, operator, others, proxies, target, values,
-    waves, webhooks, workloads,
+    waves, webhooks, windows, workloads,
 };
 
 /// Every check, in the order in which they are told.
@@ -37,6 +37,7 @@ pub static CHECKS: &[&Check] = &[
     &control_plane::VERSION_UNKNOWN,
     &operator::PERMISSIONS,
     &accepted::ACCEPTS_NOTHING,
+    &windows::INVALID,
     &operator::CATALOG_IGNORED,
     &waves::EMPTY,
     &waves::UNKNOWN_NAMESPACE,

@@ -11,6 +11,7 @@ mod risks;
 mod table;
 mod waves;
 mod way;
+mod windows;
 
 use meshlift_api::{ClusterRole, MeshType, Phase};
 use serde_json::{Map, json};

@@ -22,6 +22,7 @@ use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::message;
 use crate::upgrade::Upgrade;
 use crate::view::MeshView;
+use crate::windows::{self, Opening};
 
 pub(crate) use self::data_plane::to_move;
 pub(crate) use self::detecting::drafted;
@@ -62,9 +63,23 @@ fn let_go(now: Timestamp, upgrade: &Upgrade) -> Decision {
     )
 }
 
-/// Holds a mutation while the upgrade is paused, or an effect that failed has to wait.
+/// Holds a mutation while the upgrade is paused, outside its windows, or while an effect that failed has to wait.
 fn hold_back(now: Timestamp, upgrade: &Upgrade, mut decision: Decision) -> Decision {
-    if !decision.mutates() || upgrade.phase().is_terminal() {
+    if upgrade.phase().is_terminal() {
+        return decision;
+    }
+    if waits_for_window(upgrade, &decision)
+        && !upgrade.spec.paused
+        && let Some((sentence, until)) = closed(now, upgrade, &decision)
+    {
+        decision.report.message = sentence;
+        decision.next = Next::Wait(Waiting {
+            on: WaitingOn::Window,
+            until,
+        });
+        return decision;
+    }
+    if !decision.mutates() {
         return decision;
     }
     if upgrade.spec.paused {
@@ -84,6 +99,36 @@ fn hold_back(now: Timestamp, upgrade: &Upgrade, mut decision: Decision) -> Decis
         });
     }
     decision
+}
+
+/// Whether a decision is one for a maintenance window. The way back is not: it is what makes the mesh well again.
+fn waits_for_window(upgrade: &Upgrade, decision: &Decision) -> bool {
+    if upgrade.status.rollback.is_some() {
+        return false;
+    }
+    match &decision.next {
+        Next::Record(_) => true,
+        Next::Act(batch) => batch.iter().any(Effect::waits_for_window),
+        // An upgrade that has not begun can be changed and deleted until the window opens.
+        Next::Enter(phase) => *phase == Phase::Upgrading && upgrade.phase() == Phase::Detecting,
+        Next::Wait(_) => false,
+    }
+}
+
+/// What is said outside all windows, and when to look again; `None` while one is open.
+fn closed(now: Timestamp, upgrade: &Upgrade, decision: &Decision) -> Option<(String, Timestamp)> {
+    let windows = &upgrade.spec.windows;
+    let next = &decision.report.message;
+    match windows::open(now, windows) {
+        Opening::Open => None,
+        Opening::ClosedUntil(at) => {
+            let begun = upgrade.phase().is_locked();
+            let sentence = message::outside_windows(&windows::told(at, windows), begun, next);
+            Some((sentence, at))
+        }
+        // Detection refuses those; what began under other rules gets here all the same.
+        Opening::Never => Some((message::no_window_opens(next), later(now, BACKSTOP))),
+    }
 }
 
 pub(crate) fn wait(now: Timestamp, on: WaitingOn, recheck: SignedDuration) -> Next {

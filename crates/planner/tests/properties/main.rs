@@ -4,7 +4,8 @@ mod any;
 mod mesh_list;
 mod surroundings;
 
-use meshlift_api::{MeshUpgradeStatus, Phase};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use meshlift_api::{MeshUpgradeStatus, Phase, RollbackStatus, Window};
 use meshlift_planner::view::{MeshView, Seen};
 use meshlift_planner::{
     Decision, Effect, ErrorClass, Executed, Next, Upgrade, WaitingOn, decide, fold, lint, wanted,
@@ -36,6 +37,15 @@ fn touches_mesh(effect: &Effect) -> bool {
             | Effect::HoldDeletion
             | Effect::LetGo
     )
+}
+
+/// Everything is on its way back.
+fn rollback() -> RollbackStatus {
+    RollbackStatus {
+        reason: "a person asked for it".into(),
+        since: Time(now()),
+        soak: None,
+    }
 }
 
 fn with_status(upgrade: &Upgrade, status: MeshUpgradeStatus) -> Upgrade {
@@ -122,7 +132,35 @@ proptest! {
     }
 
     #[test]
-    fn paused_and_backing_off_hold_every_mutation(upgrade in upgrade(), view in view()) {
+    fn outside_its_windows_nothing_begins(upgrade in upgrade(), view in view(), back in any::<bool>()) {
+        // 02:00 UTC is in none of these.
+        let windows = [("03:00", "UTC"), ("22:00", "Asia/Tokyo")].map(|(start, zone)| Window {
+            days: Vec::new(), start: start.into(), end: "04:00".into(), time_zone: zone.into(),
+        });
+        let mut upgrade = upgrade;
+        upgrade.spec.windows = windows.into();
+        upgrade.status.rollback = back.then(rollback);
+        let decision = decide(now(), &upgrade, &view);
+        let begins = |effect: &Effect| !matches!(
+            effect, Effect::LetGo | Effect::RegisterMesh { .. } | Effect::WritePlan { .. }
+        );
+        if upgrade.status.rollback.is_none() {
+            prop_assert!(!matches!(decision.next, Next::Record(_)), "{decision:?}");
+            prop_assert!(!effects(&decision).iter().any(begins), "{decision:?}");
+            let locks = decision.next == Next::Enter(Phase::Upgrading) && decision.report.rollback.is_none();
+            prop_assert!(!locks, "{decision:?}");
+        } else {
+            // The way back is the same as if there were no windows.
+            let mut always = upgrade.clone();
+            always.spec.windows = Vec::new();
+            prop_assert_eq!(decision, decide(now(), &always, &view));
+        }
+    }
+
+    #[test]
+    fn paused_and_backing_off_hold_every_mutation(upgrade in upgrade(), view in view(), back in any::<bool>()) {
+        let status = MeshUpgradeStatus { rollback: back.then(rollback), ..upgrade.status.clone() };
+        let upgrade = with_status(&upgrade, status);
         prop_assume!(!upgrade.deleting || upgrade.phase().is_locked());
         prop_assume!(!upgrade.phase().is_terminal());
         let next_at = upgrade.status.attempts.as_ref().and_then(|a| a.next_at.as_ref());

@@ -7,7 +7,7 @@ use meshlift_api::{CheckResult, CheckStatus, Phase, Severity};
 
 use super::super::{CHECKS, sentence};
 use super::Spoil;
-use super::{charts, cluster, labels_and_webhooks, pods, releases, waves, way};
+use super::{charts, cluster, labels_and_webhooks, pods, releases, waves, way, windows};
 use crate::detect::detect;
 use crate::example::{surrounded, upgrade};
 
@@ -61,6 +61,7 @@ fn rows() -> Vec<Row> {
         labels_and_webhooks::rows(),
         pods::rows(),
         waves::rows(),
+        windows::rows(),
     ];
     groups.into_iter().flatten().collect()
 }
