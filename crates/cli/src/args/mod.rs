@@ -1,6 +1,7 @@
 //! The command line as clap reads it.
 
 mod choice;
+mod keeping;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -11,13 +12,18 @@ use clap::{Args, Parser, Subcommand};
 use meshlift_api::{DEFAULT_CHARTS_REPOSITORY, DEFAULT_MESH, GoDuration};
 
 pub use self::choice::{Diff, ListOutput, ManualWay, Output, StreamOutput};
+pub use self::keeping::{
+    BackupArgs, BackupCommand, BackupListArgs, CreateArgs, ExportArgs, LogArgs, RestoreArgs,
+    ShowArgs, ValuesArgs,
+};
 use self::parse::{duration, positive, request_timeout, target};
 use crate::exit::EXIT_CODES;
 
 /// Upgrades Istio meshes: what there is, what stands in the way, what would be done, and doing it.
 ///
 /// `list`, `check`, `plan` and `manual` look at the cluster with your own rights and change nothing; they
-/// also work where the operator is not installed. `upgrade`, `status` and `watch` speak with the operator.
+/// also work where the operator is not installed. `upgrade`, `status`, `watch` and `log` speak with the operator.
+/// `backup` and `restore` keep and bring back what a mesh is made of.
 #[derive(Parser, Debug)]
 #[command(name = "meshlift", version, max_term_width = 100, after_help = EXIT_CODES)]
 #[command(
@@ -108,6 +114,12 @@ pub enum Command {
     Status(StatusArgs),
     /// Follow an upgrade until it ends
     Watch(WatchArgs),
+    /// Show the log of an upgrade: what it did, and what it waited for
+    Log(LogArgs),
+    /// Take, list and show backups of a mesh
+    Backup(BackupArgs),
+    /// Compare a mesh with a backup, and bring back what differs
+    Restore(RestoreArgs),
     /// Explain a check or a risk
     Explain(ExplainArgs),
     /// Print the steps to upgrade a mesh by hand

@@ -1,11 +1,14 @@
 //! One function for each command.
 
+mod backup;
 mod catalog;
 mod check;
 mod explain;
 mod list;
+mod log;
 mod manual;
 mod plan;
+mod restore;
 mod shell;
 mod status;
 mod upgrade;
@@ -105,6 +108,9 @@ pub async fn run(cli: Cli, terminal: &Terminal, called: Called) -> Result<Exit> 
             let connection = context.connect().await?;
             follow(&connection, &args.name, how, terminal, context.program()).await
         }
+        Command::Log(args) => log::log(&context, &args).await,
+        Command::Backup(args) => backup::backup(&context, &args).await,
+        Command::Restore(args) => restore::restore(&context, &args).await,
         Command::Explain(args) => explain::explain(&context, &args),
         Command::Manual(args) => manual::manual(&context, &args).await,
         Command::Catalog(args) => catalog::catalog(&context, &args).await,
