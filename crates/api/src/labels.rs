@@ -3,11 +3,17 @@
 /// Annotation on a pod template: the revision the workload was restarted for. A revision and not
 /// a time, so that writing it twice is one restart.
 pub const RESTARTED_FOR: &str = "meshlift.io/revision";
-/// Annotation on a workload (not its template): when it was restarted, RFC 3339. Only for the
+/// Annotation on a workload (not its template) or a Gateway: when it was restarted or moved, RFC 3339. Only for the
 /// restart timeout; it causes no rollout.
 pub const RESTARTED_AT: &str = "meshlift.io/restarted-at";
-/// Annotation on a namespace: the revision this operator moved it to. Tells a label put back by
-/// someone else from a namespace never moved.
+/// Annotation on a workload: when this operator last evicted one of its pods, RFC 3339. Only for the
+/// restart timeout.
+pub const EVICTED_AT: &str = "meshlift.io/evicted-at";
+/// Annotation on a workload: the label `istio.io/rev` that its pod template had before this operator
+/// wrote it; empty if it had none.
+pub const TEMPLATE_REVISION: &str = "meshlift.io/template-revision";
+/// Annotation on a namespace, tag or Gateway: the revision this operator moved it to. Tells a label put back by
+/// someone else from one never moved.
 pub const MOVED_TO: &str = "meshlift.io/revision";
 /// Annotation on a MeshUpgrade: any new value makes a blocked detection look again at once.
 pub const REDETECT: &str = "meshlift.io/redetect";
@@ -47,8 +53,13 @@ pub const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
 /// Pod annotation with the names of the templates to inject; `gateway` makes a pod a gateway.
 /// Source: istio chart `gateway/templates/deployment.yaml`.
 pub const INJECT_TEMPLATES: &str = "inject.istio.io/templates";
+/// Annotation on a pod template that names the image of its sidecar.
+/// Source: istio `pkg/kube/inject` (`SidecarProxyImage`).
+pub const PROXY_IMAGE: &str = "sidecar.istio.io/proxyImage";
 /// Label on Deployments of gateways that istiod itself renders and rolls.
 pub const GATEWAY_MANAGED: &str = "gateway.istio.io/managed";
+/// Label on them: the name of the Gateway.
+pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// Annotation that Helm writes on everything of a release.
 pub const HELM_RELEASE_NAME: &str = "meta.helm.sh/release-name";
 /// Annotation that Helm writes beside [`HELM_RELEASE_NAME`].

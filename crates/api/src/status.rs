@@ -246,8 +246,6 @@ pub enum Predicate {
     Tag,
     /// The pod template itself names the revision or asks for injection.
     PodLabel,
-    /// Someone put the namespace's label back.
-    LabelPutBack,
     /// A gateway that istiod itself renders and rolls.
     ManagedGateway,
     /// Its own rollout had not ended when all others had moved.
@@ -262,8 +260,10 @@ pub enum Predicate {
     DisruptionBudget,
     /// Restarted as often as allowed, and not ready.
     RestartFailed,
-    /// Someone takes back the restart mark.
+    /// Someone takes back the restart mark, or the revision that its pod template asks for.
     RestartPutBack,
+    /// Its controller changes running pods in place, so that they keep their sidecars.
+    InPlace,
     /// Moved, but it names a proxy image of its own.
     ProxyImage,
     /// Gateways are left alone (`gateways.order: None`).
@@ -403,6 +403,13 @@ pub struct RunSummary {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+}
+
+impl Predicate {
+    /// Whether it moves all the same, and is named for another reason.
+    pub fn moves(self) -> bool {
+        self == Self::ProxyImage
+    }
 }
 
 impl Phase {

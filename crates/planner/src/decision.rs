@@ -126,6 +126,8 @@ pub enum Effect {
         label: Option<String>,
         /// Whether it is remembered on the Gateway that this operator asked for this revision.
         mark: bool,
+        /// When.
+        at: Timestamp,
     },
     /// Restart a workload by marking its pod template, in one patch.
     RestartWorkload {
@@ -137,10 +139,25 @@ pub enum Effect {
         resource_version: String,
         /// Restart mark.
         mark: String,
-        /// The revision that its pod template shall ask for, where the template itself decides.
-        template_revision: Option<String>,
+        /// What its pod template shall ask for, where the template itself decides.
+        template_revision: Option<TemplateRevision>,
         /// When.
         at: Timestamp,
+    },
+    /// Evict a pod, within its disruption budget. A refusal for the budget's sake is no failure.
+    EvictPod {
+        /// Namespace.
+        namespace: String,
+        /// Name of the pod.
+        name: String,
+        /// UID of the pod.
+        uid: String,
+        /// Workload that replaces it.
+        workload: WorkloadKey,
+        /// UID of that.
+        workload_uid: String,
+        /// When, to be remembered on the workload; the eviction of a pod that had its time is not.
+        at: Option<Timestamp>,
     },
     /// Remove the old control plane.
     RetireRevision {
@@ -170,6 +187,15 @@ impl InjectionLabels {
             revision: Some(name.to_owned()),
         }
     }
+}
+
+/// The label `istio.io/rev` of a pod template that asks for injection itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TemplateRevision {
+    /// The label as it shall be; none takes it away.
+    pub label: Option<String>,
+    /// What is remembered on the workload of the label as it was: empty if there was none. None forgets it.
+    pub before: Option<String>,
 }
 
 /// What a backup is of.

@@ -128,13 +128,18 @@ pub(crate) fn workload(name: &str, revision: &str) -> Workload {
         resource_version: "7".into(),
         labels: BTreeMap::new(),
         template_labels: BTreeMap::new(),
+        template_revision_before: None,
+        template_revision_owner: None,
+        own_proxy_image: false,
         mark: None,
         restarted_at: None,
+        evicted_at: None,
         strategy: UpdateStrategy::Rolling,
         paused: false,
         managed_gateway: false,
         injected_gateway: false,
         settled: true,
+        whole: true,
         pods: vec![Arc::new(pod(&format!("{name}-1"), revision))],
     }
 }

@@ -31,10 +31,10 @@ pub mod view;
 mod wanted;
 mod windows;
 
-pub use data_plane::{DataPlaneView, Placement, assess};
+pub use data_plane::{DataPlaneView, Placement, Turn, assess};
 pub use decision::{
-    BackupScope, Batch, Chart, ChartTarget, Decision, Effect, Findings, InjectionLabels, Next, Report, Verdict,
-    Waiting, WaitingOn,
+    BackupScope, Batch, Chart, ChartTarget, Decision, Effect, Findings, InjectionLabels, Next,
+    Report, TemplateRevision, Verdict, Waiting, WaitingOn,
 };
 pub use detect::{Detection, detect};
 pub use heading::Heading;

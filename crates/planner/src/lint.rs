@@ -83,10 +83,16 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
     }
     in_turn(upgrade, view, record, effect)?;
     match effect {
+        // It keeps what the one that is left rendered: nothing moves.
+        Effect::LabelGateway { revision, .. } if *revision != Heading::of(upgrade, record).to => {
+            Ok(())
+        }
         Effect::MoveNamespace { revision, .. }
         | Effect::PointTag { revision, .. }
         | Effect::LabelGateway { revision, .. } => target_ready(view, revision, name),
-        Effect::RestartWorkload { .. } => target_ready(view, Heading::of(upgrade, record).to, name),
+        Effect::RestartWorkload { .. } | Effect::EvictPod { .. } => {
+            target_ready(view, Heading::of(upgrade, record).to, name)
+        }
         Effect::PointDefaultRevision(target) => {
             ours(record, &target.release)?;
             target_ready(view, &record.target_revision, name)
@@ -284,6 +290,12 @@ impl Effect {
                 ..
             } => format!("asking for {revision} in Gateway {namespace}/{name}"),
             Effect::RestartWorkload { key, mark, .. } => format!("restarting {key} for {mark}"),
+            Effect::EvictPod {
+                namespace,
+                name,
+                workload,
+                ..
+            } => format!("evicting pod {namespace}/{name} of {workload}"),
             Effect::RetireRevision { release, .. } => {
                 format!("uninstalling Helm release {release}")
             }
@@ -306,6 +318,7 @@ impl Effect {
             Effect::PointTag { .. } => "point_tag",
             Effect::LabelGateway { .. } => "label_gateway",
             Effect::RestartWorkload { .. } => "restart_workload",
+            Effect::EvictPod { .. } => "evict_pod",
             Effect::RetireRevision { .. } => "retire_revision",
         }
     }

@@ -1,12 +1,14 @@
 //! The sentences people read in status, events and logs.
 
-use jiff::{SignedDuration, Timestamp};
-use meshlift_api::labels::FIELD_MANAGER;
-use meshlift_api::{BlockedWorkload, Predicate, ProxyCounts, WorkloadCounts};
+mod workloads;
 
+use jiff::{SignedDuration, Timestamp};
+use meshlift_api::{BlockedWorkload, ProxyCounts, WorkloadCounts};
+
+pub(crate) use self::workloads::*;
 use crate::record::Record;
 use crate::version::Version;
-use crate::view::{ControlPlane, Namespace, Pod, Release, WorkloadKey, WorkloadKind};
+use crate::view::{ControlPlane, Release};
 
 /// `1h 30m`, without what is smaller than a second.
 pub(crate) fn span(duration: SignedDuration) -> String {
@@ -245,14 +247,6 @@ pub(crate) fn too_late(message: &str, record: &Record) -> String {
     )
 }
 
-pub(crate) fn not_moved_back(key: &WorkloadKey, to: &str) -> String {
-    format!(
-        "it cannot be restarted, because new pods in namespace {} would not be injected by {to}: mend that, then {}",
-        key.namespace,
-        restart(key)
-    )
-}
-
 /// Of proxies that istiod counts and this cluster does not show.
 pub(crate) fn foreign_proxies(connected: u64) -> String {
     format!(
@@ -327,141 +321,6 @@ pub(crate) fn moved(proxies: ProxyCounts, revision: &str) -> String {
         "{}/{} sidecars on {revision}",
         proxies.current, proxies.total
     )
-}
-
-pub(crate) fn not_ready_in_time(timeout: SignedDuration) -> String {
-    format!("not all pods were ready within {}", span(timeout))
-}
-
-pub(crate) fn paused_rollout(key: &WorkloadKey) -> String {
-    format!(
-        "it was paused in the middle of its restart: kubectl -n {} rollout resume deployment/{}",
-        key.namespace, key.name
-    )
-}
-
-pub(crate) fn restarts_do_not_move(times: u32, target: &str) -> String {
-    format!(
-        "restarted {times} times, and its pods still come up without the sidecar of {target}: check who writes the namespace's labels"
-    )
-}
-
-pub(crate) fn resource(kind: WorkloadKind) -> &'static str {
-    match kind {
-        WorkloadKind::Deployment => "deployment",
-        WorkloadKind::StatefulSet => "statefulset",
-        WorkloadKind::DaemonSet => "daemonset",
-    }
-}
-
-fn restart(key: &WorkloadKey) -> String {
-    let (namespace, name) = (&key.namespace, &key.name);
-    let resource = resource(key.kind);
-    format!("kubectl -n {namespace} rollout restart {resource}/{name}")
-}
-
-/// Why a workload is not moved whose namespace was taken back, and by whom.
-pub(crate) fn label_put_back(key: &WorkloadKey, namespace: &Namespace, target: &str) -> String {
-    let name = &namespace.name;
-    let others = |owner: &&str| *owner != FIELD_MANAGER;
-    let owner = namespace.label_owner.as_deref().filter(others);
-    let by = owner.map(|by| format!(" by {by}")).unwrap_or_default();
-    format!(
-        "the injection label of namespace {name} was put back{by} after it was moved: where that comes from (Git?), set istio.io/rev={target} and remove istio-injection, then {}",
-        restart(key)
-    )
-}
-
-/// Why a workload is not moved, with the command that would do it.
-pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: &str) -> String {
-    let WorkloadKey {
-        namespace,
-        kind,
-        name,
-    } = key;
-    let resource = resource(*kind);
-    let restart = restart(key);
-    match predicate {
-        Predicate::OnDelete => format!(
-            "its update strategy is OnDelete: delete its pods one by one (kubectl -n {namespace} delete pod <name>), each comes back on {target}"
-        ),
-        Predicate::Partition => format!(
-            "its rolling update keeps pods back by partition: set the partition to 0, then {restart}"
-        ),
-        Predicate::Paused => {
-            format!(
-                "the Deployment is paused: kubectl -n {namespace} rollout resume {resource}/{name}, then {restart}"
-            )
-        }
-        Predicate::Excluded => {
-            format!(
-                "excluded by spec.dataPlane.exclude: to move it, remove the label, then {restart}"
-            )
-        }
-        Predicate::Tag => format!(
-            "its namespace follows a revision tag: point the tag at {target} (istioctl tag set <tag> --revision {target} --overwrite), then {restart}"
-        ),
-        Predicate::PodLabel => format!(
-            "its pod template asks for injection itself: set label istio.io/rev={target} on the template of {resource} {namespace}/{name}, which also restarts it"
-        ),
-        Predicate::InjectionOff => format!(
-            "new pods in namespace {namespace} get no sidecar: restarting would take it out of the mesh; if that is meant, {restart}"
-        ),
-        Predicate::ManagedGateway => format!(
-            "istiod rolls this gateway by itself once its Gateway asks for the new revision: kubectl -n {namespace} label gateway <its name> istio.io/rev={target} --overwrite"
-        ),
-        Predicate::RolloutIncomplete => format!(
-            "its own rollout has not ended: mend it (kubectl -n {namespace} rollout status {resource}/{name}), then {restart}"
-        ),
-        Predicate::NotOurs => format!(
-            "spec.dataPlane.move leaves its namespace to others: bind that to {target}, then {restart}"
-        ),
-        Predicate::GatewaysExcluded => {
-            format!("gateways are left alone (spec.gateways.order: None): to move it, {restart}")
-        }
-        Predicate::ProxyImage => format!(
-            "its pod template names a proxy image of its own (annotation sidecar.istio.io/proxyImage): take the annotation away or set the image of {target}, then {restart}"
-        ),
-        Predicate::BareReplicaSet
-        | Predicate::DisruptionBudget
-        | Predicate::RestartFailed
-        | Predicate::RestartPutBack
-        | Predicate::LabelPutBack
-        | Predicate::BarePod
-        | Predicate::Job
-        | Predicate::UnknownController => format!("to move it, {restart}"),
-    }
-}
-
-/// Why a workload that was restarted is given up, with the command that shows more.
-pub(crate) fn restart_failed(key: &WorkloadKey, why: &str) -> String {
-    let WorkloadKey {
-        namespace, name, ..
-    } = key;
-    let resource = resource(key.kind);
-    format!(
-        "restarted, and not ready: {why}; mend it (kubectl -n {namespace} describe {resource}/{name})"
-    )
-}
-
-/// Why a pod is not moved, with the command that would do it.
-pub(crate) fn blocked_pod(pod: &Pod, predicate: Predicate) -> String {
-    let Pod {
-        namespace, name, ..
-    } = pod;
-    let owner_kind = pod.owner_kind.as_deref().unwrap_or_default();
-    let owner_name = pod.owner_name.as_deref().unwrap_or_default();
-    match predicate {
-        Predicate::Job => format!(
-            "it belongs to Job {owner_name}: let the Job end, or replace it (kubectl -n {namespace} get job {owner_name} -o yaml, delete it, create it again)"
-        ),
-        Predicate::BarePod => format!(
-            "no controller would bring it back: kubectl -n {namespace} get pod {name} -o yaml > pod.yaml, delete it, create it again from the file without its sidecar"
-        ),
-        _ => format!(
-            "its controller is {owner_kind} {owner_name}, which is not restarted by this operator: if that controller brings pods back, kubectl -n {namespace} delete pod {name}"
-        ),
-    }
 }
 
 #[cfg(test)]

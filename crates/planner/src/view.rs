@@ -1,20 +1,20 @@
 //! The observed world, with its gaps.
 
 mod environment;
+mod workloads;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use meshlift_api::{MeshSpec, Phase};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::environment::{
     Autoscaler, Budget, Cluster, Crd, Environment, EnvoyFilter, InjectionRule, Node, NodeAgent,
     NodeAgentKind, Requests, RiskMatch, gitops_tool,
 };
+pub use self::workloads::{Pod, UpdateStrategy, Workload, WorkloadKey, WorkloadKind};
 use crate::knowledge::Knowledge;
 use crate::plan::ReleaseDiff;
 use crate::record::Record;
@@ -80,10 +80,12 @@ pub struct MeshView {
     pub gateways: Seen<Vec<Gateway>>,
     /// All namespaces.
     pub namespaces: Seen<Vec<Namespace>>,
-    /// Deployments, StatefulSets and DaemonSets that have pods with a sidecar or a restart mark.
+    /// Workloads that have pods with a sidecar or a restart mark.
     pub workloads: Seen<Vec<Workload>>,
     /// Pods with a sidecar that belong to none of `workloads`.
     pub loose_pods: Vec<Arc<Pod>>,
+    /// Evictions that the API server refused a moment ago: its words, by UID of the pod.
+    pub refused_evictions: BTreeMap<String, String>,
     /// What the operator may not do, of all that it will have to.
     pub missing_permissions: Seen<Vec<String>>,
     /// Dry-run pods by namespace: who injected them.
@@ -261,6 +263,8 @@ pub struct Tag {
     pub owner: Option<String>,
     /// The Helm release that it is part of, as `namespace/name`.
     pub helm_release: Option<String>,
+    /// Whether its webhooks call an address instead of a Service: nobody knows that of another revision.
+    pub by_url: bool,
 }
 
 /// A Gateway of the Gateway API that istiod renders as a Deployment, waypoints among them. istiod rolls that
@@ -281,6 +285,8 @@ pub struct Gateway {
     pub label: Option<String>,
     /// The revision this operator asked for in its label, from its annotation.
     pub moved_to: Option<String>,
+    /// When it asked for it.
+    pub asked_at: Option<Timestamp>,
     /// Who last wrote that label, from managedFields.
     pub owner: Option<String>,
 }
@@ -302,123 +308,6 @@ pub struct Namespace {
     pub label_owner: Option<String>,
     /// Whether it is being deleted.
     pub terminating: bool,
-}
-
-/// Kinds that a rolling restart can move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum WorkloadKind {
-    /// apps/v1 Deployment.
-    Deployment,
-    /// apps/v1 StatefulSet.
-    StatefulSet,
-    /// apps/v1 DaemonSet.
-    DaemonSet,
-}
-
-impl fmt::Display for WorkloadKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
-
-/// A workload by kind and name. Ordered by namespace first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct WorkloadKey {
-    /// Namespace.
-    pub namespace: String,
-    /// Kind.
-    pub kind: WorkloadKind,
-    /// Name.
-    pub name: String,
-}
-
-impl fmt::Display for WorkloadKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "apps/v1 {} {}/{}", self.kind, self.namespace, self.name)
-    }
-}
-
-impl WorkloadKey {
-    /// `Deployment shop/cart`: for sentences.
-    pub(crate) fn short(&self) -> String {
-        format!("{} {}/{}", self.kind, self.namespace, self.name)
-    }
-}
-
-/// How a workload replaces its pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpdateStrategy {
-    /// By itself, all of them.
-    Rolling,
-    /// Only pods that someone deletes.
-    OnDelete,
-    /// A StatefulSet that keeps pods below this ordinal.
-    Partition(u32),
-}
-
-/// A workload with pods that have a sidecar.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Workload {
-    /// Which.
-    pub key: WorkloadKey,
-    /// UID.
-    pub uid: String,
-    /// Resource version, so that a change between look and act is noticed.
-    pub resource_version: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Labels of its pod template.
-    pub template_labels: BTreeMap<String, String>,
-    /// The restart mark on its pod template.
-    pub mark: Option<String>,
-    /// When this operator restarted it.
-    pub restarted_at: Option<Timestamp>,
-    /// How it replaces pods.
-    pub strategy: UpdateStrategy,
-    /// Whether the Deployment is paused.
-    pub paused: bool,
-    /// Whether istiod itself renders and rolls it.
-    pub managed_gateway: bool,
-    /// Whether it is a gateway that istiod injects (`inject.istio.io/templates: gateway`).
-    pub injected_gateway: bool,
-    /// Whether its controller has seen the newest template and replaced and readied every pod.
-    pub settled: bool,
-    /// Its live pods that have a sidecar.
-    pub pods: Vec<Arc<Pod>>,
-}
-
-impl Workload {
-    /// Whether it is a gateway, rendered or injected.
-    pub fn is_gateway(&self) -> bool {
-        self.managed_gateway || self.injected_gateway
-    }
-}
-
-/// A live pod (neither ended nor being deleted) with a sidecar.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pod {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// Kind of its controller, if it has one.
-    pub owner_kind: Option<String>,
-    /// Name of its controller.
-    pub owner_name: Option<String>,
-    /// Revision of its sidecar; none when the annotation cannot be read.
-    pub revision: Option<String>,
-    /// The restart mark of the template it was made from.
-    pub mark: Option<String>,
-    /// Whether it is ready.
-    pub ready: bool,
-    /// Image of its sidecar.
-    pub proxy_image: Option<Arc<str>>,
-    /// Restarts of all its containers.
-    pub restarts: u32,
-    /// What keeps it from being ready, e.g. `container app: CrashLoopBackOff`.
-    pub trouble: Option<String>,
-    /// Labels that decide injection.
-    pub labels: BTreeMap<String, String>,
 }
 
 /// What became of a dry-run pod.

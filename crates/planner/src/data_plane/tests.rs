@@ -10,7 +10,7 @@ use crate::example::{
     TARGET, ago, cart, istiod, labels, moved, namespace, now, planes, pod, upgrade, workload,
 };
 use crate::upgrade::Upgrade;
-use crate::view::{MeshView, Seen, WorkloadKind};
+use crate::view::{MeshView, Seen, UpdateStrategy, WorkloadKind};
 
 type Spoil = fn(&mut Upgrade, &mut MeshView);
 
@@ -26,6 +26,13 @@ fn placement_of(change: Spoil) -> Placement {
     change(&mut upgrade, &mut view);
     let judged = assess(now(), TARGET, &upgrade, &view).expect("all is seen");
     judged.placements[0].1.clone()
+}
+
+fn restart(mark: &str) -> Placement {
+    Placement::Stale(Turn::Restart {
+        mark: mark.into(),
+        template: None,
+    })
 }
 
 fn blocked_by(predicate: Predicate, command: &str, spoil: Spoil) {
@@ -99,7 +106,7 @@ fn workloads_that_do_not_roll() {
 fn a_partition_of_zero_rolls() {
     let placement = placement_of(|_, view| cart(view).strategy = UpdateStrategy::Partition(0));
     assert!(
-        matches!(placement, Placement::Stale { .. }),
+        matches!(placement, Placement::Stale(_)),
         "{placement:?}"
     );
 }
@@ -175,8 +182,7 @@ fn a_rollout_of_its_own_is_left_alone_and_named_in_the_end() {
 
 #[test]
 fn old_sidecars_are_stale_and_new_ones_moved() {
-    let mark = TARGET.to_owned();
-    assert_eq!(placement_of(|_, _| ()), Placement::Stale { mark });
+    assert_eq!(placement_of(|_, _| ()), restart(TARGET));
     let placement = placement_of(|_, view| *cart(view) = workload("cart", TARGET));
     assert_eq!(placement, Placement::Moved);
     let placement = placement_of(|_, view| {
@@ -186,7 +192,7 @@ fn old_sidecars_are_stale_and_new_ones_moved() {
         });
     });
     assert!(
-        matches!(placement, Placement::Stale { .. }),
+        matches!(placement, Placement::Stale(_)),
         "{placement:?}"
     );
 }
@@ -204,7 +210,7 @@ fn undone(view: &mut MeshView, mark: &str) {
 
 #[test]
 fn a_restart_that_is_undone_is_repeated_twice_and_then_named() {
-    let again = |mark: &str| Placement::Stale { mark: mark.into() };
+    let again = restart;
     assert_eq!(
         placement_of(|_, view| undone(view, "1-31-0")),
         again("1-31-0.2")
@@ -231,8 +237,7 @@ fn pods_from_before_the_restart_are_a_watch_that_lags() {
 #[test]
 fn a_mark_for_another_revision_is_none() {
     let placement = placement_of(|_, view| undone(view, "1-30-2"));
-    let mark = TARGET.to_owned();
-    assert_eq!(placement, Placement::Stale { mark });
+    assert_eq!(placement, restart(TARGET));
 }
 
 fn rolling(view: &mut MeshView, since: i64) {

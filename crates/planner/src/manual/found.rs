@@ -6,9 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use meshlift_api::labels::DEFAULT_REVISION;
 use meshlift_api::{MeshSpec, Predicate};
 
-use crate::data_plane::{Placement, Question, judge};
+use crate::data_plane::{self, Placement, Question, judge};
 use crate::heading::Heading;
 use crate::injection::{Injector, injector_of};
+use crate::message;
 use crate::version::Version;
 use crate::view::{ControlPlane, MeshView, Namespace, Release, Workload, WorkloadKey};
 
@@ -99,6 +100,7 @@ impl<'a> Found<'a> {
             heading: Heading::forward(target),
             stages: None,
             by: Default::default(),
+            method: Default::default(),
             retries: 0,
             max_failures: 0,
             home: Some(&self.home),
@@ -107,9 +109,12 @@ impl<'a> Found<'a> {
             exclude: None,
             control_planes: &known,
             tags: &view.tags,
+            // By hand they are told apart.
+            gateways: &[],
             namespaces: view.namespaces.present().map_or(&[][..], Vec::as_slice),
             workloads: all,
             loose_pods: &view.loose_pods,
+            refused: &view.refused_evictions,
         });
         let turns: BTreeMap<&WorkloadKey, Turn> = judged
             .placements
@@ -141,6 +146,14 @@ impl<'a> Found<'a> {
         let mut blocked: Vec<(String, String)> = blocked
             .map(|b| (b.reference.clone(), b.message.clone()))
             .collect();
+        let pinned = having(Turn::Named).into_iter().filter(|workload| {
+            let key = workload.key.to_string();
+            blocked.iter().all(|(reference, _)| *reference != key)
+        });
+        let by_label =
+            |w: &Workload| message::blocked_workload(&w.key, Predicate::PodLabel, target);
+        let pinned: Vec<_> = pinned.map(|w| (w.key.to_string(), by_label(w))).collect();
+        blocked.extend(pinned);
         blocked.sort();
         Moves {
             restarts,
@@ -194,6 +207,10 @@ fn turn(placement: &Placement, in_place: bool) -> Turn {
     match placement {
         Placement::Moved => Turn::Nothing,
         Placement::Blocked(Predicate::ManagedGateway) => Turn::Gateway,
+        // A label that no restart writes has to be changed first.
+        Placement::Stale(data_plane::Turn::Restart {
+            template: Some(_), ..
+        }) if !in_place => Turn::Named,
         // Tags are moved before the restarts.
         Placement::Blocked(Predicate::Tag) => Turn::Restart,
         // In place every label stays right as it is.

@@ -4,7 +4,6 @@ use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
 
 use super::found::{Found, Moves};
 use super::guide::{Guide, command, quote};
-use crate::message::resource;
 use crate::version::Version;
 use crate::view::Workload;
 
@@ -235,7 +234,7 @@ pub(super) fn restart(guide: &mut Guide, moves: &Moves<'_>, sees: &Sees<'_>) {
 }
 
 fn reference(workload: &Workload) -> String {
-    format!("{}/{}", resource(workload.key.kind), workload.key.name)
+    format!("{}/{}", workload.key.kind.resource(), workload.key.name)
 }
 
 /// How a person sees that sidecars are renewed.

@@ -119,7 +119,7 @@ pub(crate) fn estimate(spec: &MeshUpgradeSpec, restarts: &[Restart]) -> Estimate
 fn steps(restart: &Restart) -> usize {
     match restart.workload.kind {
         WorkloadKind::Deployment => restart.pods.clamp(1, DEPLOYMENT_STEPS),
-        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => restart.pods.max(1),
+        _ => restart.pods.max(1),
     }
 }
 

@@ -182,7 +182,12 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
     let mut blocked = judged.blocked.clone();
     blocked.sort_by(|a, b| a.reference.cmp(&b.reference));
     let restarts: Vec<Restart> = judged
-        .in_order(|p| matches!(p, Placement::Stale { .. } | Placement::Busy))
+        .in_order(|p| {
+            matches!(
+                p,
+                Placement::Stale(_) | Placement::Held(_) | Placement::Busy
+            )
+        })
         .into_iter()
         .map(|(workload, placement)| Restart {
             workload: workload.key.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
-use meshlift_api::{
+use meshlift_api::{RestartMethod, 
     Attempts, GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Phase, Soak, Step,
 };
 use meshlift_planner::version::{KubernetesVersion, Version};
@@ -84,10 +84,12 @@ prop_compose! {
         mark in option::of(mark()),
         ready in any::<bool>(),
         restarts in prop_oneof![0_u32..3, Just(u32::MAX)],
+        created_at in option::of(moment()),
         trouble in option::of(text(&["container app: CrashLoopBackOff"])),
     ) -> Arc<Pod> {
         let owner_name = owner.as_ref().map(|_| "owner".to_owned());
         Arc::new(Pod {
+            uid: format!("uid-{name}"), created_at,
             namespace, name, owner_kind: owner, owner_name, revision, mark, ready, restarts, trouble,
             ..Pod::default()
         })
@@ -97,14 +99,16 @@ prop_compose! {
 prop_compose! {
     fn workload()(
         namespace in namespace_name(),
-        kind in select(&[WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet][..]),
+        kind in select(&WorkloadKind::ALL[..]),
         name in text(&["cart", "web", "db"]),
         labels in labels(),
         template_labels in labels(),
         mark in option::of(mark()),
         restarted_at in option::of(moment()),
-        strategy in select(&[UpdateStrategy::Rolling, UpdateStrategy::Rolling, UpdateStrategy::OnDelete, UpdateStrategy::Partition(0), UpdateStrategy::Partition(2)][..]),
-        flags in any::<[bool; 4]>(),
+        strategy in select(&[UpdateStrategy::Rolling, UpdateStrategy::Rolling, UpdateStrategy::OnDelete, UpdateStrategy::Partition(0), UpdateStrategy::Partition(2), UpdateStrategy::InPlace][..]),
+        flags in any::<[bool; 6]>(),
+        template in (option::of(revision()), option::of(text(&["argocd-controller", "kubectl-edit", "meshlift"]))),
+        evicted_at in option::of(moment()),
         pods in vec(pod(), 0..4),
     ) -> Workload {
         Workload {
@@ -116,6 +120,11 @@ prop_compose! {
             managed_gateway: flags[1] && flags[2],
             injected_gateway: flags[0] && flags[2],
             settled: flags[3],
+            whole: flags[4],
+            own_proxy_image: flags[5] && flags[0],
+            template_revision_before: template.0,
+            template_revision_owner: template.1,
+            evicted_at,
             pods,
         }
     }
@@ -259,7 +268,7 @@ prop_compose! {
         tags in vec(revision(), 0..2),
         namespaces in seen(vec(namespace(), 0..5)),
         workloads in seen(vec(workload(), 0..5)),
-        (loose_pods, probes) in (vec(pod(), 0..3), probes()),
+        (loose_pods, probes, refused) in (vec(pod(), 0..3), probes(), any::<bool>()),
         missing in seen(vec(text(&["patch namespaces"]), 0..2)),
         (rivals, record, backup) in (vec(rival(), 0..2), seen(record()), seen(text(&["meshlift-backup-x"]))),
     ) -> MeshView {
@@ -268,6 +277,7 @@ prop_compose! {
             validator: map(validator, |(service, has_ca_bundle)| Validator { service, has_ca_bundle }),
             tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision, ..Tag::default() }).collect(),
             namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
+            refused_evictions: refused.then(|| ("uid-a".to_owned(), "its budget".to_owned())).into_iter().collect(),
             environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(), gateways: Seen::Absent,
         }
     }
@@ -341,6 +351,7 @@ prop_compose! {
         mesh in text(&["default", "prod"]),
         durations in vec(duration(), 3),
         concurrency in (0_u32..4, 0_u32..4),
+        method in select(&[RestartMethod::Rollout, RestartMethod::Evict][..]),
         exclude in option::of(labels()),
         (created_at, status) in (moment(), status()),
         flags in any::<[bool; 3]>(),
@@ -350,6 +361,7 @@ prop_compose! {
         let mut spec: MeshUpgradeSpec = serde_json::from_value(spec).expect("a spec");
         spec.paused = flags[0] && flags[1];
         spec.data_plane.restart.timeout = durations[0];
+        spec.data_plane.restart.method = method;
         spec.health_check.soak = durations[1];
         spec.retire.after = durations[2];
         spec.data_plane.restart.max_concurrent = concurrency.0;

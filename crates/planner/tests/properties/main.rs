@@ -119,7 +119,7 @@ proptest! {
         let decision = decide(now(), &upgrade, &view);
         for effect in effects(&decision) {
             let helm = matches!(effect, Effect::UpgradeBase(_) | Effect::InstallRevision(_) | Effect::ClearPendingRelease { .. });
-            let data_plane = matches!(effect, Effect::MoveNamespace { .. } | Effect::RestartWorkload { .. });
+            let data_plane = matches!(effect, Effect::MoveNamespace { .. } | Effect::RestartWorkload { .. } | Effect::EvictPod { .. });
             let blind = match part {
                 0 => touches_mesh(effect) && !helm,
                 // In the health check the data plane does not hang on Helm.

@@ -1,9 +1,11 @@
 //! Effects on the simulated cluster, with what the API server checks (UID, resource version) and
 //! with what must never be done: a wrong write panics.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use meshlift_planner::view::{ReleaseState, StorageRef, Validator, WorkloadKey};
-use meshlift_planner::{ChartTarget, Effect, ErrorClass, InjectionLabels};
+use meshlift_planner::{ChartTarget, Effect, ErrorClass, InjectionLabels, TemplateRevision};
 
 use crate::helm::{Revision, Stored};
 use crate::world::{Injection, Istiod, World, seconds};
@@ -81,8 +83,11 @@ impl World {
                 at,
             } => {
                 let seen = (uid.as_str(), resource_version.as_str());
-                self.restart(key, seen, mark, template_revision.as_deref(), *at)
+                self.restart(key, seen, mark, template_revision.as_ref(), *at)
             }
+            Effect::EvictPod {
+                uid, workload, at, ..
+            } => self.evict(workload, uid, *at),
             Effect::RetireRevision {
                 release, revision, ..
             } => self.retire(release, revision),
@@ -275,7 +280,7 @@ impl World {
         key: &WorkloadKey,
         (uid, resource_version): (&str, &str),
         mark: &str,
-        template_revision: Option<&str>,
+        template_revision: Option<&TemplateRevision>,
         at: Timestamp,
     ) -> Result<(), Failure> {
         let Some(app) = self
@@ -301,7 +306,9 @@ impl World {
                 "needless restart of {key} for {mark}: every pod runs {target}"
             );
             let mut template = app.template_labels.clone();
-            template.extend(template_revision.map(|r| ("istio.io/rev".to_owned(), r.to_owned())));
+            if let Some(asked) = template_revision {
+                ask(&mut template, asked);
+            }
             match self.injecting(&key.namespace, &template) {
                 Injection::By(revision) if revision == target => {}
                 Injection::By(other) => panic!("restart of {key} for {target} lands on {other}"),
@@ -316,8 +323,10 @@ impl World {
         app.restarted_at = Some(at);
         if changes {
             app.mark = Some(mark.into());
-            let label = template_revision.map(|r| ("istio.io/rev".to_owned(), r.to_owned()));
-            app.template_labels.extend(label);
+            if let Some(asked) = template_revision {
+                ask(&mut app.template_labels, asked);
+                app.template_revision_before.clone_from(&asked.before);
+            }
             app.change_template();
         }
         self.wrote(key.to_string());
@@ -370,6 +379,13 @@ impl World {
             "{what} moved to {revision}, which is not ready"
         );
     }
+}
+
+/// Writes the label of a template.
+fn ask(labels: &mut BTreeMap<String, String>, asked: &TemplateRevision) {
+    labels.remove("istio.io/rev");
+    let label = asked.label.clone();
+    labels.extend(label.map(|label| ("istio.io/rev".to_owned(), label)));
 }
 
 fn conflict(message: String) -> Failure {

@@ -4,6 +4,7 @@
 
 mod chaos;
 mod digest;
+mod evict;
 mod execute;
 mod helm;
 mod observe;

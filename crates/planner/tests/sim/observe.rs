@@ -110,6 +110,12 @@ fn watched(age: &Age<'_>) -> MeshView {
         namespaces: seen(world, "namespaces", world.namespaces.clone()),
         workloads: seen(world, "workloads", with_sidecar.collect()),
         loose_pods: age.pods.loose.iter().cloned().map(Arc::new).collect(),
+        refused_evictions: world
+            .refused
+            .iter()
+            .filter(|(_, (until, _))| *until > world.now)
+            .map(|(uid, (_, why))| (uid.clone(), why.clone()))
+            .collect(),
         missing_permissions: Seen::Absent,
         probes: BTreeMap::new(),
         rivals: world.rivals.clone(),
@@ -123,21 +129,29 @@ fn watched(age: &Age<'_>) -> MeshView {
 
 fn workload(app: &App, pods: &World) -> Workload {
     let same = pods.apps.iter().find(|other| other.uid == app.uid);
-    let members = same.into_iter().flat_map(|app| &app.pods);
+    let members = || same.into_iter().flat_map(|app| &app.pods);
     Workload {
         key: app.key.clone(),
         uid: app.uid.clone(),
         resource_version: app.resource_version.to_string(),
         labels: app.labels.clone(),
         template_labels: app.template_labels.clone(),
+        template_revision_before: app.template_revision_before.clone(),
+        template_revision_owner: app.template_revision_owner.clone(),
+        own_proxy_image: app.own_proxy_image,
         mark: app.mark.clone(),
         restarted_at: app.restarted_at,
+        evicted_at: app.evicted_at,
         strategy: app.strategy,
         paused: app.paused,
         managed_gateway: app.managed_gateway,
         injected_gateway: false,
         settled: app.settled(),
-        pods: members
+        // Two watches have to say so.
+        whole: app.whole()
+            && members().count() >= app.replicas
+            && members().all(|member| member.pod.ready),
+        pods: members()
             .filter(|member| member.sidecar)
             .map(|member| Arc::new(member.pod.clone()))
             .collect(),

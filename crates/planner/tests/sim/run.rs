@@ -146,7 +146,11 @@ impl Run {
             }
             match self.reconcile(&upgrade) {
                 Ok(again) => self.sleep(again),
-                Err(Crashed) => self.world.now += seconds(RESTART),
+                Err(Crashed) => {
+                    self.world.now += seconds(RESTART);
+                    // It was only in memory.
+                    self.world.refused.clear();
+                }
             }
         }
     }

@@ -50,6 +50,10 @@ pub struct World {
     pub refusing: BTreeMap<String, String>,
     /// A workload that a policy lets nobody change.
     pub denied: Option<String>,
+    /// How many ready pods a workload keeps, by its name.
+    pub budgets: BTreeMap<String, usize>,
+    /// Evictions that were refused, until when that is remembered and why.
+    pub refused: BTreeMap<String, (Timestamp, String)>,
     /// Writes by object; the status of the MeshUpgrade aside.
     pub writes: BTreeMap<String, u32>,
     pub status_writes: u32,
@@ -72,8 +76,12 @@ pub struct App {
     pub resource_version: u64,
     pub labels: BTreeMap<String, String>,
     pub template_labels: BTreeMap<String, String>,
+    pub template_revision_before: Option<String>,
+    pub template_revision_owner: Option<String>,
+    pub own_proxy_image: bool,
     pub mark: Option<String>,
     pub restarted_at: Option<Timestamp>,
+    pub evicted_at: Option<Timestamp>,
     pub strategy: UpdateStrategy,
     pub paused: bool,
     pub managed_gateway: bool,
@@ -162,10 +170,10 @@ impl World {
         }
         let planes = self.planes();
         let revision = match injector_of(&namespace.labels, template, &planes, &self.tags) {
-            Injector::Namespace(revision) | Injector::Pod(Some(revision)) => revision,
-            Injector::Tag(name) => {
+            Injector::Namespace(revision) => revision,
+            Injector::Tag(name) | Injector::Pod(Some(name)) => {
                 let tag = self.tags.iter().find(|tag| tag.name == name);
-                tag.expect("a tag that was just found").revision.clone()
+                tag.map_or(name, |tag| tag.revision.clone())
             }
             Injector::Pod(None) => "default".to_owned(),
             Injector::Nobody => return Injection::None,
@@ -209,13 +217,13 @@ impl World {
             }
         }
         for at in 0..self.apps.len() {
-            let settled = self.apps[at].settled();
+            let settled = (self.apps[at].settled(), self.apps[at].whole());
             for member in &mut self.apps[at].pods {
                 member.pod.ready |= due(member.ready_at);
             }
             while self.roll(at) {}
             // Its status changed.
-            if self.apps[at].settled() != settled {
+            if (self.apps[at].settled(), self.apps[at].whole()) != settled {
                 self.apps[at].resource_version = self.next_serial();
             }
         }
@@ -224,12 +232,17 @@ impl World {
     /// One step of a rollout; whether there was one to take.
     fn roll(&mut self, at: usize) -> bool {
         let app = &self.apps[at];
-        let held = app.paused || app.strategy != UpdateStrategy::Rolling;
-        if held
-            || app
-                .pods
-                .iter()
-                .any(|m| m.template == app.template && !m.pod.ready)
+        let held = app.paused
+            || app.strategy != UpdateStrategy::Rolling
+            || app.key.kind == WorkloadKind::ReplicaSet;
+        if held {
+            // What is gone comes back, and nothing else happens.
+            return app.pods.len() < app.replicas && self.start_pod(at);
+        }
+        if app
+            .pods
+            .iter()
+            .any(|m| m.template == app.template && !m.pod.ready)
         {
             return false;
         }
@@ -253,14 +266,18 @@ impl World {
             Injection::None => (None, false),
             Injection::Refused(why) => panic!("{} cannot start a pod: {why}", app.key),
         };
-        let trouble = app.breaks.clone().filter(|_| app.template > 1);
+        let renewed = app.template > 1 || app.evicted_at.is_some();
+        let trouble = app.breaks.clone().filter(|_| renewed);
         let pod = Pod {
             namespace: app.key.namespace.clone(),
             name: format!("{}-{serial}", app.key.name),
+            uid: format!("uid-{}-{serial}", app.key.name),
+            created_at: Some(self.now),
             owner_kind: Some(app.key.kind.to_string()),
             owner_name: Some(app.key.name.clone()),
             revision,
-            mark: app.mark.clone(),
+            // A Rollout is not restarted by its template.
+            mark: app.mark.clone().filter(|_| app.key.kind != WorkloadKind::Rollout),
             trouble: trouble.clone(),
             labels: app.template_labels.clone(),
             ..Pod::default()
@@ -296,8 +313,12 @@ impl App {
             resource_version: 1,
             labels: labels(&[("app", name)]),
             template_labels: labels(&[("app", name)]),
+            template_revision_before: None,
+            template_revision_owner: None,
+            own_proxy_image: false,
             mark: None,
             restarted_at: None,
+            evicted_at: None,
             strategy: UpdateStrategy::Rolling,
             paused: false,
             managed_gateway: false,
@@ -312,6 +333,11 @@ impl App {
     /// Writes a new pod template, as any change of it does.
     pub fn change_template(&mut self) {
         self.template += 1;
+    }
+
+    /// Whether it has every pod that it wants, each ready.
+    pub fn whole(&self) -> bool {
+        self.pods.len() == self.replicas && self.pods.iter().all(|m| m.pod.ready)
     }
 
     pub fn settled(&self) -> bool {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{Phase, Step};
 
 use super::Drive;
-use crate::data_plane::Placement;
+use crate::data_plane::{Placement, Turn};
 use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::message::{self, Progress};
 use crate::phase::control_plane::not_injecting;
@@ -47,7 +47,9 @@ impl Drive<'_> {
             let report = Report { message, ..report };
             return Some(Decision::new(Next::Act(batch), report));
         }
-        let busy = self.judged.in_order(|p| *p == Placement::Busy);
+        let busy = self
+            .judged
+            .in_order(|p| matches!(p, Placement::Busy | Placement::Held(_)));
         if restarting.is_empty() && held.is_empty() {
             return self.wait_for_busy(&busy, report);
         }
@@ -82,15 +84,15 @@ impl Drive<'_> {
     }
 
     /// When the first of them has had its time, or when to look at what is not watched.
-    fn next_deadline(&self, restarting: &[(&Workload, &Placement)], held: bool) -> jiff::Timestamp {
+    fn next_deadline(&self, restarting: &[(&Workload, &Placement)], held: bool) -> Timestamp {
         let grace = timeout(self.upgrade).saturating_add(SignedDuration::from_secs(1));
         let until = restarting
             .iter()
-            .filter_map(|(workload, _)| workload.restarted_at)
+            .filter_map(|(workload, _)| workload.restarted_at.max(workload.evicted_at))
             .map(|at| later(at, grace))
             .fold(
                 later(self.now, if held { POLL } else { BACKSTOP }),
-                jiff::Timestamp::min,
+                Timestamp::min,
             );
         until.max(later(self.now, SignedDuration::from_secs(1)))
     }
@@ -123,7 +125,7 @@ impl Drive<'_> {
         let mut batch = Vec::new();
         let ill = self.destination_ill();
         for (workload, placement) in self.queue() {
-            let Placement::Stale { mark } = placement else {
+            let Placement::Stale(turn) = placement else {
                 continue;
             };
             let namespace = workload.key.namespace.as_str();
@@ -139,23 +141,36 @@ impl Drive<'_> {
             }
             free -= 1;
             *in_namespace += 1;
-            batch.push(Effect::RestartWorkload {
-                key: workload.key.clone(),
-                uid: workload.uid.clone(),
-                resource_version: workload.resource_version.clone(),
-                mark: mark.clone(),
-                template_revision: None,
-                at: self.now,
-            });
+            batch.push(self.effect(workload, turn));
         }
         (batch, held.into_values().collect())
     }
 
+    fn effect(&self, workload: &Workload, turn: &Turn) -> Effect {
+        match turn {
+            Turn::Restart { mark, template } => Effect::RestartWorkload {
+                key: workload.key.clone(),
+                uid: workload.uid.clone(),
+                resource_version: workload.resource_version.clone(),
+                mark: mark.clone(),
+                template_revision: template.clone(),
+                at: self.now,
+            },
+            Turn::Evict(pod) => Effect::EvictPod {
+                namespace: pod.namespace.clone(),
+                name: pod.name.clone(),
+                uid: pod.uid.clone(),
+                workload: workload.key.clone(),
+                workload_uid: workload.uid.clone(),
+                // Once more for a new pod must not give it its time anew.
+                at: self.heading.leaves(pod).then_some(self.now),
+            },
+        }
+    }
+
     /// What waits for a restart, in its order: wave by wave, on the way back the last one first.
     fn queue(&self) -> Vec<(&Workload, &Placement)> {
-        let mut queue = self
-            .judged
-            .in_order(|p| matches!(p, Placement::Stale { .. }));
+        let mut queue = self.judged.in_order(|p| matches!(p, Placement::Stale(_)));
         queue.sort_by_key(|(workload, _)| self.stages.of_workload(workload));
         if self.heading.is_back() {
             queue.reverse();
@@ -182,19 +197,20 @@ impl Drive<'_> {
             return None;
         }
         let began = step_began(self.upgrade, self.restarting_step(), self.now);
-        let deadline = later(began, timeout(self.upgrade));
+        let since = busy.iter().filter_map(|(workload, _)| workload.evicted_at);
+        let deadline = later(since.fold(began, Timestamp::max), timeout(self.upgrade));
         if self.now >= deadline {
             return None;
         }
-        let own = |w: &Workload| format!("{}, whose own rollout goes on", progress_of(w));
+        let held = busy.iter().any(|(_, p)| matches!(p, Placement::Held(_)));
         let progress = Progress {
-            waits: busy.iter().map(|(w, _)| own(w)).collect(),
+            waits: busy.iter().map(|(w, p)| waiting(w, p)).collect(),
             ..Progress::default()
         };
         let message = self.say(&progress);
         let waiting = Waiting {
             on: WaitingOn::Workloads,
-            until: later(self.now, BACKSTOP).min(deadline),
+            until: later(self.now, if held { POLL } else { BACKSTOP }).min(deadline),
         };
         Some(Decision::new(
             Next::Wait(waiting),
@@ -203,9 +219,19 @@ impl Drive<'_> {
     }
 }
 
+/// Who is waited for, and what for.
+fn waiting(workload: &Workload, placement: &Placement) -> String {
+    match placement {
+        Placement::Held(why) => format!("{}: {why}", workload.key.short()),
+        _ => format!("{}, whose own rollout goes on", progress_of(workload)),
+    }
+}
+
 fn restarted(effect: &Effect) -> Option<String> {
     match effect {
-        Effect::RestartWorkload { key, .. } => Some(key.short()),
+        Effect::RestartWorkload { key, .. } | Effect::EvictPod { workload: key, .. } => {
+            Some(key.short())
+        }
         _ => None,
     }
 }

@@ -4,6 +4,7 @@ mod detection;
 mod going_well;
 mod going_wrong;
 mod refused;
+mod workloads;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -99,6 +100,8 @@ fn with_pods(world: &World, mut app: App) -> App {
         let pod = Pod {
             namespace: app.key.namespace.clone(),
             name: format!("{}-{n}", app.key.name),
+            uid: format!("uid-{}-{n}", app.key.name),
+            created_at: Some(start()),
             owner_kind: Some(app.key.kind.to_string()),
             owner_name: Some(app.key.name.clone()),
             revision: revision.clone(),
@@ -163,6 +166,8 @@ fn shop(target: &str) -> World {
         istiod_trouble: None,
         refusing: std::collections::BTreeMap::new(),
         denied: None,
+        budgets: std::collections::BTreeMap::new(),
+        refused: std::collections::BTreeMap::new(),
         writes: std::collections::BTreeMap::new(),
         status_writes: 0,
         serial: 100,
@@ -249,6 +254,7 @@ pub fn all() -> Vec<Story> {
         refused::all(),
         going_wrong::all(),
         detection::all(),
+        workloads::all(),
     ];
     groups.into_iter().flatten().collect()
 }

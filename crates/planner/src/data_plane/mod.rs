@@ -1,0 +1,211 @@
+//! Where every workload stands: moved, restarting, waiting for its turn, failed, or not ours to
+//! move and why. Judged by the revision of the running sidecars, not by the rollout alone.
+
+mod evict;
+mod obstacle;
+mod place;
+mod summary;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use meshlift_api::{BlockedWorkload, Move, Predicate, ProxyCounts, RestartMethod};
+
+use crate::decision::TemplateRevision;
+use crate::heading::Heading;
+use crate::stages::Stages;
+use crate::view::{ControlPlane, Gateway, Namespace, Pod, Tag, Workload};
+
+pub(crate) use self::obstacle::excluded;
+pub(crate) use self::place::mark_attempt;
+
+/// The question: which workloads still run sidecars that are left behind, and may they move now?
+pub(crate) struct Question<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) heading: Heading<'a>,
+    /// Waves; none where all may move at once.
+    pub(crate) stages: Option<Stages<'a>>,
+    /// How labels and tags are moved.
+    pub(crate) by: Move,
+    /// How pods are replaced.
+    pub(crate) method: RestartMethod,
+    /// How often a workload that is not ready in time is restarted once more.
+    pub(crate) retries: u32,
+    /// How many workloads may fail before the others wait.
+    pub(crate) max_failures: u32,
+    /// Namespace of the mesh's control planes; other namespaces hold those of other meshes.
+    pub(crate) home: Option<&'a str>,
+    pub(crate) timeout: SignedDuration,
+    /// When this run began: what an earlier run restarted gets its time anew.
+    pub(crate) began: Option<Timestamp>,
+    pub(crate) exclude: Option<&'a LabelSelector>,
+    pub(crate) control_planes: &'a [ControlPlane],
+    pub(crate) tags: &'a [Tag],
+    /// Gateways that istiod renders.
+    pub(crate) gateways: &'a [Gateway],
+    pub(crate) namespaces: &'a [Namespace],
+    pub(crate) workloads: &'a [Workload],
+    pub(crate) loose_pods: &'a [Arc<Pod>],
+    /// Evictions that were refused a moment ago: why, by UID of the pod.
+    pub(crate) refused: &'a BTreeMap<String, String>,
+}
+
+/// Where a workload stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// All pods run the target's sidecar and are ready.
+    Moved,
+    /// Restarted; its rollout goes on.
+    Restarting,
+    /// Its own rollout, which is not ours, goes on; it is left until that ends.
+    Busy,
+    /// Old sidecars run, and its wave has not come.
+    Later,
+    /// Old sidecars run, and this would move it on.
+    Stale(Turn),
+    /// Old sidecars run, and the API server lets none of its pods be evicted just now, in these words.
+    Held(String),
+    /// A restart would not move it.
+    Blocked(Predicate),
+    /// Restarted, and not ready within the timeout.
+    Failed(String),
+}
+
+/// What moves a workload on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A restart with this mark.
+    Restart {
+        /// The mark to write.
+        mark: String,
+        /// What its template has to ask for, where the template itself decides.
+        template: Option<TemplateRevision>,
+    },
+    /// The eviction of this pod.
+    Evict(Arc<Pod>),
+}
+
+/// The data plane, judged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DataPlaneView<'a> {
+    /// Every workload with a sidecar.
+    pub placements: Vec<(&'a Workload, Placement)>,
+    /// Pods and workloads that this upgrade does not move.
+    pub blocked: Vec<BlockedWorkload>,
+    /// Sidecars by revision.
+    pub proxies: ProxyCounts,
+    /// Container restarts of all pods with a sidecar.
+    pub restarts: u64,
+}
+
+/// Judges the data plane.
+pub(crate) fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
+    let namespaces: BTreeMap<&str, &Namespace> = q
+        .namespaces
+        .iter()
+        .map(|ns| (ns.name.as_str(), ns))
+        .collect();
+    let foreign = |pod: &Pod| of_another_mesh(q.control_planes, q.home, pod);
+    let mut view = DataPlaneView::default();
+    for workload in q.workloads {
+        if !workload.pods.is_empty() && workload.pods.iter().all(|pod| foreign(pod)) {
+            continue;
+        }
+        let namespace = namespaces.get(workload.key.namespace.as_str()).copied();
+        for pod in &workload.pods {
+            count(&mut view, pod, &q.heading);
+        }
+        // What goes with its namespace is not restarted any more.
+        let Some(namespace) = namespace.filter(|ns| !ns.terminating) else {
+            continue;
+        };
+        let placement = q.place(workload, namespace);
+        view.name(q, workload, &placement);
+        view.placements.push((workload, placement));
+    }
+    for pod in q.loose_pods {
+        if foreign(pod) {
+            continue;
+        }
+        count(&mut view, pod, &q.heading);
+        let namespace = namespaces.get(pod.namespace.as_str());
+        if q.heading.leaves(pod) && namespace.is_some_and(|ns| !ns.terminating) {
+            view.blocked.push(summary::loose_pod(pod));
+        }
+    }
+    view.naming_failed(q)
+}
+
+/// Judges the data plane of an upgrade as if it had no waves; public for tests and benchmarks.
+pub fn assess<'a>(
+    now: Timestamp,
+    target: &'a str,
+    upgrade: &'a crate::Upgrade,
+    view: &'a crate::view::MeshView,
+) -> Option<DataPlaneView<'a>> {
+    assess_toward(now, Heading::forward(target), None, upgrade, view)
+}
+
+/// Judges the data plane of an upgrade on its way.
+pub(crate) fn assess_toward<'a>(
+    now: Timestamp,
+    heading: Heading<'a>,
+    stages: Option<&Stages<'a>>,
+    upgrade: &'a crate::Upgrade,
+    view: &'a crate::view::MeshView,
+) -> Option<DataPlaneView<'a>> {
+    let restart = &upgrade.spec.data_plane.restart;
+    let began = match crate::heading::rollback(upgrade) {
+        Some(rollback) => Some(rollback.since.0),
+        None => upgrade.status.started_at.as_ref().map(|at| at.0),
+    };
+    let question = Question {
+        now,
+        heading,
+        stages: stages.cloned(),
+        by: upgrade.spec.data_plane.by,
+        method: restart.method,
+        retries: restart.retries,
+        // On the way back nothing stops the others.
+        max_failures: match heading.is_back() {
+            true => u32::MAX,
+            false => restart.max_failures,
+        },
+        timeout: crate::phase::signed(restart.timeout),
+        home: view.home(),
+        began,
+        exclude: upgrade.spec.data_plane.exclude.as_ref(),
+        control_planes: view.control_planes.present()?,
+        tags: &view.tags,
+        gateways: view.gateways.present().map_or(&[], Vec::as_slice),
+        namespaces: view.namespaces.present()?,
+        workloads: view.workloads.present()?,
+        loose_pods: &view.loose_pods,
+        refused: &view.refused_evictions,
+    };
+    Some(judge(&question))
+}
+
+/// Whether a pod's sidecar belongs to a control plane in another namespace than the mesh's.
+pub(crate) fn of_another_mesh(planes: &[ControlPlane], home: Option<&str>, pod: &Pod) -> bool {
+    let (Some(home), Some(revision)) = (home, pod.revision.as_deref()) else {
+        return false;
+    };
+    let mut owners = planes.iter().filter(|p| p.revision == revision).peekable();
+    owners.peek().is_some() && owners.all(|p| p.namespace != home)
+}
+
+fn count(view: &mut DataPlaneView<'_>, pod: &Pod, heading: &Heading<'_>) {
+    view.restarts += u64::from(pod.restarts);
+    view.proxies.total += 1;
+    match pod.revision.as_deref() {
+        Some(revision) if revision == heading.to => view.proxies.current += 1,
+        Some(_) => view.proxies.outdated += 1,
+        None => view.proxies.unknown += 1,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Where one workload stands.
+
+use std::sync::Arc;
+
+use meshlift_api::RestartMethod;
+
+use super::{Placement, Question, Turn};
+use crate::decision::TemplateRevision;
+use crate::message;
+use crate::view::{Namespace, Pod, Workload, WorkloadKind};
+
+/// Restarting one workload more often than this for one revision means that something undoes it.
+const RESTARTS_PER_REVISION: u32 = 3;
+
+impl Question<'_> {
+    pub(super) fn place(&self, workload: &Workload, namespace: &Namespace) -> Placement {
+        let attempt = mark_attempt(workload.mark.as_deref(), self.heading.to);
+        let evicts = self.method == RestartMethod::Evict;
+        // A change of the template rolls nothing that waits for evictions.
+        if let Some(attempt) = attempt
+            && !workload.settled
+            && (!evicts || workload.replaces_pods())
+        {
+            return self.in_rollout(workload, attempt, None);
+        }
+        if evicts && let Some(placement) = self.coming_back(workload) {
+            return placement;
+        }
+        let cut_short = !workload.settled && self.was_moved_forward(workload);
+        if !workload.pods.iter().any(|pod| self.heading.leaves(pod)) {
+            return match cut_short {
+                // The rollout of the way forward ends on the way back.
+                true => self.in_rollout(workload, u32::MAX, None),
+                false => Placement::Moved,
+            };
+        }
+        let template = match self.obstacle(workload, namespace) {
+            Ok(template) => template,
+            Err(predicate) => return Placement::Blocked(predicate),
+        };
+        let stages = self.stages.as_ref();
+        if stages.is_some_and(|stages| !stages.is_open(stages.of_workload(workload))) {
+            return Placement::Later;
+        }
+        // Its label or tag, or that of its Gateway, comes first.
+        let waits = workload.managed_gateway || !self.is_injected(workload, namespace);
+        if stages.is_some() && waits {
+            return Placement::Later;
+        }
+        match evicts && template.is_none() {
+            true => self.evict(workload),
+            false => self.restart(workload, attempt, template),
+        }
+    }
+
+    fn restart(
+        &self,
+        workload: &Workload,
+        attempt: Option<u32>,
+        template: Option<TemplateRevision>,
+    ) -> Placement {
+        if !workload.settled && !self.was_moved_forward(workload) {
+            return Placement::Busy;
+        }
+        // Watches are separate: the one of workloads may say that the rollout is over while the one of
+        // pods still shows what was there before. Only a pod that was made by our restart, and is old
+        // all the same, is a reason for another.
+        let made_by_it = |pod: &Arc<Pod>| self.heading.leaves(pod) && workload.made_by_restart(pod);
+        match attempt {
+            Some(attempt) if !workload.pods.iter().any(made_by_it) => {
+                self.in_rollout(workload, attempt, template)
+            }
+            None => Placement::Stale(Turn::Restart {
+                mark: self.heading.to.to_owned(),
+                template,
+            }),
+            Some(attempt) if attempt < RESTARTS_PER_REVISION => self.again(attempt, template),
+            Some(attempt) => {
+                Placement::Failed(message::restarts_do_not_move(attempt, self.heading.to))
+            }
+        }
+    }
+
+    /// Whether its restart was ours, on the way that is now gone back: that is not waited for.
+    fn was_moved_forward(&self, workload: &Workload) -> bool {
+        let mark = workload.mark.as_deref();
+        let from = self.heading.from;
+        from.is_some_and(|from| mark_attempt(mark, from).is_some())
+    }
+
+    fn again(&self, attempt: u32, template: Option<TemplateRevision>) -> Placement {
+        Placement::Stale(Turn::Restart {
+            mark: format!("{}.{}", self.heading.to, attempt + 1),
+            template,
+        })
+    }
+
+    fn in_rollout(
+        &self,
+        workload: &Workload,
+        attempt: u32,
+        template: Option<TemplateRevision>,
+    ) -> Placement {
+        let since = workload.restarted_at.max(self.began).unwrap_or(self.now);
+        if self.now.duration_since(since) <= self.timeout {
+            return Placement::Restarting;
+        }
+        if workload.paused && workload.key.kind == WorkloadKind::Deployment {
+            return Placement::Failed(message::paused_rollout(&workload.key));
+        }
+        if attempt <= self.retries {
+            return self.again(attempt, template);
+        }
+        Placement::Failed(self.not_ready_in_time(workload))
+    }
+
+    /// What keeps it from being ready, or that its time is over.
+    pub(super) fn not_ready_in_time(&self, workload: &Workload) -> String {
+        let trouble = workload.pods.iter().find_map(|pod| {
+            let why = pod.trouble.as_ref()?;
+            Some(format!("pod {}: {why}", pod.name))
+        });
+        trouble.unwrap_or_else(|| message::not_ready_in_time(self.timeout))
+    }
+}
+
+/// How often a workload was restarted for this revision: the mark is the revision, from the
+/// second time on with a number behind it.
+pub(crate) fn mark_attempt(mark: Option<&str>, target: &str) -> Option<u32> {
+    match mark?.strip_prefix(target)? {
+        "" => Some(1),
+        rest => rest.strip_prefix('.')?.parse().ok(),
+    }
+}

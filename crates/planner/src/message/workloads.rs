@@ -1,0 +1,249 @@
+//! What is said of workloads: why one is not moved, and the command that would move it.
+
+use jiff::SignedDuration;
+use meshlift_api::Predicate;
+
+use super::span;
+use crate::view::{Pod, WorkloadKey, WorkloadKind};
+
+pub(crate) fn not_ready_in_time(timeout: SignedDuration) -> String {
+    format!("not all pods were ready within {}", span(timeout))
+}
+
+pub(crate) fn paused_rollout(key: &WorkloadKey) -> String {
+    format!(
+        "it was paused in the middle of its restart: {}",
+        resume(key)
+    )
+}
+
+pub(crate) fn restarts_do_not_move(times: u32, target: &str) -> String {
+    format!(
+        "restarted {times} times, and its pods still come up without the sidecar of {target}: check who writes the namespace's labels"
+    )
+}
+
+pub(crate) fn evictions_do_not_move(target: &str) -> String {
+    format!(
+        "a pod was evicted, and the one that replaced it came up without the sidecar of {target}: check who writes the namespace's labels"
+    )
+}
+
+fn restart(key: &WorkloadKey) -> String {
+    let (namespace, name) = (&key.namespace, &key.name);
+    let resource = key.kind.resource();
+    let now = "$(date -u +%Y-%m-%dT%H:%M:%SZ)";
+    match key.kind {
+        WorkloadKind::Deployment | WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => {
+            format!("kubectl -n {namespace} rollout restart {resource}/{name}")
+        }
+        WorkloadKind::Rollout => format!(
+            "kubectl -n {namespace} patch {resource} {name} --type merge -p '{{\"spec\":{{\"restartAt\":\"'{now}'\"}}}}'"
+        ),
+        WorkloadKind::ReplicaSet => delete_pods(key),
+        WorkloadKind::CloneSet
+        | WorkloadKind::AdvancedStatefulSet
+        | WorkloadKind::AdvancedDaemonSet => format!(
+            "kubectl -n {namespace} patch {resource} {name} --type merge -p '{{\"spec\":{{\"template\":{{\"metadata\":{{\"annotations\":{{\"kubectl.kubernetes.io/restartedAt\":\"'{now}'\"}}}}}}}}}}'"
+        ),
+    }
+}
+
+/// The command that lets a paused workload roll on.
+fn resume(key: &WorkloadKey) -> String {
+    let (namespace, name) = (&key.namespace, &key.name);
+    let resource = key.kind.resource();
+    let unpaused = match key.kind {
+        WorkloadKind::CloneSet => "{\"spec\":{\"updateStrategy\":{\"paused\":false}}}",
+        WorkloadKind::AdvancedStatefulSet | WorkloadKind::AdvancedDaemonSet => {
+            "{\"spec\":{\"updateStrategy\":{\"rollingUpdate\":{\"paused\":false}}}}"
+        }
+        _ => return format!("kubectl -n {namespace} rollout resume {resource}/{name}"),
+    };
+    format!("kubectl -n {namespace} patch {resource} {name} --type merge -p '{unpaused}'")
+}
+
+/// The command that shows how far a rollout is.
+fn status(key: &WorkloadKey) -> String {
+    let (namespace, name) = (&key.namespace, &key.name);
+    let resource = key.kind.resource();
+    match key.kind {
+        WorkloadKind::Deployment | WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => {
+            format!("kubectl -n {namespace} rollout status {resource}/{name}")
+        }
+        _ => format!("kubectl -n {namespace} describe {resource}/{name}"),
+    }
+}
+
+fn delete_pods(key: &WorkloadKey) -> String {
+    format!(
+        "delete its pods one by one (kubectl -n {} delete pod <name>)",
+        key.namespace
+    )
+}
+
+/// Why a workload is not moved back.
+pub(crate) fn not_moved_back(key: &WorkloadKey, to: &str) -> String {
+    format!(
+        "it cannot be restarted, because new pods in namespace {} would not be injected by {to}: mend that, then {}",
+        key.namespace,
+        restart(key)
+    )
+}
+
+/// Why a workload is not moved whose pods could not be evicted.
+pub(crate) fn no_eviction(key: &WorkloadKey, why: &str) -> String {
+    format!(
+        "its pods could not be evicted: {why}; add a replica or let the budget allow one, or {}",
+        restart(key)
+    )
+}
+
+/// Why a workload is not moved, with the command that would do it.
+pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: &str) -> String {
+    let WorkloadKey {
+        namespace,
+        kind,
+        name,
+    } = key;
+    let resource = kind.resource();
+    let restart = restart(key);
+    match predicate {
+        Predicate::OnDelete => format!(
+            "its update strategy is OnDelete: spec.dataPlane.restart.method: Evict moves it; by hand, {}, each comes back on {target}",
+            delete_pods(key)
+        ),
+        Predicate::BareReplicaSet => format!(
+            "no Deployment owns this ReplicaSet, which replaces only pods that go: spec.dataPlane.restart.method: Evict moves it; by hand, {}, each comes back on {target}",
+            delete_pods(key)
+        ),
+        Predicate::InPlace => format!(
+            "its controller changes running pods in place (updateStrategy), and they keep their sidecars: spec.dataPlane.restart.method: Evict moves it; by hand, {}, each comes back on {target}",
+            delete_pods(key)
+        ),
+        Predicate::Partition => format!(
+            "its rolling update keeps pods back by partition: spec.dataPlane.restart.method: Evict moves it; by hand, set the partition to 0, then {restart}"
+        ),
+        Predicate::Paused => {
+            let resume = resume(key);
+            format!(
+                "the {kind} is paused: spec.dataPlane.restart.method: Evict moves it; by hand, {resume}, then {restart}"
+            )
+        }
+        Predicate::Excluded => {
+            format!(
+                "excluded by spec.dataPlane.exclude: to move it, remove the label, then {restart}"
+            )
+        }
+        Predicate::Tag => format!(
+            "its namespace follows a revision tag: point the tag at {target} (istioctl tag set <tag> --revision {target} --overwrite), then {restart}"
+        ),
+        Predicate::PodLabel => format!(
+            "its pod template asks for injection itself: set label istio.io/rev={target} on the template of {resource} {namespace}/{name} where that comes from (Git?), which also restarts it"
+        ),
+        Predicate::InjectionOff => format!(
+            "new pods in namespace {namespace} get no sidecar: restarting would take it out of the mesh; if that is meant, {restart}"
+        ),
+        Predicate::ManagedGateway => format!(
+            "istiod rolls this gateway by itself once its Gateway asks for the new revision: kubectl -n {namespace} label gateway <its name> istio.io/rev={target} --overwrite"
+        ),
+        Predicate::RolloutIncomplete => format!(
+            "its own rollout has not ended: mend it ({}), then {restart}",
+            status(key)
+        ),
+        Predicate::NotOurs => format!(
+            "spec.dataPlane.move leaves its namespace to others: bind that to {target}, then {restart}"
+        ),
+        Predicate::GatewaysExcluded => {
+            format!("gateways are left alone (spec.gateways.order: None): to move it, {restart}")
+        }
+        Predicate::ProxyImage => format!(
+            "it moves, but keeps the proxy image that its pod template names (annotation sidecar.istio.io/proxyImage): take the annotation away or set the image of {target}, then {restart}"
+        ),
+        Predicate::RestartPutBack => format!(
+            "its restart was taken back: where its pod template comes from (Git?), set annotation meshlift.io/revision={target}, and label istio.io/rev={target} if it has that label; or {restart}"
+        ),
+        Predicate::DisruptionBudget
+        | Predicate::RestartFailed
+        | Predicate::BarePod
+        | Predicate::Job
+        | Predicate::UnknownController => format!("to move it, {restart}"),
+    }
+}
+
+/// Why a workload that was restarted is given up, with the command that shows more.
+pub(crate) fn restart_failed(key: &WorkloadKey, why: &str) -> String {
+    let WorkloadKey {
+        namespace, name, ..
+    } = key;
+    let resource = key.kind.resource();
+    format!(
+        "restarted, and not ready: {why}; mend it (kubectl -n {namespace} describe {resource}/{name})"
+    )
+}
+
+/// Why a pod is not moved, with the command that would do it.
+pub(crate) fn blocked_pod(pod: &Pod, predicate: Predicate) -> String {
+    let Pod {
+        namespace, name, ..
+    } = pod;
+    let owner_kind = pod.owner_kind.as_deref().unwrap_or_default();
+    let owner_name = pod.owner_name.as_deref().unwrap_or_default();
+    match predicate {
+        Predicate::Job if of_cron_job(owner_name) => format!(
+            "it belongs to Job {owner_name} of a CronJob, whose next run is injected anew: let this one end"
+        ),
+        Predicate::Job => format!(
+            "it belongs to Job {owner_name}: let the Job end, or replace it (kubectl -n {namespace} get job {owner_name} -o yaml, delete it, create it again)"
+        ),
+        Predicate::BarePod => format!(
+            "no controller would bring it back: kubectl -n {namespace} get pod {name} -o yaml > pod.yaml, delete it, create it again from the file without its sidecar"
+        ),
+        _ => format!(
+            "its controller is {owner_kind} {owner_name}, which is not restarted by this operator: if that controller brings pods back, kubectl -n {namespace} delete pod {name}"
+        ),
+    }
+}
+
+/// Whether a Job is named as a CronJob names its runs: with the minute of the run at the end.
+/// Source: istio `pkg/kube/inject` tells them apart in the same way.
+fn of_cron_job(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(_, run)| {
+        (8..=10).contains(&run.len()) && run.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_a_cron_job_are_known_by_their_names() {
+        for (name, of_cron_job_) in [
+            ("backup-29384756", true),
+            ("backup-1615440000", true),
+            ("backup-2938475", false),
+            ("backup-2938475a", false),
+            ("29384756", false),
+            ("migrate", false),
+        ] {
+            assert_eq!(of_cron_job(name), of_cron_job_, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_kind_has_the_commands_that_work_on_it() {
+        for kind in WorkloadKind::ALL {
+            let key = WorkloadKey {
+                namespace: "shop".into(),
+                kind,
+                name: "cart".into(),
+            };
+            for command in [restart(&key), resume(&key), status(&key)] {
+                assert!(command.contains("kubectl -n shop "), "{command}");
+                let whole = matches!(kind, WorkloadKind::ReplicaSet);
+                assert!(whole || command.contains(kind.resource()), "{command}");
+            }
+        }
+    }
+}
