@@ -1,7 +1,7 @@
 //! Gateways of the Gateway API: the label that says which istiod renders and rolls them.
 
-use kube::api::{ApiResource, DynamicObject, Patch};
-use kube::core::GroupVersionKind;
+use jiff::Timestamp;
+use kube::api::Patch;
 use kube::{Api, Client};
 use meshlift_api::labels as l;
 use meshlift_planner::Effect;
@@ -9,16 +9,12 @@ use serde_json::json;
 
 use super::patches::params;
 use crate::error::is_not_found;
+use crate::watch::{GatewayObject, Watches};
 use crate::{Error, Result};
 
-/// The kind of a Gateway.
-pub(crate) fn gateway_resource() -> ApiResource {
-    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway");
-    ApiResource::from_gvk_with_plural(&kind, "gateways")
-}
-
-/// Writes the revision label of a Gateway.
-pub(super) async fn label(client: &Client, effect: &Effect) -> Result<()> {
+/// Writes the revision label of a Gateway, and what is remembered of it, in one patch: istiod copies both to the pod
+/// template, so two writes would be two rollouts.
+pub(super) async fn label(client: &Client, watches: &Watches, effect: &Effect) -> Result<()> {
     let Effect::LabelGateway {
         namespace,
         name,
@@ -27,21 +23,30 @@ pub(super) async fn label(client: &Client, effect: &Effect) -> Result<()> {
         revision,
         label,
         mark,
+        at,
     } = effect
     else {
         return Ok(());
     };
+    let at = Timestamp::from_second(at.as_second()).unwrap_or(*at);
     let patch = json!({
         "metadata": {
             "uid": uid,
             "resourceVersion": resource_version,
             "labels": { (l::ISTIO_REV): label },
-            "annotations": { (l::MOVED_TO): mark.then_some(revision) },
+            "annotations": {
+                (l::MOVED_TO): mark.then_some(revision),
+                (l::RESTARTED_AT): mark.then(|| at.to_string()),
+            },
         }
     });
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &gateway_resource());
+    let api = Api::<GatewayObject>::namespaced(client.clone(), namespace);
     match api.patch(name, &params(), &Patch::Merge(patch)).await {
-        Ok(_) => Ok(()),
+        Ok(object) => {
+            watches.gateways.wrote(object);
+            Ok(())
+        }
+        // Deleted meanwhile: the next look shows it.
         Err(error) if is_not_found(&error) => Ok(()),
         Err(error) => Err(Error::kube(format!(
             "writing the revision of Gateway {namespace}/{name}"

@@ -175,9 +175,11 @@ impl Executor {
                 let patch = patches::move_namespace(client, watches, name, seen, labels, mark);
                 within(LIMIT, &what, patch).await
             }
-            Effect::PointTag { .. } => within(LIMIT, &what, tags::point(client, effect)).await,
+            Effect::PointTag { .. } => {
+                within(LIMIT, &what, tags::point(client, watches, effect)).await
+            }
             Effect::LabelGateway { .. } => {
-                within(LIMIT, &what, gateways::label(client, effect)).await
+                within(LIMIT, &what, gateways::label(client, watches, effect)).await
             }
             Effect::RestartWorkload {
                 key,

@@ -1,18 +1,25 @@
 //! Revision tags: a MutatingWebhookConfiguration, and since Istio 1.28 a Service beside it.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{ListParams, Patch, PostParams};
+use kube::api::{ListParams, Patch};
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::labels as l;
 use meshlift_planner::Effect;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::patches::params;
+use crate::watch::Watches;
 use crate::{Error, Result};
 
-/// Points a tag: label and every webhook in one write, which keeps the CA bundle; then its Service.
-pub(super) async fn point(client: &Client, effect: &Effect) -> Result<()> {
+/// Points a tag at a revision.
+///
+/// Its Service goes first: what tells that a tag has moved is the label of the webhook configuration, so a Service
+/// that was not reached is written the next time. Then label and every webhook in one write, which keeps the CA
+/// bundle: istiod fills in only that of a revision of its own.
+pub(super) async fn point(client: &Client, watches: &Watches, effect: &Effect) -> Result<()> {
     let Effect::PointTag {
         tag,
         configuration,
@@ -28,38 +35,36 @@ pub(super) async fn point(client: &Client, effect: &Effect) -> Result<()> {
     };
     let doing = || format!("pointing tag {tag} at {revision}");
     let api = Api::<MutatingWebhookConfiguration>::all(client.clone());
-    let Some(mut object) = api
-        .get_opt(configuration)
-        .await
-        .map_err(Error::kube(doing()))?
-    else {
+    let found = api.get_opt(configuration).await;
+    let Some(object) = found.map_err(Error::kube(doing()))? else {
+        // Deleted meanwhile: the next look shows it.
         return Ok(());
     };
-    // What was written after the look is not overwritten: the API server compares both.
-    object.metadata.uid = Some(uid.clone());
-    object.metadata.resource_version = Some(resource_version.clone());
-    object
-        .labels_mut()
-        .insert(l::ISTIO_REV.to_owned(), revision.clone());
-    let annotations = object.annotations_mut();
-    match mark {
-        true => annotations.insert(l::MOVED_TO.to_owned(), revision.clone()),
-        false => annotations.remove(l::MOVED_TO),
-    };
-    for webhook in object.webhooks.iter_mut().flatten() {
+    point_service(client, tag, revision, (namespace, istiod)).await?;
+    let mut webhooks = object.webhooks.unwrap_or_default();
+    for webhook in &mut webhooks {
         if let Some(service) = &mut webhook.client_config.service {
             service.name.clone_from(istiod);
             service.namespace.clone_from(namespace);
         }
     }
-    let post = PostParams {
-        field_manager: Some(l::FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    api.replace(configuration, &post, &object)
+    // The resource version is that of the look, so that nothing that was written since is overwritten.
+    let patch = json!({
+        "metadata": {
+            "uid": uid,
+            "resourceVersion": resource_version,
+            "labels": { (l::ISTIO_REV): revision },
+            "annotations": { (l::MOVED_TO): mark.then_some(revision) },
+        },
+        "webhooks": webhooks,
+    });
+    let written = api
+        .patch(configuration, &params(), &Patch::Merge(patch))
         .await
         .map_err(Error::kube(doing()))?;
-    point_service(client, tag, revision, namespace, istiod).await
+    watches.injection_rules.wrote(written.clone());
+    watches.injectors.wrote(written);
+    Ok(())
 }
 
 /// The Service of a tag selects the pods of the istiod that it points at.
@@ -67,8 +72,7 @@ async fn point_service(
     client: &Client,
     tag: &str,
     revision: &str,
-    namespace: &str,
-    istiod: &str,
+    (namespace, istiod): (&str, &str),
 ) -> Result<()> {
     let doing = || format!("pointing the Service of tag {tag} at {revision}");
     let api = Api::<Service>::namespaced(client.clone(), namespace);
@@ -77,10 +81,8 @@ async fn point_service(
     if found.items.is_empty() {
         return Ok(());
     }
-    let selector = api
-        .get(istiod)
-        .await
-        .map_err(Error::kube(doing()))?
+    let istiod = api.get(istiod).await.map_err(Error::kube(doing()))?;
+    let selector = istiod
         .spec
         .and_then(|spec| spec.selector)
         .unwrap_or_default();
@@ -89,21 +91,49 @@ async fn point_service(
             .spec
             .as_ref()
             .and_then(|spec| spec.selector.as_ref());
-        let gone = old
-            .into_iter()
-            .flatten()
-            .filter(|(key, _)| !selector.contains_key(*key));
-        let mut wanted = json!(selector);
-        for (key, _) in gone {
-            wanted[key] = json!(null);
-        }
         let patch = json!({
             "metadata": { "uid": service.uid(), "labels": { (l::ISTIO_REV): revision } },
-            "spec": { "selector": wanted },
+            "spec": { "selector": changed(old, &selector) },
         });
         api.patch(&service.name_any(), &params(), &Patch::Merge(patch))
             .await
             .map_err(Error::kube(doing()))?;
     }
     Ok(())
+}
+
+/// A selector as a merge patch: what the old one has and the new one has not is taken away.
+fn changed(
+    old: Option<&BTreeMap<String, String>>,
+    new: &BTreeMap<String, String>,
+) -> BTreeMap<String, Value> {
+    let gone = old
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| (key.clone(), Value::Null));
+    let kept = new.iter().map(|(key, value)| (key.clone(), json!(value)));
+    gone.chain(kept).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_loses_what_only_the_old_istiod_has() {
+        let labels = |pairs: &[(&str, &str)]| {
+            let owned = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
+            pairs.iter().map(owned).collect::<BTreeMap<_, _>>()
+        };
+        let plain = labels(&[("app", "istiod"), ("istio", "pilot")]);
+        let revision = labels(&[("app", "istiod"), ("istio.io/rev", "1-31-0")]);
+        assert_eq!(
+            json!(changed(Some(&plain), &revision)),
+            json!({ "app": "istiod", "istio": null, "istio.io/rev": "1-31-0" })
+        );
+        assert_eq!(
+            json!(changed(Some(&revision), &plain)),
+            json!({ "app": "istiod", "istio": "pilot", "istio.io/rev": null })
+        );
+    }
 }

@@ -110,7 +110,18 @@ pub(super) fn tags(watches: &Watches) -> Vec<Tag> {
             Some(Tag {
                 name: webhook.tag.clone()?,
                 revision: webhook.revision.clone()?,
-                ..Tag::default()
+                namespace: webhook
+                    .service
+                    .as_ref()
+                    .map(|(_, namespace)| namespace.clone())
+                    .unwrap_or_default(),
+                by_url: webhook.by_url,
+                configuration: webhook.name.clone(),
+                uid: webhook.uid.clone(),
+                resource_version: webhook.resource_version.clone(),
+                moved_to: webhook.moved_to.clone(),
+                owner: webhook.owner.clone(),
+                helm_release: webhook.helm_release.clone(),
             })
         })
         .collect();

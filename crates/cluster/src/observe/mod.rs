@@ -26,7 +26,7 @@ use meshlift_api::{MeshSpec, MeshUpgrade, Phase, labels};
 use meshlift_planner::plan::wanted_comparisons;
 use meshlift_planner::risk;
 use meshlift_planner::version::{KubernetesVersion, Version};
-use meshlift_planner::view::{Cluster, MeshView, Release, Rival, Seen};
+use meshlift_planner::view::{Cluster, Gateway, MeshView, Release, Rival, Seen};
 use meshlift_planner::{Decision, Effect, Next, Record, ReleasesWanted, Upgrade, Wanted, wanted};
 
 use self::cached::Cached;
@@ -38,7 +38,7 @@ use self::probes::Probes;
 use self::releases::Releases;
 use self::risks::Risks;
 use crate::charts::{ChartVersions, ChartsClient};
-use crate::watch::Watches;
+use crate::watch::{Standing, Watches};
 use crate::{Error, Settings, backup};
 
 /// How long a look for a backup may take.
@@ -196,6 +196,7 @@ impl Observer {
             control_planes,
             validator: control_planes::validator(&self.watches),
             tags: control_planes::tags(&self.watches),
+            gateways: gateways(&self.watches),
             namespaces: self.watches.namespaces.all().map(|all| {
                 let mut all: Vec<_> = all.iter().map(|ns| (**ns).clone()).collect();
                 all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -334,6 +335,18 @@ impl Observer {
             Err(why) => Seen::Unreadable(why),
         }
     }
+}
+
+/// Gateways that istiod renders; absent where the Gateway API is not installed.
+fn gateways(watches: &Watches) -> Seen<Vec<Gateway>> {
+    if watches.gateways.standing() == Standing::NotInstalled {
+        return Seen::Absent;
+    }
+    watches.gateways.all().map(|all| {
+        let mut all: Vec<_> = all.iter().map(|gateway| (**gateway).clone()).collect();
+        all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        all
+    })
 }
 
 /// Namespace of the control plane: the Mesh's, or where the only istiod runs.

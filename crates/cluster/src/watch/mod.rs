@@ -18,6 +18,7 @@ use meshlift_api::labels::DEFAULT_VALIDATOR;
 use meshlift_api::{Mesh, MeshUpgrade, ReleaseCatalog};
 use tokio::sync::watch;
 
+pub use facts::GatewayObject;
 pub use facts::{DaemonSetObject, DeploymentObject, PodObject, StatefulSetObject};
 pub use facts::{
     InjectionFact, IstiodFact, NamespaceObject, NodeAgentFact, Placement, PodFact, WebhookFact,
@@ -38,6 +39,8 @@ pub struct Watches {
     pub workloads: [Arc<Table<WorkloadFact>>; 3],
     /// Namespaces.
     pub namespaces: Arc<Table<meshlift_planner::view::Namespace>>,
+    /// Gateways that istiod renders; not listed where the Gateway API is not installed.
+    pub gateways: Arc<Table<meshlift_planner::view::Gateway>>,
     /// Injection webhooks of revisions and tags.
     pub injectors: Arc<Table<WebhookFact>>,
     /// Every webhook that injects sidecars, also where nothing says for which revision.
@@ -65,6 +68,7 @@ impl Watches {
             placements: Arc::default(),
             workloads: Default::default(),
             namespaces: Arc::default(),
+            gateways: Arc::default(),
             injectors: Arc::default(),
             injection_rules: Arc::default(),
             validators: Arc::default(),
@@ -118,6 +122,12 @@ impl Watches {
                 Api::<NamespaceObject>::all(client.clone()),
                 all.clone(),
                 self.namespaces.clone(),
+                bell,
+            ),
+            follow(
+                Api::<GatewayObject>::all(client.clone()),
+                all.clone(),
+                self.gateways.clone(),
                 bell,
             ),
             follow(

@@ -75,6 +75,7 @@ impl Watches {
             ("statefulsets", stateful_sets),
             ("daemonsets", daemon_sets),
             ("namespaces", self.namespaces.clone()),
+            ("gateways.gateway.networking.k8s.io", self.gateways.clone()),
             ("mutatingwebhookconfigurations", self.injectors.clone()),
             ("validatingwebhookconfigurations", self.validators.clone()),
             ("meshes", self.meshes.clone()),

@@ -2,6 +2,7 @@
 
 mod agents;
 mod containers;
+mod gateways;
 mod injection;
 mod others;
 mod pods;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use meshlift_api::labels as l;
 
 pub use agents::NodeAgentFact;
+pub use gateways::GatewayObject;
 pub use injection::InjectionFact;
 pub use others::{NamespaceObject, WebhookFact};
 pub use pods::{Placement, PodFact, PodObject};

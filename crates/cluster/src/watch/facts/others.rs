@@ -28,22 +28,23 @@ impl Fact<NamespaceObject> for Namespace {
             uid: meta.uid.clone().unwrap_or_default(),
             resource_version: meta.resource_version.clone().unwrap_or_default(),
             moved_to: object.annotations().get(l::MOVED_TO).cloned(),
-            label_owner: label_owner(object.managed_fields()),
+            label_owner: label_owner(object.managed_fields(), &[l::ISTIO_INJECTION, l::ISTIO_REV]),
             terminating: meta.deletion_timestamp.is_some(),
             labels: object.labels().clone(),
         })
     }
 }
 
-fn label_owner(entries: &[ManagedFieldsEntry]) -> Option<String> {
+/// Who last wrote one of these labels.
+pub(super) fn label_owner(entries: &[ManagedFieldsEntry], labels: &[&str]) -> Option<String> {
     entries
         .iter()
         .filter(|entry| {
             let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
-            let labels = fields.and_then(|f| f.get("f:metadata")?.get("f:labels"));
-            [l::ISTIO_INJECTION, l::ISTIO_REV]
+            let written = fields.and_then(|f| f.get("f:metadata")?.get("f:labels"));
+            labels
                 .iter()
-                .any(|label| labels.is_some_and(|l| l.get(format!("f:{label}")).is_some()))
+                .any(|label| written.is_some_and(|w| w.get(format!("f:{label}")).is_some()))
         })
         .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
         .and_then(|entry| entry.manager.clone())
@@ -62,6 +63,18 @@ pub struct WebhookFact {
     pub service: Option<(String, String)>,
     /// Whether every webhook has a CA bundle.
     pub has_ca_bundle: bool,
+    /// Whether one of them calls an address instead of a Service.
+    pub by_url: bool,
+    /// UID.
+    pub uid: String,
+    /// Resource version.
+    pub resource_version: String,
+    /// The revision this operator pointed it at, from its annotation.
+    pub moved_to: Option<String>,
+    /// Who last wrote the label with its revision, from managedFields.
+    pub owner: Option<String>,
+    /// The Helm release that it is part of, as `namespace/name`.
+    pub helm_release: Option<String>,
 }
 
 impl Fact<MutatingWebhookConfiguration> for WebhookFact {
@@ -90,7 +103,15 @@ impl Fact<ValidatingWebhookConfiguration> for WebhookFact {
 
 fn webhook<K: ResourceExt>(object: &K, configs: Vec<&WebhookClientConfig>) -> WebhookFact {
     let service = configs.iter().find_map(|config| config.service.as_ref());
+    let annotation = |key: &str| object.annotations().get(key);
+    let release = annotation(l::HELM_RELEASE_NAMESPACE).zip(annotation(l::HELM_RELEASE_NAME));
     WebhookFact {
+        by_url: configs.iter().any(|config| config.url.is_some()),
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        moved_to: annotation(l::MOVED_TO).cloned(),
+        owner: label_owner(object.managed_fields(), &[l::ISTIO_REV]),
+        helm_release: release.map(|(namespace, name)| format!("{namespace}/{name}")),
         name: object.name_any(),
         revision: object.labels().get(l::ISTIO_REV).cloned(),
         tag: object.labels().get(l::ISTIO_TAG).cloned(),

@@ -7,7 +7,7 @@ use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use meshlift_api::labels as l;
-use meshlift_planner::view::{Pod, Requests};
+use meshlift_planner::view::{Pod, Requests, WorkloadKind};
 use serde::{Deserialize, Serialize};
 
 use super::containers::{Amounts, Container, Resources, requests};
@@ -140,7 +140,9 @@ impl Fact<PodObject> for PodFact {
         }
         let sidecar = object.annotations().get(l::SIDECAR_STATUS);
         let istiod = istiod_revision(object.labels());
-        if sidecar.is_none() && istiod.is_none() {
+        // Nobody injects the pods of a Gateway that istiod renders: it writes them whole.
+        let rendered = object.labels().contains_key(l::GATEWAY_MANAGED);
+        if sidecar.is_none() && istiod.is_none() && !rendered {
             return None;
         }
         let (owner_kind, owner_name) = owner(object).unzip();
@@ -158,9 +160,14 @@ impl Fact<PodObject> for PodFact {
         let pod = Pod {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
+            uid: object.metadata.uid.clone().unwrap_or_default(),
+            created_at: object.metadata.creation_timestamp.as_ref().map(|at| at.0),
             owner_kind,
             owner_name,
-            revision: sidecar.and_then(|status| revision_of(status, object.annotations())),
+            revision: match sidecar {
+                Some(status) => revision_of(status, object.annotations()),
+                None => object.annotations().get(l::ISTIO_REV).cloned(),
+            },
             mark: object.annotations().get(l::RESTARTED_FOR).cloned(),
             ready,
             proxy_image: object.proxy_image(),
@@ -169,7 +176,7 @@ impl Fact<PodObject> for PodFact {
             labels: pick(object.labels(), &[l::SIDECAR_INJECT, l::ISTIO_REV]),
         };
         Some(Self {
-            sidecar: sidecar.is_some(),
+            sidecar: sidecar.is_some() || rendered,
             istiod,
             pod: Arc::new(pod),
         })
@@ -187,26 +194,37 @@ fn revision_of(status: &str, annotations: &BTreeMap<String, String>) -> Option<S
         .or_else(|| annotations.get(l::ISTIO_REV).cloned())
 }
 
-/// Kind and name of the controller. A ReplicaSet made by a Deployment carries its name and the
+/// Kind and name of the controller. A ReplicaSet made by a Deployment or a Rollout carries its name and the
 /// hash that the pod has as a label, as istiod itself tells it (`pkg/kube/inject`).
 fn owner(pod: &PodObject) -> Option<(String, String)> {
     let reference = pod
         .owner_references()
         .iter()
         .find(|o| o.controller == Some(true))?;
-    let hash = pod.labels().get("pod-template-hash");
-    let deployment = hash
-        .filter(|_| reference.kind == "ReplicaSet")
-        .and_then(|hash| {
-            reference
-                .name
-                .strip_suffix(hash.as_str())?
-                .strip_suffix('-')
-        });
-    Some(match deployment {
-        Some(name) => ("Deployment".to_owned(), name.to_owned()),
-        None => (reference.kind.clone(), reference.name.clone()),
-    })
+    let (kind, name) = (reference.kind.as_str(), reference.name.as_str());
+    let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
+    let above = |label: &str| {
+        let hash = pod.labels().get(label).filter(|_| kind == "ReplicaSet")?;
+        Some(name.strip_suffix(hash.as_str())?.strip_suffix('-')?.to_owned())
+    };
+    if let Some(name) = above("pod-template-hash") {
+        return Some((WorkloadKind::Deployment.to_string(), name));
+    }
+    if let Some(name) = above("rollouts-pod-template-hash") {
+        return Some((WorkloadKind::Rollout.to_string(), name));
+    }
+    if let Some(name) = pod.labels().get("deploymentconfig")
+        && kind == "ReplicationController"
+    {
+        return Some(("DeploymentConfig".to_owned(), name.clone()));
+    }
+    let kind = match WorkloadKind::of(group, kind) {
+        Some(known) => known.to_string(),
+        // Of the same name, and of another API.
+        None if WorkloadKind::named(kind).is_some() => format!("{kind}.{group}"),
+        None => kind.to_owned(),
+    };
+    Some((kind, name.to_owned()))
 }
 
 /// What keeps a pod from being ready, if it is more than taking its time.
@@ -347,6 +365,30 @@ mod tests {
             assert_eq!(placed.as_ref().map(|p| p.requests), asked, "{what}");
             assert!(placed.is_none_or(|p| &*p.node == "a"), "{what}");
             assert_eq!(PodFact::of(&pod).is_some(), of_the_mesh, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_controller_of_a_pod_is_told_as_istiod_tells_it() {
+        for (api, kind, name, label, expected) in [
+            ("apps/v1", "ReplicaSet", "cart-5d8f", "pod-template-hash", ("Deployment", "cart")),
+            ("apps/v1", "ReplicaSet", "cart-5d8f", "rollouts-pod-template-hash", ("Rollout", "cart")),
+            ("apps/v1", "ReplicaSet", "cart", "pod-template-hash", ("ReplicaSet", "cart")),
+            ("apps/v1", "StatefulSet", "db", "app", ("StatefulSet", "db")),
+            ("apps.kruise.io/v1beta1", "StatefulSet", "db", "app", ("AdvancedStatefulSet", "db")),
+            ("apps.kruise.io/v1alpha1", "CloneSet", "pool", "app", ("CloneSet", "pool")),
+            ("v1", "ReplicationController", "cart-1", "app", ("ReplicationController", "cart-1")),
+            ("v1", "ReplicationController", "cart-1", "deploymentconfig", ("DeploymentConfig", "5d8f")),
+            ("batch/v1", "Job", "backup-1", "app", ("Job", "backup-1")),
+            ("example.org/v1", "Rollout", "cart", "app", ("Rollout.example.org", "cart")),
+        ] {
+            let fact = PodFact::of(&pod(json!({ "metadata": {
+                "labels": { label: "5d8f" },
+                "ownerReferences": [{ "apiVersion": api, "kind": kind, "name": name, "uid": "u", "controller": true }],
+            } })))
+            .expect("a pod of the mesh");
+            let owner = (fact.pod.owner_kind.as_deref(), fact.pod.owner_name.as_deref());
+            assert_eq!(owner, (Some(expected.0), Some(expected.1)), "{api} {kind} {label}");
         }
     }
 
