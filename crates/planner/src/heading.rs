@@ -37,6 +37,14 @@ impl<'a> Heading<'a> {
         self.from.is_some()
     }
 
+    /// `forward` or `back`.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.is_back() {
+            true => "back",
+            false => "forward",
+        }
+    }
+
     /// Whether a pod still runs a sidecar that is left behind.
     pub fn leaves(&self, pod: &Pod) -> bool {
         match self.from {

@@ -43,6 +43,9 @@ pub enum Violation {
         /// Who uses it.
         user: String,
     },
+    /// Something that goes the other way than the upgrade does.
+    #[error("{0} on the way {1}")]
+    WrongWay(String, &'static str),
     /// A Helm operation on a release that is not part of this upgrade.
     #[error("Helm operation on release {0}, which is not part of this upgrade")]
     ForeignRelease(String),
@@ -82,20 +85,24 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
         return Err(Violation::NoBackup(name));
     }
     in_turn(upgrade, view, record, effect)?;
+    let heading = Heading::of(upgrade, record);
     match effect {
         // It keeps what the one that is left rendered: nothing moves.
-        Effect::LabelGateway { revision, .. } if *revision != Heading::of(upgrade, record).to => {
+        Effect::LabelGateway { revision, .. } if *revision != heading.to => {
             Ok(())
         }
         Effect::MoveNamespace { revision, .. }
         | Effect::PointTag { revision, .. }
         | Effect::LabelGateway { revision, .. } => target_ready(view, revision, name),
         Effect::RestartWorkload { .. } | Effect::EvictPod { .. } => {
-            target_ready(view, Heading::of(upgrade, record).to, name)
+            target_ready(view, heading.to, name)
         }
         Effect::PointDefaultRevision(target) => {
             ours(record, &target.release)?;
-            target_ready(view, &record.target_revision, name)
+            target_ready(view, heading.to, name)
+        }
+        Effect::UpgradeBase(_) | Effect::InstallRevision(_) if heading.is_back() => {
+            Err(Violation::WrongWay(name, "back"))
         }
         Effect::UpgradeBase(target) | Effect::InstallRevision(target) => {
             ours(record, &target.release)
@@ -105,8 +112,15 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
             release, revision, ..
         } => {
             ours(record, release)?;
-            target_ready(view, &record.target_revision, name)?;
-            unused(view, record, revision)
+            // The one that is left goes, and never the one that is moved to.
+            if revision == heading.to {
+                return Err(Violation::WrongWay(name, heading.word()));
+            }
+            if release != &left_release(record, heading) {
+                return Err(Violation::ForeignRelease(release.clone()));
+            }
+            target_ready(view, heading.to, name)?;
+            unused(view, revision)
         }
         Effect::RegisterMesh { .. }
         | Effect::WritePlan { .. }
@@ -140,6 +154,14 @@ fn in_turn(
     }
 }
 
+/// The Helm release of the control plane that is left.
+fn left_release(record: &Record, heading: Heading<'_>) -> String {
+    match heading.is_back() {
+        true => record.target_release(),
+        false => record.source.name.clone(),
+    }
+}
+
 fn ours(record: &Record, release: &str) -> Result<(), Violation> {
     let known = [
         &record.source.name,
@@ -163,16 +185,13 @@ fn target_ready(view: &MeshView, revision: &str, what: String) -> Result<(), Vio
     }
 }
 
-fn unused(view: &MeshView, record: &Record, revision: &str) -> Result<(), Violation> {
+fn unused(view: &MeshView, revision: &str) -> Result<(), Violation> {
     let in_use = |user: String| {
         Err(Violation::InUse {
             revision: revision.to_owned(),
             user,
         })
     };
-    if revision == record.target_revision {
-        return in_use("it is the target".to_owned());
-    }
     let (Some(workloads), Some(planes)) = (view.workloads.present(), view.control_planes.present())
     else {
         return in_use("the workloads are not seen".to_owned());

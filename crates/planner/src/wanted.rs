@@ -72,7 +72,8 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
         }
         Phase::HealthChecking => Wanted {
             live_counters: true,
-            releases: match retirement_due(now, upgrade) {
+            // Who asks to move back may come too late.
+            releases: match retirement_due(now, upgrade) || upgrade.spec.request_rollback {
                 true => ReleasesWanted::Fresh,
                 false => ReleasesWanted::No,
             },

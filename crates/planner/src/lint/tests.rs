@@ -191,8 +191,60 @@ fn in_use() {
             "{found:?}"
         );
     }
-    let found = linted(Phase::HealthChecking, &unused(), vec![retire(TARGET)]);
-    assert!(matches!(&found, Err(Violation::InUse { user, .. }) if user.contains("target")));
+}
+
+/// Everything is on the old control plane.
+fn back() -> Upgrade {
+    let mut upgrade = upgrade(Phase::Upgrading);
+    upgrade.status.rollback = Some(meshlift_api::RollbackStatus {
+        reason: "a person asks for it".into(),
+        since: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()),
+        soak: None,
+    });
+    upgrade
+}
+
+fn retire_new() -> Effect {
+    Effect::RetireRevision {
+        release: "istiod-1-31-0".into(),
+        namespace: "istio-system".into(),
+        revision: TARGET.into(),
+    }
+}
+
+#[test]
+fn only_the_control_plane_that_is_left_goes() {
+    let forward = upgrade(Phase::HealthChecking);
+    let mut on_old = settled();
+    planes(&mut on_old)[1].live = planes(&mut on_old)[0].live.clone();
+    planes(&mut on_old)[1].live = Seen::Present(LiveCounters::default());
+    let lint = |upgrade: &Upgrade, view: &MeshView, effect: Effect| {
+        let decision = Decision::new(Next::Act(vec![effect]), Report::default());
+        lint(upgrade, view, &decision)
+    };
+    assert_eq!(lint(&forward, &unused(), retire("default")), Ok(()));
+    assert_eq!(lint(&back(), &on_old, retire_new()), Ok(()));
+    let wrong = [
+        lint(&forward, &on_old, retire_new()),
+        lint(&back(), &unused(), retire("default")),
+        lint(&back(), &on_old, Effect::InstallRevision(target("istiod-1-31-0"))),
+        lint(&back(), &on_old, Effect::UpgradeBase(target("istio-base"))),
+    ];
+    for found in wrong {
+        assert!(matches!(found, Err(Violation::WrongWay(..))), "{found:?}");
+    }
+    let mixed = Effect::RetireRevision {
+        release: "istiod".into(),
+        namespace: "istio-system".into(),
+        revision: TARGET.into(),
+    };
+    let found = lint(&back(), &on_old, mixed);
+    assert_eq!(found, Err(Violation::ForeignRelease("istiod".into())));
+    let used = lint(&back(), &unused(), retire_new());
+    assert!(matches!(used, Err(Violation::InUse { .. })), "{used:?}");
+    planes(&mut on_old)[0].ready = 0;
+    let ill = lint(&back(), &on_old, retire_new());
+    assert!(matches!(ill, Err(Violation::TargetNotReady(..))), "{ill:?}");
 }
 
 #[test]

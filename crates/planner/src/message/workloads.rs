@@ -82,13 +82,17 @@ fn delete_pods(key: &WorkloadKey) -> String {
     )
 }
 
-/// Why a workload is not moved back.
-pub(crate) fn not_moved_back(key: &WorkloadKey, to: &str) -> String {
-    format!(
-        "it cannot be restarted, because new pods in namespace {} would not be injected by {to}: mend that, then {}",
-        key.namespace,
-        restart(key)
-    )
+/// Why a workload stays on the new control plane, with the command that would move it back.
+pub(crate) fn not_moved_back(key: &WorkloadKey, predicate: Predicate, to: &str) -> String {
+    let (namespace, restart) = (&key.namespace, restart(key));
+    match predicate {
+        Predicate::NotOurs => format!(
+            "its namespace was bound to the new control plane by somebody else: bind {namespace} to {to}, then {restart}"
+        ),
+        _ => format!(
+            "it was not restarted, because new pods in namespace {namespace} would not be injected by {to}: mend that, then {restart}"
+        ),
+    }
 }
 
 /// Why a workload is not moved whose pods could not be evicted.

@@ -133,6 +133,11 @@ fn settle(
         Err(obstacle) => return blocked(now, detection.and(obstacle.status(upgrade))),
     };
     let report = report(course, detection);
+    if upgrade.spec.request_rollback {
+        let message = message::asked_back_already();
+        let waiting = wait(now, WaitingOn::Person, BACKSTOP);
+        return Decision::new(waiting, Report { message, ..report });
+    }
     if !upgrade.held {
         return Decision::new(Next::Act(vec![Effect::HoldDeletion]), report);
     }

@@ -6,12 +6,12 @@ use meshlift_api::{Phase, Rollback, RollbackStatus, Step};
 
 use super::data_plane::judged;
 use super::upgrading::stop;
-use super::{POLL, wait};
+use super::{POLL, blind, wait};
 use crate::decision::{Decision, Next, Report, WaitingOn};
 use crate::message;
 use crate::record::Record;
 use crate::upgrade::Upgrade;
-use crate::view::MeshView;
+use crate::view::{MeshView, Release, ReleaseState, Seen};
 
 /// Answers a failure, as the spec asks for it. `what` says what failed.
 pub(super) fn failed(
@@ -43,21 +43,58 @@ pub(super) fn failed(
     }
 }
 
-/// A person asks to move back.
+/// A person asks to move back; `None` when nobody does, or it goes back already, or it is too late.
 pub(super) fn requested(
     now: Timestamp,
     upgrade: &Upgrade,
     view: &MeshView,
     record: &Record,
 ) -> Option<Decision> {
+    if !upgrade.spec.request_rollback || upgrade.status.rollback.is_some() {
+        return None;
+    }
+    let report = Report {
+        step: upgrade.status.step,
+        ..Report::default()
+    };
+    match retirement_began(view, record) {
+        Err(why) => Some(blind(now, report, "the Helm releases", why)),
+        Ok(true) => None,
+        Ok(false) => Some(go_back(now, "spec.requestRollback asks for it", report)),
+    }
+}
+
+/// The same decision, saying that what a person asked for comes too late.
+pub(super) fn too_late(upgrade: &Upgrade, view: &MeshView, mut decision: Decision) -> Decision {
+    let Some(record) = view.record.present() else {
+        return decision;
+    };
     let asked = upgrade.spec.request_rollback && upgrade.status.rollback.is_none();
-    (asked && old_is_there(view, record)).then(|| {
-        let report = Report {
-            step: upgrade.status.step,
-            ..Report::default()
-        };
-        go_back(now, "spec.requestRollback asks for it", report)
-    })
+    if asked && retirement_began(view, record) == Ok(true) {
+        decision.report.message = message::too_late(&decision.report.message, record);
+    }
+    decision
+}
+
+/// Whether the old control plane is gone, or Helm has begun to take it away.
+fn retirement_began<'v>(view: &'v MeshView, record: &Record) -> Result<bool, &'v str> {
+    if let Some(why) = view.control_planes.unreadable() {
+        return Err(why);
+    }
+    if !old_is_there(view, record) {
+        return Ok(true);
+    }
+    let source = &record.source;
+    let same = |r: &&Release| r.name == source.name && r.namespace == source.namespace;
+    match &view.releases {
+        Seen::Unreadable(why) => Err(why),
+        Seen::Absent => Err("not looked at yet"),
+        Seen::Present(releases) => Ok(match releases.iter().find(same) {
+            None => true,
+            // As Helm names it while it uninstalls.
+            Some(release) => release.state == ReleaseState::Other("uninstalling".to_owned()),
+        }),
+    }
 }
 
 /// Whether there is a control plane to go back to.

@@ -33,6 +33,10 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
     if let Some(decision) = failing::requested(now, upgrade, view, record) {
         return decision;
     }
+    failing::too_late(upgrade, view, check(now, upgrade, view, record))
+}
+
+fn check(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) -> Decision {
     // Something that appeared meanwhile moves like everything before it.
     if let Some(mut decision) = data_plane(now, upgrade, view, record) {
         let blind = matches!(&decision.next, Next::Wait(w) if w.on == WaitingOn::Unreadable);

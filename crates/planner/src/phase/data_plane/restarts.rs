@@ -55,7 +55,7 @@ impl Drive<'_> {
         }
         // Nothing but injection is waited for: a step of its own, so that its deadline counts from here.
         let proving = match self.heading.is_back() {
-            true => Step::ProvingBack,
+            true => Step::MovingBack,
             false => Step::ProvingControlPlane,
         };
         let report = match restarting.is_empty() {
@@ -66,7 +66,12 @@ impl Drive<'_> {
             false => report,
         };
         let began = step_began(self.upgrade, proving, self.now);
-        if restarting.is_empty() && self.now >= later(began, timeout(self.upgrade)) {
+        let late = self.now >= later(began, timeout(self.upgrade));
+        if restarting.is_empty() && self.heading.is_back() && (late || self.proves_back()) {
+            // The others are back: who is not is named, and holds nobody up.
+            return None;
+        }
+        if restarting.is_empty() && late {
             return Some(self.failed(&held, report));
         }
         let waiting = Waiting {
@@ -186,12 +191,21 @@ impl Drive<'_> {
         }
     }
 
+    /// Whether all that could be moved back was, and its health is watched.
+    fn proves_back(&self) -> bool {
+        let rollback = crate::heading::rollback(self.upgrade);
+        rollback.is_some_and(|rollback| rollback.soak.is_some())
+    }
+
     /// Workloads in a rollout of their own get the restart timeout to end it, then they are named.
     fn wait_for_busy(&self, busy: &[(&Workload, &Placement)], report: Report) -> Option<Decision> {
         // While health is watched they are named, and moved if they settle meanwhile.
-        let watched = self.upgrade.phase() == Phase::HealthChecking || self.is_verifying();
+        let watched = self.upgrade.phase() == Phase::HealthChecking
+            || self.is_verifying()
+            || self.proves_back();
         let waits = |(workload, _): &&(&Workload, &Placement)| {
-            self.stage() == Some(self.stages.of_workload(workload)) || self.stages.all().is_empty()
+            let now = self.stage() == Some(self.stages.of_workload(workload));
+            now || self.stages.all().is_empty() || self.heading.is_back()
         };
         if watched || !busy.iter().any(|b| waits(&b)) {
             return None;

@@ -6,7 +6,7 @@ mod proof;
 mod removal;
 
 use jiff::Timestamp;
-use meshlift_api::BlockedWorkload;
+use meshlift_api::{BlockedWorkload, Predicate};
 
 use super::data_plane::{Drive, unseen, with_data_plane};
 use super::upgrading::same_step;
@@ -95,16 +95,19 @@ impl<'a> Back<'a> {
         let to = self.drive.heading.to;
         let judged = std::mem::take(&mut self.drive.judged);
         let mut judged = judged.naming_busy(to);
-        let predicate = meshlift_api::Predicate::RestartFailed;
         for (workload, placement) in &mut judged.placements {
-            if matches!(placement, Placement::Stale { .. }) {
-                *placement = Placement::Blocked(predicate);
-                judged.blocked.push(BlockedWorkload {
-                    reference: workload.key.to_string(),
-                    predicate,
-                    message: message::not_moved_back(&workload.key, to),
-                });
-            }
+            let predicate = match placement {
+                Placement::Stale { .. } => Predicate::RestartFailed,
+                // Its namespace was bound to the new control plane by somebody else.
+                Placement::Later => Predicate::NotOurs,
+                _ => continue,
+            };
+            *placement = Placement::Blocked(predicate);
+            judged.blocked.push(BlockedWorkload {
+                reference: workload.key.to_string(),
+                predicate,
+                message: message::not_moved_back(&workload.key, predicate, to),
+            });
         }
         self.drive.judged = judged;
     }

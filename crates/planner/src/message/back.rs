@@ -1,0 +1,81 @@
+//! What is said of the way back.
+
+use super::first_few;
+use crate::record::Record;
+use crate::view::ControlPlane;
+
+pub(crate) fn waits_for_person(upgrade: &str, what: &str) -> String {
+    format!(
+        "holds: {what}. Mend it, and it goes on by itself; or move everything back: kubectl patch mup {upgrade} --type merge -p '{{\"spec\":{{\"requestRollback\":true}}}}'"
+    )
+}
+
+pub(crate) fn goes_back(why: &str) -> String {
+    format!("goes back to the old control plane: {why}")
+}
+
+pub(crate) fn asked_back_already() -> String {
+    "does not begin, because spec.requestRollback is true: set it to false".to_owned()
+}
+
+pub(crate) fn too_late(message: &str, record: &Record) -> String {
+    format!(
+        "{message}; spec.requestRollback came too late: the old control plane ({}) is being removed or gone",
+        record.source.version
+    )
+}
+
+pub(crate) fn waits_for_old(record: &Record, why: &str) -> String {
+    format!(
+        "waits for the old control plane ({}), which everything goes back to: {why}",
+        record.source.version
+    )
+}
+
+/// How it ended: `users` keep the new control plane, `blocked` workloads were not moved back.
+pub(crate) fn rolled_back(
+    record: &Record,
+    why: &str,
+    users: &[String],
+    blocked: usize,
+    asked: bool,
+) -> String {
+    let mut text = format!(
+        "rolled back: {why}. The mesh is on {} again",
+        record.source.version
+    );
+    if blocked > 0 {
+        text.push_str(&format!(", but for {blocked} (status.blocked says how)"));
+    }
+    match users {
+        [] => text.push_str(", and the new control plane is gone"),
+        users => text.push_str(&format!(
+            "; the new control plane ({}) stays, because it is used by {}",
+            record.target_version,
+            first_few(users)
+        )),
+    }
+    text.push_str(match asked {
+        true => ". To try the upgrade again, set spec.requestRollback to false",
+        false => {
+            ". Mend it, then annotate this object with a new value of meshlift.io/retry to try again"
+        }
+    });
+    text
+}
+
+pub(crate) fn left_after_rollback(record: &Record) -> String {
+    format!(
+        "The mesh is on {} again, and the new control plane ({}) stays.",
+        record.source.version, record.target_version
+    )
+}
+
+pub(crate) fn without_release(plane: &ControlPlane) -> String {
+    let ControlPlane {
+        namespace, name, ..
+    } = plane;
+    format!(
+        "nobody, but its Helm release is gone and its Deployment is not (kubectl -n {namespace} delete deployment {name})"
+    )
+}
