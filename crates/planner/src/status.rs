@@ -359,7 +359,11 @@ fn stalled(status: &MeshUpgradeStatus, executed: &Executed) -> Option<Verdict> {
             class: ErrorClass::Bug,
             message,
         } => Verdict::yes("Bug", message),
-        _ if status.phase == Some(Phase::Failed) => Verdict::yes("Stopped", status.message.clone()),
+        _ if status.phase == Some(Phase::Failed) => {
+            let back = status.outcome == Some(Outcome::RolledBack);
+            let reason = if back { "RolledBack" } else { "Stopped" };
+            Verdict::yes(reason, status.message.clone())
+        }
         // A person must act before such an upgrade could start.
         _ if status.outcome == Some(Outcome::PlanBlocked) => {
             Verdict::yes("PlanBlocked", status.message.clone())

@@ -215,9 +215,9 @@ fn retire_new() -> Effect {
 #[test]
 fn only_the_control_plane_that_is_left_goes() {
     let forward = upgrade(Phase::HealthChecking);
-    let mut on_old = settled();
-    planes(&mut on_old)[1].live = planes(&mut on_old)[0].live.clone();
-    planes(&mut on_old)[1].live = Seen::Present(LiveCounters::default());
+    let mut on_old = moved();
+    namespace(&mut on_old).labels = labels(&[("istio-injection", "enabled")]);
+    *cart(&mut on_old) = workload("cart", "default");
     let lint = |upgrade: &Upgrade, view: &MeshView, effect: Effect| {
         let decision = Decision::new(Next::Act(vec![effect]), Report::default());
         lint(upgrade, view, &decision)
@@ -227,7 +227,11 @@ fn only_the_control_plane_that_is_left_goes() {
     let wrong = [
         lint(&forward, &on_old, retire_new()),
         lint(&back(), &unused(), retire("default")),
-        lint(&back(), &on_old, Effect::InstallRevision(target("istiod-1-31-0"))),
+        lint(
+            &back(),
+            &on_old,
+            Effect::InstallRevision(target("istiod-1-31-0")),
+        ),
         lint(&back(), &on_old, Effect::UpgradeBase(target("istio-base"))),
     ];
     for found in wrong {

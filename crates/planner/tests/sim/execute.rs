@@ -351,9 +351,11 @@ impl World {
             );
         }
         let newest = self.helm.find(release).and_then(|r| r.revisions.last());
-        let pending = newest.is_some_and(|r| matches!(r.state, ReleaseState::Pending { .. }));
+        // Helm takes away what was cut off in the middle of its installation.
+        let foreign =
+            newest.is_some_and(|r| matches!(r.state, ReleaseState::Pending { ours: false, .. }));
         assert!(
-            !pending,
+            !foreign,
             "uninstall of {release} in the middle of another operation"
         );
         self.istiods.retain(|i| i.plane.revision != revision);

@@ -246,7 +246,10 @@ impl World {
         {
             return false;
         }
-        let old = app.pods.iter().position(|m| m.template < app.template);
+        // A Deployment takes away first what does not serve.
+        let outdated = |m: &Member| m.template < app.template;
+        let idle = app.pods.iter().position(|m| outdated(m) && !m.pod.ready);
+        let old = idle.or_else(|| app.pods.iter().position(outdated));
         let surges = app.key.kind == WorkloadKind::Deployment;
         match old {
             Some(old) if app.pods.len() > app.replicas || !surges => {

@@ -22,12 +22,7 @@ impl Back<'_> {
             Seen::Absent => None,
             Seen::Unreadable(why) => {
                 let report = self.moving_back(String::new());
-                return Some(blind(
-                    self.drive.now,
-                    report,
-                    "the validating webhook",
-                    why,
-                ));
+                return Some(blind(self.drive.now, report, "the validating webhook", why));
             }
         };
         let base = &record.base;
@@ -62,8 +57,9 @@ impl Back<'_> {
         );
         let Some(decision) = decision else {
             let old = self.old_plane().map_or("istiod", |plane| &plane.name);
-            let report =
-                self.moving_back(format!("waits until the default validator calls {old} again"));
+            let report = self.moving_back(format!(
+                "waits until the default validator calls {old} again"
+            ));
             return Decision::new(wait(now, WaitingOn::Validator, POLL), report);
         };
         let message = match &decision.next {

@@ -70,12 +70,7 @@ impl Back<'_> {
 
     fn blind_to_new(&self, why: &str) -> Decision {
         let report = self.removing(String::new());
-        blind(
-            self.drive.now,
-            report,
-            "the metrics of the new istiod",
-            why,
-        )
+        blind(self.drive.now, report, "the metrics of the new istiod", why)
     }
 
     fn wait_for_disconnect(&self, connected: u64) -> Decision {
@@ -133,7 +128,10 @@ impl Back<'_> {
         let asked = self.drive.upgrade.spec.request_rollback;
         let message = message::rolled_back(record, self.reason, users, blocked, asked);
         let (reason, ready) = match users.is_empty() {
-            true => ("Removed", format!("istiod {} is gone", record.target_revision)),
+            true => (
+                "Removed",
+                format!("istiod {} is gone", record.target_revision),
+            ),
             false => (
                 "RolledBack",
                 format!("istiod {} is no longer moved to", record.target_revision),

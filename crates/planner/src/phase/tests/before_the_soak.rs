@@ -401,6 +401,7 @@ fn what_is_held_back_has_a_deadline_that_counts_from_then() {
         "an hour of restarts is not its deadline"
     );
     upgrade.status.step = decision.report.step;
+    upgrade.spec.rollback = meshlift_api::Rollback::Never;
     let decision = decide(now(), &upgrade, &view);
     assert_eq!(decision.next, Next::Enter(Phase::Failed));
     assert!(

@@ -28,6 +28,7 @@ fn image_cannot_be_pulled() -> Story {
 fn retry_after_failed() -> Story {
     let mut story = image_cannot_be_pulled();
     story.name = "retry_after_failed";
+    never_back(&mut story.world);
     with(
         story,
         When::Reached(Phase::Failed, None, 60),
@@ -46,6 +47,7 @@ fn retry_after_failed() -> Story {
 fn workload_crashes() -> Story {
     let mut world = registered("1.31.0");
     world.app("cart").breaks = Some("container app: CrashLoopBackOff".into());
+    never_back(&mut world);
     let story = story("workload_crashes", world);
     with(
         story,
@@ -316,6 +318,7 @@ fn refusing(world: &mut World) {
 
 fn injection_refused() -> Story {
     let mut world = registered("1.31.0");
+    never_back(&mut world);
     refusing(&mut world);
     story("injection_refused", world)
 }

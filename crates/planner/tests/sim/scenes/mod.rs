@@ -5,10 +5,11 @@ mod going_well;
 mod going_wrong;
 mod refused;
 mod workloads;
+mod rollback;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use meshlift_api::{GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus};
+use meshlift_api::{GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Rollback};
 use meshlift_api::{Phase, Step};
 use meshlift_planner::Upgrade;
 use meshlift_planner::version::KubernetesVersion;
@@ -247,6 +248,11 @@ fn edit_spec(world: &mut World, change: impl FnOnce(&mut MeshUpgradeSpec)) {
     });
 }
 
+/// A failed verification stops the upgrade.
+fn never_back(world: &mut World) {
+    edit(world, |object| object.spec.rollback = Rollback::Never);
+}
+
 /// Every story.
 pub fn all() -> Vec<Story> {
     let groups = [
@@ -255,6 +261,7 @@ pub fn all() -> Vec<Story> {
         going_wrong::all(),
         detection::all(),
         workloads::all(),
+        rollback::all(),
     ];
     groups.into_iter().flatten().collect()
 }
