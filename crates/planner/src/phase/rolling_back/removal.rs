@@ -37,6 +37,12 @@ impl Back<'_> {
         }
         match (release, plane) {
             (None, Some(plane)) => self.orphan(plane),
+            // A watch that lags shows no Deployment yet; that of a removal that was cut off is gone.
+            (Some(release), None) if release.state == ReleaseState::Deployed && self.settling() => {
+                let message = format!("waits for the Deployment of {name} to be seen");
+                let waiting = wait(self.drive.now, WaitingOn::Retirement, POLL);
+                Decision::new(waiting, self.removing(message))
+            }
             _ => self.uninstall(name),
         }
     }
@@ -103,14 +109,19 @@ impl Back<'_> {
 
     /// Helm says that it is gone, and its Deployment is still there.
     fn orphan(&self, plane: &ControlPlane) -> Decision {
-        let (now, upgrade) = (self.drive.now, self.drive.upgrade);
-        let began = step_began(upgrade, Step::RemovingNewControlPlane, now);
-        if now >= later(began, SETTLING) {
+        if !self.settling() {
             return self.rolled_back(&[message::without_release(plane)]);
         }
         let message = format!("waits for {} to be gone", plane.name);
-        let waiting = wait(now, WaitingOn::Retirement, POLL);
+        let waiting = wait(self.drive.now, WaitingOn::Retirement, POLL);
         Decision::new(waiting, self.removing(message))
+    }
+
+    /// Whether a watch may still lag behind what Helm did.
+    fn settling(&self) -> bool {
+        let (now, upgrade) = (self.drive.now, self.drive.upgrade);
+        let began = step_began(upgrade, Step::RemovingNewControlPlane, now);
+        now < later(began, SETTLING)
     }
 
     fn removing(&self, message: String) -> Report {

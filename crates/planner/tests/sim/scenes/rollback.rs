@@ -52,7 +52,7 @@ fn old_istiod_falls_ill() -> Story {
     story.name = "old_istiod_falls_ill_on_the_way_back";
     let story = with(
         story,
-        reached(Phase::Upgrading, Step::MovingBack, 0),
+        When::Once(|world| marked(world, "cart")),
         "the old istiod loses its pods",
         |world| {
             let plane = &mut world.istiod("default").plane;
