@@ -101,10 +101,6 @@ const WHY: &[(Predicate, &str)] = &[
         "workloads that a restart would take out of the mesh",
     ),
     (
-        Predicate::LabelPutBack,
-        "workloads whose namespace was taken back after it was moved",
-    ),
-    (
         Predicate::RolloutIncomplete,
         "workloads whose own rollout has not ended",
     ),

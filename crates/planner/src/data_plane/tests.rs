@@ -7,7 +7,8 @@ use meshlift_api::{Phase, Predicate};
 
 use super::*;
 use crate::example::{
-    TARGET, ago, cart, istiod, labels, moved, namespace, now, planes, pod, upgrade, workload,
+    TARGET, ago, cart, istiod, labels, moved, namespace, now, planes, pod, record, upgrade,
+    workload,
 };
 use crate::upgrade::Upgrade;
 use crate::view::{MeshView, Seen, UpdateStrategy, WorkloadKind};
@@ -47,6 +48,50 @@ fn blocked_by(predicate: Predicate, command: &str, spoil: Spoil) {
         blocked.message
     );
     assert_eq!(judged.counts().blocked, 1, "{predicate}");
+}
+
+/// The namespace follows tag `prod`.
+fn tagged(view: &mut MeshView, revision: &str) {
+    view.tags.push(Tag {
+        name: "prod".into(),
+        revision: revision.into(),
+        ..Tag::default()
+    });
+    namespace(view).labels = labels(&[("istio.io/rev", "prod")]);
+}
+
+#[test]
+fn what_is_not_moved_yet_waits_for_its_label_tag_or_gateway() {
+    // A plan asks without stages: what will be restarted in the end.
+    let planned = |spoil: Spoil| placement_of(spoil);
+    let on_the_way = |spoil: Spoil| {
+        let (mut upgrade, mut view) = stale();
+        spoil(&mut upgrade, &mut view);
+        let record = record();
+        let stages = Stages::of(&upgrade, &record);
+        let heading = Heading::forward(TARGET);
+        let judged = assess_toward(now(), heading, Some(&stages), &upgrade, &view);
+        judged.expect("all is seen").placements[0].1.clone()
+    };
+    let not_yet: [Spoil; 2] = [
+        |_, view| tagged(view, "default"),
+        |_, view| namespace(view).labels = labels(&[("istio-injection", "enabled")]),
+    ];
+    for spoil in not_yet {
+        assert_eq!(planned(spoil), restart(TARGET));
+        assert_eq!(on_the_way(spoil), Placement::Later);
+    }
+    assert_eq!(on_the_way(|_, view| tagged(view, TARGET)), restart(TARGET));
+    let gateway: Spoil = |_, view| {
+        cart(view).managed_gateway = true;
+        cart(view).labels = labels(&[("gateway.networking.k8s.io/gateway-name", "front")]);
+        view.gateways = Seen::Present(vec![Gateway {
+            namespace: "shop".into(),
+            name: "front".into(),
+            ..Gateway::default()
+        }]);
+    };
+    assert_eq!(on_the_way(gateway), Placement::Later);
 }
 
 fn loose(owner: Option<&str>) -> Vec<Arc<Pod>> {
@@ -105,10 +150,7 @@ fn workloads_that_do_not_roll() {
 #[test]
 fn a_partition_of_zero_rolls() {
     let placement = placement_of(|_, view| cart(view).strategy = UpdateStrategy::Partition(0));
-    assert!(
-        matches!(placement, Placement::Stale(_)),
-        "{placement:?}"
-    );
+    assert!(matches!(placement, Placement::Stale(_)), "{placement:?}");
 }
 
 #[test]
@@ -133,30 +175,21 @@ fn what_is_excluded_by_namespace_or_by_workload() {
 
 #[test]
 fn workloads_that_would_not_come_back_on_the_target() {
+    blocked_by(Predicate::Tag, "istioctl tag set", |upgrade, view| {
+        upgrade.spec.data_plane.by = Move::Labels;
+        tagged(view, "default");
+    });
     blocked_by(Predicate::Tag, "istioctl tag set", |_, view| {
-        view.tags.push(Tag {
-            name: "prod".into(),
-            revision: "default".into(),
-            ..Tag::default()
-        });
-        namespace(view).labels = labels(&[("istio.io/rev", "prod")]);
+        tagged(view, "default");
+        view.tags[0].namespace = "other-mesh".into();
+    });
+    blocked_by(Predicate::NotOurs, "to others", |upgrade, view| {
+        upgrade.spec.data_plane.by = Move::Tags;
+        namespace(view).labels = labels(&[("istio-injection", "enabled")]);
     });
     blocked_by(Predicate::PodLabel, "istio.io/rev=1-31-0", |_, view| {
         namespace(view).labels.clear();
         cart(view).template_labels = labels(&[("sidecar.istio.io/inject", "true")]);
-    });
-    blocked_by(
-        Predicate::LabelPutBack,
-        "was put back by argocd after",
-        |_, view| {
-            namespace(view).labels = labels(&[("istio-injection", "enabled")]);
-            namespace(view).label_owner = Some("argocd".into());
-        },
-    );
-    // What its own writes look like says nothing about who put it back.
-    blocked_by(Predicate::LabelPutBack, "was put back after", |_, view| {
-        namespace(view).labels = labels(&[("istio-injection", "enabled")]);
-        namespace(view).label_owner = Some("meshlift".into());
     });
     blocked_by(Predicate::InjectionOff, "out of the mesh", |_, view| {
         namespace(view).labels = labels(&[("istio-injection", "disabled")]);
@@ -191,10 +224,7 @@ fn old_sidecars_are_stale_and_new_ones_moved() {
             ..pod("cart-1", "")
         });
     });
-    assert!(
-        matches!(placement, Placement::Stale(_)),
-        "{placement:?}"
-    );
+    assert!(matches!(placement, Placement::Stale(_)), "{placement:?}");
 }
 
 /// A workload that was restarted and whose pod, made by that restart, came up old all the same.

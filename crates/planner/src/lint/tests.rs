@@ -324,6 +324,7 @@ fn closed_wave() {
         revision: revision.into(),
         label: Some(revision.into()),
         mark: true,
+        at: now(),
     };
     let found = linted(Phase::Upgrading, &view, vec![label(TARGET)]);
     assert!(matches!(found, Err(Violation::ClosedWave(..))), "{found:?}");

@@ -91,6 +91,20 @@ impl WorkloadKind {
         Self::ALL.into_iter().find(same)
     }
 
+    /// Its name, by which it is told from kinds of other APIs: `AdvancedStatefulSet`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AdvancedStatefulSet => "AdvancedStatefulSet",
+            Self::AdvancedDaemonSet => "AdvancedDaemonSet",
+            other => other.kind(),
+        }
+    }
+
+    /// The kind of this name, as [`fmt::Display`] writes it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Whether a change of the pod template makes its controller replace pods, as its strategy says.
     pub fn rolls(self) -> bool {
         self != Self::ReplicaSet
@@ -99,7 +113,7 @@ impl WorkloadKind {
 
 impl fmt::Display for WorkloadKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        f.write_str(self.name())
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) fn data_plane(
     drive
         .moves(&report)
         .or_else(|| drive.restarts(report.clone()))
+        .or_else(|| drive.git(&report))
         .or_else(|| drive.waves(report))
 }
 

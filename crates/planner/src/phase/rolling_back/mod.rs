@@ -52,6 +52,7 @@ pub(super) fn decide(
         .or_else(|| back.default_revision())
         .or_else(|| back.drive.moves(&back.report()))
         .or_else(|| back.drive.restarts(back.report()))
+        .or_else(|| back.drive.git(&back.report()))
         .map_or_else(|| back.all_moved(), |decision| decision)
 }
 

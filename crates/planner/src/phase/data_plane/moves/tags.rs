@@ -63,7 +63,7 @@ impl Drive<'_> {
 
     /// Whether this upgrade moves a tag at all: not where it is to leave tags alone, or one of the namespaces.
     pub(super) fn follows(&self, tag: &Tag) -> bool {
-        let by_tag = self.upgrade.spec.data_plane.by != Move::Labels;
+        let by_tag = self.upgrade.spec.data_plane.by != Move::Labels && !tag.by_url;
         // A name that is a revision too is no tag that anyone could move.
         let planes = self.view.control_planes.present();
         let is_revision = planes.into_iter().flatten().any(|p| p.revision == tag.name);
