@@ -4,6 +4,7 @@
 
 mod fixture;
 mod following;
+mod keeping;
 mod looking;
 mod reaching;
 mod upgrading;

@@ -219,7 +219,7 @@ fn api_fence_crds_only_of_istio() -> Result<()> {
 }
 
 #[test]
-fn api_fence_secrets_only_of_helm_and_records() -> Result<()> {
+fn api_fence_secrets_only_of_helm_and_what_an_upgrade_keeps() -> Result<()> {
     let secret = |namespace: &str, name: &str, kind: &str| {
         merged(
             object("v1", "Secret", name, Some(namespace)),
@@ -236,6 +236,15 @@ fn api_fence_secrets_only_of_helm_and_records() -> Result<()> {
         let again = serde_json::from_value(record.clone())?;
         let api = env.api_of(&env.operator, &record).await?;
         api.replace("upgrade-fence", &PostParams::default(), &again)
+            .await?;
+        for name in ["meshlift-plan-fence", "meshlift-backup-fence-0"] {
+            let kept = secret(NAMESPACE, name, "Opaque");
+            env.create(&env.operator, &kept, false).await?;
+        }
+        let map = |name: &str| object("v1", "ConfigMap", name, Some(NAMESPACE));
+        env.create(&env.operator, &map("meshlift-log-fence"), false)
+            .await?;
+        env.create_refused("releases", "a ConfigMap of others", &map("other"))
             .await?;
         let mut token = secret(ISTIO, "token", "kubernetes.io/service-account-token");
         token["metadata"]["annotations"] =

@@ -6,6 +6,7 @@
 
 mod detecting;
 mod fixture;
+mod keeping;
 mod process;
 mod release_catalog;
 mod repository;

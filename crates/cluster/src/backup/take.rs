@@ -236,3 +236,126 @@ fn backed_up(release: &Release) -> BackedUpRelease {
         values: release.values.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use meshlift_planner::ErrorClass;
+    use serde_json::json;
+
+    use super::super::FORMAT;
+    use super::*;
+
+    /// A server with the CRDs of ProxyConfigs, which may not be listed, and of a kind that is not served.
+    fn server(code: u16) -> Client {
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (code, body) = answer(request.uri().path(), code);
+            let body = Body::from(body.to_string().into_bytes());
+            async move { Response::builder().status(code).body(body) }
+        });
+        Client::new(service, "default")
+    }
+
+    fn answer(path: &str, code: u16) -> (u16, Value) {
+        let crd = |plural: &str, kind: &str, served: bool| {
+            json!({
+                "metadata": { "name": format!("{plural}.networking.istio.io"), "uid": plural, "resourceVersion": "1" },
+                "spec": { "group": "networking.istio.io", "names": { "kind": kind, "plural": plural },
+                    "versions": [{ "name": "v1beta1", "served": served }, { "name": "v1alpha1", "served": served }] },
+                "status": { "storedVersions": ["v1beta1"] },
+            })
+        };
+        let [configs, gone] = [
+            crd("proxyconfigs", "ProxyConfig", true),
+            crd("things", "Thing", false),
+        ];
+        let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        match path.strip_prefix(crds) {
+            Some("") => return (200, json!({ "metadata": {}, "items": [configs, gone] })),
+            Some("/proxyconfigs.networking.istio.io") => return (200, configs),
+            Some(_) => return (200, gone),
+            None => {}
+        }
+        match path {
+            "/apis/networking.istio.io/v1beta1/proxyconfigs" if code == 200 => {
+                let config = json!({ "metadata": { "name": "a", "namespace": "shop", "uid": "u" }, "spec": {} });
+                (200, json!({ "metadata": {}, "items": [config] }))
+            }
+            "/apis/networking.istio.io/v1beta1/proxyconfigs" => {
+                let why =
+                    json!({ "kind": "Status", "status": "Failure", "code": code, "message": "no" });
+                (code, why)
+            }
+            path if path.contains("things") => (500, json!({})),
+            _ => (200, json!({ "metadata": {}, "items": [] })),
+        }
+    }
+
+    #[derive(Default)]
+    struct Memory {
+        chunks: Vec<Vec<u8>>,
+        index: Option<Index>,
+    }
+
+    impl ChunkSink for Memory {
+        async fn chunk(&mut self, bytes: Vec<u8>) -> Result<()> {
+            assert!(self.index.is_none(), "the index comes last");
+            self.chunks.push(bytes);
+            Ok(())
+        }
+
+        async fn index(&mut self, index: &Index) -> Result<()> {
+            self.index = Some(index.clone());
+            Ok(())
+        }
+    }
+
+    async fn taken(code: u16) -> (Result<Index>, Memory) {
+        let header = Header {
+            format: FORMAT,
+            name: "b".into(),
+            mesh: "default".into(),
+            upgrade: None,
+            from: None,
+            to: None,
+            taken_at: jiff::Timestamp::UNIX_EPOCH,
+            meshlift: "0.1.0".into(),
+        };
+        let mut memory = Memory::default();
+        let index = take(&server(code), header, &[], &mut memory).await;
+        (index, memory)
+    }
+
+    #[tokio::test]
+    async fn what_is_served_is_read_in_its_newest_version() {
+        let (index, memory) = taken(200).await;
+        let index = index.expect("it is taken");
+        assert_eq!(memory.index.as_ref(), Some(&index));
+        assert_eq!(index.counts["networking.istio.io/v1beta1 ProxyConfig"], 1);
+        let contents = super::super::read(memory.chunks.concat().as_slice()).expect("it is whole");
+        let wanted = json!({
+            "apiVersion": "networking.istio.io/v1beta1", "kind": "ProxyConfig",
+            "metadata": { "name": "a", "namespace": "shop" }, "spec": {},
+        });
+        assert_eq!(contents.objects, [wanted]);
+        assert_eq!(contents.crds.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_may_not_be_read_is_an_error_that_a_person_mends() {
+        let (index, memory) = taken(403).await;
+        let error = index.expect_err("half a backup is none");
+        assert_eq!(error.class(), ErrorClass::Blocked);
+        let said = error.to_string();
+        assert!(
+            said.contains("list proxyconfigs.networking.istio.io"),
+            "{said}"
+        );
+        assert!(memory.index.is_none());
+        let (index, _) = taken(404).await;
+        assert!(index.is_ok(), "what went away has no objects");
+        let (index, _) = taken(500).await;
+        assert_eq!(index.expect_err("it failed").class(), ErrorClass::Transient);
+    }
+}

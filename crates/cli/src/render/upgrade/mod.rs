@@ -162,6 +162,9 @@ fn head(
     if let Some(record) = &status.record {
         say("record", &format!("Secret {record}"));
     }
+    if let Some(backup) = &status.backup {
+        say("backup", backup);
+    }
     lines.join("\n") + "\n"
 }
 
