@@ -1,5 +1,6 @@
 //! Executes decisions: one function per effect, each idempotent, none of which waits or chooses.
 
+mod evict;
 mod gateways;
 mod objects;
 mod patches;
@@ -190,9 +191,26 @@ impl Executor {
                 at,
             } => {
                 let seen = (uid.as_str(), resource_version.as_str());
-                let label = template_revision.as_deref();
-                let patch = patches::restart(client, watches, key, seen, (mark, label), *at);
+                let asked = template_revision.as_ref();
+                let patch = patches::restart(client, watches, key, seen, (mark, asked), *at);
                 within(LIMIT, &what, patch).await
+            }
+            Effect::EvictPod {
+                namespace,
+                name,
+                uid,
+                workload,
+                workload_uid,
+                at,
+            } => {
+                let pod = evict::Evicted {
+                    namespace,
+                    name,
+                    uid,
+                    workload: (workload, workload_uid),
+                    at: *at,
+                };
+                within(LIMIT, &what, evict::evict(client, watches, &pod)).await
             }
         }
     }

@@ -6,15 +6,16 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use meshlift_api::MeshUpgrade;
 use meshlift_api::labels as l;
-use meshlift_planner::InjectionLabels;
 use meshlift_planner::view::{WorkloadKey, WorkloadKind};
+use meshlift_planner::{InjectionLabels, TemplateRevision};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::is_not_found;
 use crate::watch::{
-    DaemonSetObject, DeploymentObject, Fact, NamespaceObject, StatefulSetObject, Table, Watches,
-    WorkloadFact,
+    AdvancedDaemonSetObject, AdvancedStatefulSetObject, CloneSetObject, DaemonSetObject,
+    DeploymentObject, Fact, NamespaceObject, ReplicaSetObject, RolloutObject, StatefulSetObject,
+    Table, Watches, WorkloadFact,
 };
 use crate::{Error, Result};
 
@@ -58,39 +59,90 @@ pub(super) async fn move_namespace(
 }
 
 /// Restarts a workload: the mark on its template starts a rolling update. The time beside it, on
-/// the workload itself, starts none.
+/// the workload itself, starts none. A Rollout has a field for it, and keeps the mark on itself.
 pub(super) async fn restart(
     client: &Client,
     watches: &Watches,
     key: &WorkloadKey,
     (uid, resource_version): (&str, &str),
-    (mark, template_revision): (&str, Option<&str>),
+    (mark, asked): (&str, Option<&TemplateRevision>),
     at: Timestamp,
 ) -> Result<()> {
-    let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
-    let mut template = json!({ "annotations": { (l::RESTARTED_FOR): mark } });
-    if let Some(revision) = template_revision {
-        template["labels"] = json!({ (l::ISTIO_REV): revision });
-    }
-    let patch = json!({
-        "metadata": {
-            "uid": uid,
-            // A mark that was written meanwhile must not be taken back: that would be a rollout.
-            "resourceVersion": resource_version,
-            "annotations": { (l::RESTARTED_AT): at.to_string() },
-        },
-        "spec": { "template": { "metadata": template } }
+    let at = Timestamp::from_second(at.as_second())
+        .unwrap_or(at)
+        .to_string();
+    let mut annotations = json!({ (l::RESTARTED_AT): at });
+    let spec = match key.kind {
+        WorkloadKind::Rollout => {
+            annotations[l::RESTARTED_FOR] = mark.into();
+            json!({ "restartAt": at })
+        }
+        _ => {
+            let mut template = json!({ "annotations": { (l::RESTARTED_FOR): mark } });
+            if let Some(asked) = asked {
+                template["labels"] = json!({ (l::ISTIO_REV): asked.label });
+                annotations[l::TEMPLATE_REVISION] = json!(asked.before);
+            }
+            json!({ "template": { "metadata": template } })
+        }
+    };
+    let metadata = json!({
+        "uid": uid,
+        // A mark that was written meanwhile must not be taken back: that would be a rollout.
+        "resourceVersion": resource_version,
+        "annotations": annotations,
     });
-    let [deployments, stateful_sets, daemon_sets] = &watches.workloads;
+    let patch = json!({ "metadata": metadata, "spec": spec });
+    write(client, watches, key, patch, "restarting").await
+}
+
+/// Remembers on a workload that one of its pods was evicted. Starts nothing.
+pub(super) async fn note_eviction(
+    client: &Client,
+    watches: &Watches,
+    key: &WorkloadKey,
+    uid: &str,
+    at: Timestamp,
+) -> Result<()> {
+    let at = Timestamp::from_second(at.as_second())
+        .unwrap_or(at)
+        .to_string();
+    let patch = json!({ "metadata": { "uid": uid, "annotations": { (l::EVICTED_AT): at } } });
+    write(client, watches, key, patch, "noting an eviction on").await
+}
+
+async fn write(
+    client: &Client,
+    watches: &Watches,
+    key: &WorkloadKey,
+    patch: Value,
+    what: &str,
+) -> Result<()> {
+    let table = watches.of(key.kind);
     match key.kind {
         WorkloadKind::Deployment => {
-            patch_workload::<DeploymentObject>(client, deployments, key, patch).await
+            patch_workload::<DeploymentObject>(client, table, key, patch, what).await
         }
         WorkloadKind::StatefulSet => {
-            patch_workload::<StatefulSetObject>(client, stateful_sets, key, patch).await
+            patch_workload::<StatefulSetObject>(client, table, key, patch, what).await
         }
         WorkloadKind::DaemonSet => {
-            patch_workload::<DaemonSetObject>(client, daemon_sets, key, patch).await
+            patch_workload::<DaemonSetObject>(client, table, key, patch, what).await
+        }
+        WorkloadKind::ReplicaSet => {
+            patch_workload::<ReplicaSetObject>(client, table, key, patch, what).await
+        }
+        WorkloadKind::Rollout => {
+            patch_workload::<RolloutObject>(client, table, key, patch, what).await
+        }
+        WorkloadKind::CloneSet => {
+            patch_workload::<CloneSetObject>(client, table, key, patch, what).await
+        }
+        WorkloadKind::AdvancedStatefulSet => {
+            patch_workload::<AdvancedStatefulSetObject>(client, table, key, patch, what).await
+        }
+        WorkloadKind::AdvancedDaemonSet => {
+            patch_workload::<AdvancedDaemonSetObject>(client, table, key, patch, what).await
         }
     }
 }
@@ -100,6 +152,7 @@ async fn patch_workload<W>(
     table: &Table<WorkloadFact>,
     key: &WorkloadKey,
     patch: Value,
+    what: &str,
 ) -> Result<()>
 where
     W: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -115,7 +168,7 @@ where
             Ok(())
         }
         Err(error) if is_not_found(&error) => Ok(()),
-        Err(error) => Err(Error::kube(format!("restarting {key}"))(error)),
+        Err(error) => Err(Error::kube(format!("{what} {key}"))(error)),
     }
 }
 

@@ -24,7 +24,11 @@ fn join(watches: &Watches) -> Result<(Vec<Workload>, Pods), String> {
         for fact in listed(table.all())? {
             let pods = owned.remove(&fact.workload.key).unwrap_or_default();
             if !pods.is_empty() || fact.workload.mark.is_some() {
+                let pods_ready =
+                    pods.len() >= fact.desired as usize && pods.iter().all(|p| p.ready);
                 workloads.push(Workload {
+                    // Two watches have to say so: each may lag.
+                    whole: fact.workload.whole && pods_ready,
                     pods,
                     ..fact.workload.clone()
                 });
@@ -62,12 +66,7 @@ fn by_owner(pods: Vec<Arc<crate::watch::PodFact>>) -> (HashMap<WorkloadKey, Pods
 }
 
 fn owner(pod: &Pod) -> Option<WorkloadKey> {
-    let kind = match pod.owner_kind.as_deref()? {
-        "Deployment" => WorkloadKind::Deployment,
-        "StatefulSet" => WorkloadKind::StatefulSet,
-        "DaemonSet" => WorkloadKind::DaemonSet,
-        _ => return None,
-    };
+    let kind = WorkloadKind::named(pod.owner_kind.as_deref()?)?;
     Some(WorkloadKey {
         namespace: pod.namespace.clone(),
         kind,

@@ -204,6 +204,7 @@ impl Observer {
             }),
             workloads,
             loose_pods,
+            refused_evictions: self.watches.refused_evictions.recent(),
             knowledge: self.release_catalog.look(&self.watches.catalogs),
             ..MeshView::default()
         }

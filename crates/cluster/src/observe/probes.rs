@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodTemplateSpec};
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
-use meshlift_api::labels::{FIELD_MANAGER, ISTIO_REV, SIDECAR_STATUS};
-use meshlift_planner::view::{MeshView, Probe, Workload, WorkloadKind};
+use meshlift_api::labels::{FIELD_MANAGER, ISTIO_INJECTION, ISTIO_REV, SIDECAR_STATUS};
+use meshlift_planner::view::{MeshView, Probe, Workload};
 
 use super::cached::Cached;
 use crate::Error;
@@ -61,7 +60,14 @@ impl Probes {
         view: &MeshView,
     ) -> Result<Probe, Error> {
         let pod = match example(view, namespace, revision) {
-            Some(workload) => self.restarted_pod_of(workload).await?,
+            Some(workload) => {
+                let mut pod = self.restarted_pod_of(workload).await?;
+                if by_template(view, namespace) {
+                    let asked = (ISTIO_REV.to_owned(), revision.to_owned());
+                    pod.metadata.labels.get_or_insert_default().extend([asked]);
+                }
+                pod
+            }
             None => minimal(revision),
         };
         let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
@@ -79,36 +85,31 @@ impl Probes {
     /// The pod that a restart of this workload would make.
     async fn restarted_pod_of(&self, workload: &Workload) -> Result<Pod, Error> {
         let key = &workload.key;
-        let what = || Error::kube(format!("reading {key}"));
-        let client = self.client.clone();
-        let template = match key.kind {
-            WorkloadKind::Deployment => {
-                let api = Api::<Deployment>::namespaced(client, &key.namespace);
-                api.get(&key.name)
-                    .await
-                    .map_err(what())?
-                    .spec
-                    .map(|spec| spec.template)
-            }
-            WorkloadKind::StatefulSet => {
-                let api = Api::<StatefulSet>::namespaced(client, &key.namespace);
-                api.get(&key.name)
-                    .await
-                    .map_err(what())?
-                    .spec
-                    .map(|spec| spec.template)
-            }
-            WorkloadKind::DaemonSet => {
-                let api = Api::<DaemonSet>::namespaced(client, &key.namespace);
-                api.get(&key.name)
-                    .await
-                    .map_err(what())?
-                    .spec
-                    .map(|spec| spec.template)
-            }
-        };
-        Ok(pod_of(&key.name, template.unwrap_or_default()))
+        let (group, version) = key.kind.api_version().split_once('/').unwrap_or_default();
+        let kind = GroupVersionKind::gvk(group, version, key.kind.kind());
+        let resource = ApiResource::from_gvk(&kind);
+        let api =
+            Api::<DynamicObject>::namespaced_with(self.client.clone(), &key.namespace, &resource);
+        let what = format!("reading {key}");
+        let object = api.get(&key.name).await.map_err(Error::kube(what))?;
+        // A Rollout may have its template elsewhere.
+        let template = object.data.pointer("/spec/template").cloned();
+        let template: PodTemplateSpec =
+            serde_json::from_value(template.unwrap_or_else(|| serde_json::json!({})))
+                .map_err(|error| Error::Unreadable(format!("pod template of {key}: {error}")))?;
+        Ok(pod_of(&key.name, template))
     }
+}
+
+/// Whether it is the templates in a namespace that ask for injection: their label is written with the restart.
+fn by_template(view: &MeshView, namespace: &str) -> bool {
+    let mut all = view.namespaces.present().into_iter().flatten();
+    let found = all.find(|ns| ns.name == namespace);
+    found.is_some_and(|ns| {
+        [ISTIO_INJECTION, ISTIO_REV]
+            .iter()
+            .all(|label| !ns.labels.contains_key(*label))
+    })
 }
 
 /// A workload of the namespace whose restart is due.

@@ -1,10 +1,12 @@
 //! What is watched all the time: pods, workloads, namespaces, webhooks and our own kinds, each
 //! folded at once to the few facts that decisions need.
 
+mod evictions;
 mod facts;
 mod settle;
 mod sink;
 mod table;
+mod while_served;
 
 use std::sync::Arc;
 
@@ -16,10 +18,15 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use meshlift_api::labels::DEFAULT_VALIDATOR;
 use meshlift_api::{Mesh, MeshUpgrade, ReleaseCatalog};
+use meshlift_planner::view::WorkloadKind;
 use tokio::sync::watch;
 
+pub use evictions::RefusedEvictions;
 pub use facts::GatewayObject;
-pub use facts::{DaemonSetObject, DeploymentObject, PodObject, StatefulSetObject};
+pub use facts::{
+    AdvancedDaemonSetObject, AdvancedStatefulSetObject, CloneSetObject, DaemonSetObject,
+    DeploymentObject, PodObject, ReplicaSetObject, RolloutObject, StatefulSetObject,
+};
 pub use facts::{
     InjectionFact, IstiodFact, NamespaceObject, NodeAgentFact, Placement, PodFact, WebhookFact,
     WorkloadFact, WorkloadObject, WorkloadSource,
@@ -27,6 +34,7 @@ pub use facts::{
 pub use settle::Unsettled;
 use sink::{Quiet, Sink};
 pub use table::{Fact, Refusal, Standing, Table};
+use while_served::follow_while_served;
 
 /// Tables of everything that is watched.
 #[derive(Clone)]
@@ -35,8 +43,10 @@ pub struct Watches {
     pub pods: Arc<Table<PodFact>>,
     /// Every pod that sits on a node, with a sidecar or without.
     pub placements: Arc<Table<Placement>>,
-    /// Deployments, StatefulSets, DaemonSets.
-    pub workloads: [Arc<Table<WorkloadFact>>; 3],
+    /// Workloads by kind, in the order of [`WorkloadKind::ALL`].
+    pub workloads: [Arc<Table<WorkloadFact>>; WorkloadKind::ALL.len()],
+    /// Evictions that were refused a moment ago.
+    pub refused_evictions: Arc<RefusedEvictions>,
     /// Namespaces.
     pub namespaces: Arc<Table<meshlift_planner::view::Namespace>>,
     /// Gateways that istiod renders; not listed where the Gateway API is not installed.
@@ -67,6 +77,7 @@ impl Watches {
             pods: Arc::default(),
             placements: Arc::default(),
             workloads: Default::default(),
+            refused_evictions: Arc::default(),
             namespaces: Arc::default(),
             gateways: Arc::default(),
             injectors: Arc::default(),
@@ -81,6 +92,11 @@ impl Watches {
         (watches, run)
     }
 
+    /// The workloads of a kind.
+    pub fn of(&self, kind: WorkloadKind) -> &Arc<Table<WorkloadFact>> {
+        &self.workloads[kind as usize]
+    }
+
     /// A channel that changes whenever something watched did.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
@@ -91,7 +107,11 @@ impl Watches {
         let validator = all
             .clone()
             .fields(&format!("metadata.name={DEFAULT_VALIDATOR}"));
-        let [deployments, stateful_sets, daemon_sets] = self.workloads.clone();
+        // ReplicaSets of a Deployment or a Rollout are many, and none of ours: those have its hash as a label.
+        let bare = all
+            .clone()
+            .labels("!pod-template-hash,!rollouts-pod-template-hash");
+        let of = |kind| Arc::clone(self.of(kind));
         let bell = &self.changed;
         let streams = [
             follow(
@@ -103,19 +123,49 @@ impl Watches {
             follow(
                 Api::<DeploymentObject>::all(client.clone()),
                 all.clone(),
-                deployments,
+                of(WorkloadKind::Deployment),
                 bell,
             ),
             follow(
                 Api::<StatefulSetObject>::all(client.clone()),
                 all.clone(),
-                stateful_sets,
+                of(WorkloadKind::StatefulSet),
                 bell,
             ),
             follow(
                 Api::<DaemonSetObject>::all(client.clone()),
                 all.clone(),
-                daemon_sets,
+                of(WorkloadKind::DaemonSet),
+                bell,
+            ),
+            follow(
+                Api::<ReplicaSetObject>::all(client.clone()),
+                bare,
+                of(WorkloadKind::ReplicaSet),
+                bell,
+            ),
+            follow_while_served::<RolloutObject, _>(
+                client.clone(),
+                all.clone(),
+                of(WorkloadKind::Rollout),
+                bell,
+            ),
+            follow_while_served::<CloneSetObject, _>(
+                client.clone(),
+                all.clone(),
+                of(WorkloadKind::CloneSet),
+                bell,
+            ),
+            follow_while_served::<AdvancedStatefulSetObject, _>(
+                client.clone(),
+                all.clone(),
+                of(WorkloadKind::AdvancedStatefulSet),
+                bell,
+            ),
+            follow_while_served::<AdvancedDaemonSetObject, _>(
+                client.clone(),
+                all.clone(),
+                of(WorkloadKind::AdvancedDaemonSet),
                 bell,
             ),
             follow(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kube::runtime::watcher;
+use meshlift_planner::view::WorkloadKind;
 
 use super::Watches;
 use super::table::{Refusal, Standing, Table};
@@ -68,12 +69,23 @@ impl Watches {
     }
 
     fn tables(&self) -> Vec<(&'static str, Arc<dyn Listed>)> {
-        let [deployments, stateful_sets, daemon_sets] = self.workloads.clone();
+        let of = |kind| self.of(kind).clone();
         vec![
             ("pods", self.pods.clone()),
-            ("deployments", deployments),
-            ("statefulsets", stateful_sets),
-            ("daemonsets", daemon_sets),
+            ("deployments", of(WorkloadKind::Deployment)),
+            ("statefulsets", of(WorkloadKind::StatefulSet)),
+            ("daemonsets", of(WorkloadKind::DaemonSet)),
+            ("replicasets", of(WorkloadKind::ReplicaSet)),
+            ("rollouts.argoproj.io", of(WorkloadKind::Rollout)),
+            ("clonesets.apps.kruise.io", of(WorkloadKind::CloneSet)),
+            (
+                "statefulsets.apps.kruise.io",
+                of(WorkloadKind::AdvancedStatefulSet),
+            ),
+            (
+                "daemonsets.apps.kruise.io",
+                of(WorkloadKind::AdvancedDaemonSet),
+            ),
             ("namespaces", self.namespaces.clone()),
             ("gateways.gateway.networking.k8s.io", self.gateways.clone()),
             ("mutatingwebhookconfigurations", self.injectors.clone()),

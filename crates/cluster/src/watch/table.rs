@@ -174,6 +174,28 @@ impl<F> Table<F> {
         }
     }
 
+    /// Takes the kind for one of which there is nothing, because its CRD is not there; says whether
+    /// that is news.
+    pub(super) fn none(&self) -> bool {
+        let mut inner = self
+            .inner
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let news = !inner.complete || !inner.rows.is_empty();
+        inner.rows.clear();
+        inner.complete = true;
+        news
+    }
+
+    /// Forgets an object that a write took away.
+    pub fn gone(&self, namespace: Option<&str>, name: &str) {
+        let mut inner = self
+            .inner
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        inner.rows.remove(&key(namespace, name));
+    }
+
     /// Everything in the table, once it has been listed as a whole.
     pub fn all(&self) -> Seen<Vec<Arc<F>>> {
         let inner = self
@@ -383,6 +405,18 @@ mod tests {
         assert_eq!(table.standing(), Standing::NotInstalled);
         assert!(matches!(table.get(None, "a"), Seen::Unreadable(_)));
         table.empty_if_not_installed();
+        assert_eq!(table.get(None, "a"), Seen::Absent);
+    }
+
+    #[test]
+    fn a_kind_whose_crd_goes_is_empty_and_that_is_news_once() {
+        let table = Table::<Version>::default();
+        assert!(table.none());
+        assert!(!table.none());
+        table.take::<ConfigMap>(&Event::Init);
+        table.take(&Event::InitApply(object("a", "5")));
+        table.take::<ConfigMap>(&Event::InitDone);
+        assert!(table.none());
         assert_eq!(table.get(None, "a"), Seen::Absent);
     }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
-use meshlift_api::{RestartMethod, 
-    Attempts, GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Phase, Soak, Step,
+use meshlift_api::{
+    Attempts, GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Phase,
+    RestartMethod, Soak, Step,
 };
 use meshlift_planner::version::{KubernetesVersion, Version};
 use meshlift_planner::view::*;

@@ -52,7 +52,11 @@ impl World {
             "eviction of {} of {key} while another pod is away",
             evicted.name
         );
-        assert!(moves || !evicted.ready, "{} is where it shall be", evicted.name);
+        assert!(
+            moves || !evicted.ready,
+            "{} is where it shall be",
+            evicted.name
+        );
         let serial = self.next_serial();
         let evictor = &mut self.apps[app];
         evictor.pods.remove(member);

@@ -280,7 +280,10 @@ impl World {
             owner_name: Some(app.key.name.clone()),
             revision,
             // A Rollout is not restarted by its template.
-            mark: app.mark.clone().filter(|_| app.key.kind != WorkloadKind::Rollout),
+            mark: app
+                .mark
+                .clone()
+                .filter(|_| app.key.kind != WorkloadKind::Rollout),
             trouble: trouble.clone(),
             labels: app.template_labels.clone(),
             ..Pod::default()

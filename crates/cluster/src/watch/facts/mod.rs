@@ -5,6 +5,7 @@ mod containers;
 mod gateways;
 mod injection;
 mod others;
+mod owner;
 mod pods;
 mod shared;
 mod workloads;
@@ -19,8 +20,9 @@ pub use injection::InjectionFact;
 pub use others::{NamespaceObject, WebhookFact};
 pub use pods::{Placement, PodFact, PodObject};
 pub use workloads::{
-    DaemonSetObject, DeploymentObject, IstiodFact, StatefulSetObject, WorkloadFact, WorkloadObject,
-    WorkloadSource,
+    AdvancedDaemonSetObject, AdvancedStatefulSetObject, CloneSetObject, DaemonSetObject,
+    DeploymentObject, IstiodFact, ReplicaSetObject, RolloutObject, StatefulSetObject, WorkloadFact,
+    WorkloadObject, WorkloadSource,
 };
 
 fn pick(labels: &BTreeMap<String, String>, keys: &[&str]) -> BTreeMap<String, String> {

@@ -4,8 +4,8 @@ mod detection;
 mod going_well;
 mod going_wrong;
 mod refused;
-mod workloads;
 mod rollback;
+mod workloads;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;

@@ -1,4 +1,6 @@
-//! Deployments, StatefulSets, DaemonSets: whether a rollout has ended, and what would start one.
+//! Deployments and what is like them: whether a rollout has ended, and what would start one.
+
+mod spec;
 
 use std::collections::BTreeMap;
 
@@ -7,121 +9,80 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use meshlift_api::labels as l;
-use meshlift_planner::view::{Requests, UpdateStrategy, Workload, WorkloadKey, WorkloadKind};
+use meshlift_planner::view::{Requests, Workload, WorkloadKey, WorkloadKind};
 use serde::{Deserialize, Serialize};
 
+use self::spec::{
+    Spec, Status, TemplateSpec, Variables, desired, paused, rolled_out, strategy, whole,
+};
 use super::agents::{NodeAgentFact, agent};
-use super::containers::{Amounts, Container, Resources, requests};
+use super::containers::{Container, requests};
 use super::istiod_revision;
-use crate::slim::{slim_meta, slim_resource};
+use crate::slim::slim_resource;
 use crate::watch::table::Fact;
 
-slim_resource!(
-    /// A Deployment.
-    pub DeploymentObject, "Deployment", "deployments", "apps", NamespaceResourceScope,
-    meta = "crate::slim::slim_meta", { spec: Spec, status: Status }
-);
-slim_resource!(
-    /// A StatefulSet.
-    pub StatefulSetObject, "StatefulSet", "statefulsets", "apps", NamespaceResourceScope,
-    meta = "crate::slim::slim_meta", { spec: Spec, status: Status }
-);
-slim_resource!(
-    /// A DaemonSet.
-    pub DaemonSetObject, "DaemonSet", "daemonsets", "apps", NamespaceResourceScope,
-    meta = "crate::slim::slim_meta", { spec: Spec, status: Status }
-);
+macro_rules! workload_object {
+    ($(#[$doc:meta])* $object:ident, $known:expr, $kind:literal, $plural:literal, $group:literal, $version:literal) => {
+        slim_resource!(
+            $(#[$doc])*
+            pub $object, $kind, $plural, $group, NamespaceResourceScope, version = $version,
+            meta = "crate::slim::workload_meta", { spec: Spec, status: Status }
+        );
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Spec {
-    replicas: Option<u32>,
-    paused: bool,
-    template: Template,
-    update_strategy: Strategy,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Template {
-    #[serde(deserialize_with = "slim_meta")]
-    metadata: ObjectMeta,
-    spec: TemplateSpec,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct TemplateSpec {
-    containers: Vec<Container<Variables>>,
-    init_containers: Vec<Container<Variables>>,
-    overhead: Amounts,
-    resources: Resources,
-    tolerations: Vec<Toleration>,
-    node_selector: BTreeMap<String, String>,
-}
-
-/// What matters of the environment of a container.
-#[derive(Clone, Copy, Debug, Default)]
-struct Variables {
-    /// `EXTERNAL_ISTIOD` is true. Source: istio `pilot/pkg/features/pilot.go`.
-    external: bool,
-}
-
-impl<'de> Deserialize<'de> for Variables {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(default)]
-        #[derive(Default)]
-        struct Variable {
-            name: String,
-            value: String,
+        impl WorkloadObject for $object {
+            const KIND: WorkloadKind = $known;
+            fn parts(&self) -> WorkloadSource<'_> {
+                WorkloadSource(&self.spec, &self.status)
+            }
         }
-        let all = Vec::<Variable>::deserialize(from)?;
-        // As Go reads a boolean.
-        let is_true = |value: &str| ["1", "t", "T", "true", "TRUE", "True"].contains(&value);
-        Ok(Self {
-            external: all
-                .iter()
-                .any(|variable| variable.name == "EXTERNAL_ISTIOD" && is_true(&variable.value)),
-        })
-    }
-}
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Strategy {
-    #[serde(rename = "type")]
-    kind: String,
-    rolling_update: Rolling,
+        impl Fact<$object> for WorkloadFact {
+            fn of(object: &$object) -> Option<Self> {
+                workload(object)
+            }
+        }
+    };
 }
+workload_object!(
+    /// A Deployment.
+    DeploymentObject, WorkloadKind::Deployment, "Deployment", "deployments", "apps", "v1"
+);
+workload_object!(
+    /// A StatefulSet.
+    StatefulSetObject, WorkloadKind::StatefulSet, "StatefulSet", "statefulsets", "apps", "v1"
+);
+workload_object!(
+    /// A DaemonSet.
+    DaemonSetObject, WorkloadKind::DaemonSet, "DaemonSet", "daemonsets", "apps", "v1"
+);
+workload_object!(
+    /// A ReplicaSet.
+    ReplicaSetObject, WorkloadKind::ReplicaSet, "ReplicaSet", "replicasets", "apps", "v1"
+);
+workload_object!(
+    /// A Rollout of Argo Rollouts.
+    RolloutObject, WorkloadKind::Rollout, "Rollout", "rollouts", "argoproj.io", "v1alpha1"
+);
+workload_object!(
+    /// A CloneSet of OpenKruise.
+    CloneSetObject, WorkloadKind::CloneSet, "CloneSet", "clonesets", "apps.kruise.io", "v1alpha1"
+);
+workload_object!(
+    /// An Advanced StatefulSet of OpenKruise.
+    AdvancedStatefulSetObject, WorkloadKind::AdvancedStatefulSet, "StatefulSet", "statefulsets", "apps.kruise.io", "v1beta1"
+);
+workload_object!(
+    /// An Advanced DaemonSet of OpenKruise.
+    AdvancedDaemonSetObject, WorkloadKind::AdvancedDaemonSet, "DaemonSet", "daemonsets", "apps.kruise.io", "v1alpha1"
+);
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Rolling {
-    partition: Option<u32>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Status {
-    observed_generation: i64,
-    replicas: u32,
-    updated_replicas: u32,
-    ready_replicas: u32,
-    available_replicas: u32,
-    current_revision: String,
-    update_revision: String,
-    desired_number_scheduled: u32,
-    updated_number_scheduled: u32,
-    number_available: u32,
-    number_ready: u32,
-}
-
-/// A Deployment, StatefulSet or DaemonSet.
+/// A workload.
 #[derive(Clone, Debug)]
 pub struct WorkloadFact {
     /// What decisions need of it; without its pods, which are watched by themselves.
     pub workload: Workload,
+    /// How many pods it wants.
+    pub desired: u32,
     /// What is known of it as a control plane, if it is one.
     pub istiod: Option<IstiodFact>,
     /// What is known of it as an agent of Istio on every node, if it is one.
@@ -164,33 +125,20 @@ pub trait WorkloadObject: Resource<DynamicType = ()> {
 /// The parts of a workload object.
 pub struct WorkloadSource<'a>(&'a Spec, &'a Status);
 
-macro_rules! workload_object {
-    ($object:ty, $kind:expr) => {
-        impl WorkloadObject for $object {
-            const KIND: WorkloadKind = $kind;
-            fn parts(&self) -> WorkloadSource<'_> {
-                WorkloadSource(&self.spec, &self.status)
-            }
-        }
-
-        impl Fact<$object> for WorkloadFact {
-            fn of(object: &$object) -> Option<Self> {
-                Some(workload(object))
-            }
-        }
-    };
-}
-workload_object!(DeploymentObject, WorkloadKind::Deployment);
-workload_object!(StatefulSetObject, WorkloadKind::StatefulSet);
-workload_object!(DaemonSetObject, WorkloadKind::DaemonSet);
-
-fn workload<W: WorkloadObject>(object: &W) -> WorkloadFact {
+fn workload<W: WorkloadObject>(object: &W) -> Option<WorkloadFact> {
     let WorkloadSource(spec, status) = object.parts();
     let meta = object.meta();
+    let mut owners = meta.owner_references.iter().flatten();
+    // Its pods belong to what owns it.
+    if W::KIND == WorkloadKind::ReplicaSet && owners.any(|o| o.controller == Some(true)) {
+        return None;
+    }
     let labels = meta.labels.clone().unwrap_or_default();
     let template = &spec.template.metadata;
     let annotations = meta.annotations.as_ref();
     let read = |key: &str| annotations.and_then(|a| a.get(key));
+    let time = |key: &str| read(key).and_then(|at| at.parse().ok());
+    let of_template = |key: &str| template.annotations.as_ref().and_then(|a| a.get(key));
     let pod = &spec.template.spec;
     let istiod = istiod_revision(&labels).map(|revision| IstiodFact {
         revision,
@@ -225,66 +173,39 @@ fn workload<W: WorkloadObject>(object: &W) -> WorkloadFact {
         uid: meta.uid.clone().unwrap_or_default(),
         resource_version: meta.resource_version.clone().unwrap_or_default(),
         template_labels: template.labels.clone().unwrap_or_default(),
-        mark: template
-            .annotations
-            .as_ref()
-            .and_then(|a| a.get(l::RESTARTED_FOR).cloned()),
-        restarted_at: read(l::RESTARTED_AT).and_then(|at| at.parse().ok()),
+        template_revision_before: read(l::TEMPLATE_REVISION).cloned(),
+        template_revision_owner: template_revision_owner(meta),
+        own_proxy_image: of_template(l::PROXY_IMAGE).is_some(),
+        mark: match W::KIND {
+            WorkloadKind::Rollout => read(l::RESTARTED_FOR).cloned(),
+            _ => of_template(l::RESTARTED_FOR).cloned(),
+        },
+        restarted_at: time(l::RESTARTED_AT),
+        evicted_at: time(l::EVICTED_AT),
         strategy: strategy(W::KIND, &spec.update_strategy),
-        paused: spec.paused,
+        paused: paused(spec),
         managed_gateway: labels.contains_key(l::GATEWAY_MANAGED),
-        injected_gateway: template
-            .annotations
-            .as_ref()
-            .and_then(|a| a.get(l::INJECT_TEMPLATES))
+        injected_gateway: of_template(l::INJECT_TEMPLATES)
             .is_some_and(|templates| templates.split(',').any(|name| name.trim() == "gateway")),
         settled: meta.generation.unwrap_or_default() <= status.observed_generation
             && rolled_out(W::KIND, spec, status),
+        whole: whole(W::KIND, spec, status),
         pods: Vec::new(),
         labels,
     };
-    WorkloadFact {
+    Some(WorkloadFact {
+        desired: desired(W::KIND, spec, status),
         workload,
         istiod,
         agent,
-    }
+    })
 }
 
-fn strategy(kind: WorkloadKind, strategy: &Strategy) -> UpdateStrategy {
-    match (
-        kind,
-        strategy.kind.as_str(),
-        strategy.rolling_update.partition,
-    ) {
-        (WorkloadKind::Deployment, ..) => UpdateStrategy::Rolling,
-        (_, "OnDelete", _) => UpdateStrategy::OnDelete,
-        (WorkloadKind::StatefulSet, _, Some(partition)) if partition > 0 => {
-            UpdateStrategy::Partition(partition)
-        }
-        _ => UpdateStrategy::Rolling,
-    }
-}
-
-/// The conditions of `kubectl rollout status` (kubectl `pkg/polymorphichelpers/rollout_status.go`),
-/// and all replicas available.
-fn rolled_out(kind: WorkloadKind, spec: &Spec, status: &Status) -> bool {
-    let desired = spec.replicas.unwrap_or(1);
-    match kind {
-        WorkloadKind::Deployment => {
-            status.updated_replicas >= desired
-                && status.replicas == status.updated_replicas
-                && status.available_replicas >= desired
-        }
-        WorkloadKind::StatefulSet => {
-            status.ready_replicas >= desired
-                && (status.current_revision == status.update_revision
-                    || status.updated_replicas >= desired)
-        }
-        WorkloadKind::DaemonSet => {
-            status.updated_number_scheduled >= status.desired_number_scheduled
-                && status.number_available >= status.desired_number_scheduled
-        }
-    }
+/// Who last wrote the label `istio.io/rev` of its template.
+fn template_revision_owner(meta: &ObjectMeta) -> Option<String> {
+    let entries = meta.managed_fields.iter().flatten();
+    let last = entries.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
+    last.manager.clone()
 }
 
 /// The container that is istiod.

@@ -1,0 +1,111 @@
+//! Evictions: one pod, by its UID, within its disruption budget.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, EvictParams, PostParams, Preconditions};
+use kube::{Api, Client};
+use meshlift_api::labels::FIELD_MANAGER;
+use meshlift_planner::view::WorkloadKey;
+
+use super::patches::note_eviction;
+use crate::error::is_not_found;
+use crate::watch::Watches;
+use crate::{Error, Result};
+
+/// A pod to evict.
+pub(super) struct Evicted<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) uid: &'a str,
+    /// Who replaces it, and its UID.
+    pub(super) workload: (&'a WorkloadKey, &'a str),
+    /// When; what is not to be remembered has no time.
+    pub(super) at: Option<Timestamp>,
+}
+
+/// Asks for the eviction. That a budget does not allow it is no failure: the refusal is remembered
+/// for a moment, and the next look tells of it.
+pub(super) async fn evict(client: &Client, watches: &Watches, pod: &Evicted<'_>) -> Result<()> {
+    let api = Api::<Pod>::namespaced(client.clone(), pod.namespace);
+    let only_this = Preconditions {
+        uid: Some(pod.uid.to_owned()),
+        resource_version: None,
+    };
+    let parameters = EvictParams {
+        delete_options: Some(DeleteParams::default().preconditions(only_this)),
+        post_options: PostParams {
+            dry_run: false,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+        },
+    };
+    match api.evict(pod.name, &parameters).await {
+        Ok(_) => {}
+        // Gone meanwhile, and another pod of its name may be there.
+        Err(error) if is_not_found(&error) || is_conflict(&error) => return Ok(()),
+        Err(error) => {
+            let Some(why) = refusal(&error) else {
+                let what = format!("evicting pod {}/{}", pod.namespace, pod.name);
+                return Err(Error::kube(what)(error));
+            };
+            watches.refused_evictions.note(pod.uid, why);
+            return Ok(());
+        }
+    }
+    watches.pods.gone(Some(pod.namespace), pod.name);
+    let (key, uid) = pod.workload;
+    match pod.at {
+        Some(at) => note_eviction(client, watches, key, uid, at).await,
+        None => Ok(()),
+    }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// The API server's words where a disruption budget, or that there are two of them, is the reason.
+/// Source: kubernetes `pkg/registry/core/pod/storage/eviction.go`.
+fn refusal(error: &kube::Error) -> Option<String> {
+    let kube::Error::Api(status) = error else {
+        return None;
+    };
+    let two = status.code == 500 && status.message.contains("more than one PodDisruptionBudget");
+    if status.code != 429 && !two {
+        return None;
+    }
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let budget = causes.map(|cause| &cause.message).find(|m| !m.is_empty());
+    Some(budget.unwrap_or(&status.message).clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(code: u16, message: &str, causes: serde_json::Value) -> Option<String> {
+        let status = json!({
+            "status": "Failure", "code": code, "reason": "x", "message": message, "details": { "causes": causes },
+        });
+        let status: Status = serde_json::from_value(status).expect("a status");
+        refusal(&kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn a_budget_is_no_failure_and_says_its_name() {
+        let cause = "The disruption budget cart needs 2 healthy pods and has 2 currently";
+        let causes = json!([{ "reason": "DisruptionBudget", "message": cause }]);
+        assert_eq!(
+            said(429, "Cannot evict pod", causes).as_deref(),
+            Some(cause)
+        );
+        let busy = said(429, "too many requests", json!([]));
+        assert_eq!(busy.as_deref(), Some("too many requests"));
+        let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        assert_eq!(said(500, two, json!([])).as_deref(), Some(two));
+        assert_eq!(said(500, "etcd is away", json!([])), None);
+        assert_eq!(said(403, "forbidden", json!([])), None);
+    }
+}
