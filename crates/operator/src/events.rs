@@ -71,6 +71,9 @@ fn changes(before: &MeshUpgradeStatus, after: &MeshUpgradeStatus) -> Vec<Change>
             Some(Phase::Upgrading) => (EventType::Normal, "UpgradeStarted", message()),
             Some(Phase::HealthChecking) => (EventType::Normal, "HealthCheckStarted", message()),
             Some(Phase::Done) => (ended_type(after), ended_reason(after), message()),
+            Some(Phase::Failed) if after.outcome == Some(Outcome::RolledBack) => {
+                (EventType::Warning, "RolledBack", message())
+            }
             Some(Phase::Failed) => (EventType::Warning, "UpgradeStopped", message()),
             Some(Phase::Pending) | None => (EventType::Normal, "Accepted", message()),
         });
@@ -104,7 +107,9 @@ fn ended_reason(status: &MeshUpgradeStatus) -> &'static str {
     match status.outcome {
         Some(Outcome::PlanReady) => "PlanReady",
         Some(Outcome::PlanBlocked) => "PlanBlocked",
-        Some(Outcome::Upgraded | Outcome::Stopped) | None => "Upgraded",
+        // Those end in Failed.
+        Some(Outcome::Stopped | Outcome::RolledBack) => "UpgradeStopped",
+        Some(Outcome::Upgraded) | None => "Upgraded",
     }
 }
 
@@ -135,12 +140,18 @@ fn step_reason(step: Step) -> &'static str {
         Step::UpgradingBase => "UpgradingBase",
         Step::InstallingControlPlane => "InstallingControlPlane",
         Step::ProvingControlPlane => "ProvingControlPlane",
+        Step::WaitingForApproval => "WaitingForApproval",
         Step::MovingNamespaces => "MovingNamespaces",
         Step::RestartingWorkloads => "RestartingWorkloads",
+        Step::VerifyingWave => "VerifyingWave",
         Step::Soaking => "Soaking",
         Step::KeepingOldControlPlane => "KeepingOldControlPlane",
         Step::MovingDefaultRevision => "MovingDefaultRevision",
         Step::RetiringControlPlane => "RetiringControlPlane",
+        Step::MovingBack => "MovingBack",
+        Step::RestartingBack => "RestartingBack",
+        Step::ProvingBack => "ProvingBack",
+        Step::RemovingNewControlPlane => "RemovingNewControlPlane",
     }
 }
 
