@@ -1,5 +1,8 @@
 //! Health, the old control plane, the end.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use meshlift_api::Move;
+
 use super::*;
 
 #[test]
@@ -163,10 +166,16 @@ fn who_uses_the_old_control_plane_keeps_it() {
             *cart(view) = workload("cart", "default");
             cart(view).paused = true;
         }),
-        ("namespace shop", |_, view| {
-            namespace(view).labels = crate::example::labels(&[("istio-injection", "enabled")]);
+        ("namespace shop", |upgrade, view| {
+            let left_out = [("istio-injection", "enabled"), ("team", "legacy")];
+            namespace(view).labels = crate::example::labels(&left_out);
+            upgrade.spec.data_plane.exclude = Some(LabelSelector {
+                match_labels: Some(crate::example::labels(&left_out[1..])),
+                ..LabelSelector::default()
+            });
         }),
-        ("revision tag prod", |_, view| {
+        ("revision tag prod", |upgrade, view| {
+            upgrade.spec.data_plane.by = Move::Labels;
             view.tags.push(crate::view::Tag {
                 name: "prod".into(),
                 revision: "default".into(),

@@ -110,6 +110,9 @@ impl Drive<'_> {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 fn moved(effect: &Effect) -> Option<String> {
     match effect {
         Effect::MoveNamespace { name, .. } => Some(name.clone()),
