@@ -117,7 +117,8 @@ pub struct Restart {
     /// How pods are replaced.
     #[serde(default)]
     pub method: RestartMethod,
-    /// Workloads restarting at the same time, in the whole mesh. Fewer while the control plane is slow.
+    /// Workloads restarting at the same time, in the whole mesh. Fewer while the control plane is slow or the API
+    /// server pushes back (`status.pace`), and never more new proxies a second than half of what istiod admits.
     #[serde(default = "five")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_concurrent: u32,

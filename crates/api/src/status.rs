@@ -81,6 +81,9 @@ pub struct MeshUpgradeStatus {
     /// That everything is moved back, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackStatus>,
+    /// That fewer workloads restart at once than the spec allows, and why; none at full pace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace: Option<PaceStatus>,
     /// Effects that failed and will be tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
@@ -366,6 +369,18 @@ pub struct Soak {
     /// When the soak passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_at: Option<Time>,
+}
+
+/// A slower pace than the spec allows, because the control plane or the API server cannot keep up.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PaceStatus {
+    /// Workloads that may restart at the same time. It grows by one with each look that finds all well.
+    pub limit: u32,
+    /// When it was last changed, by a look that was taken then.
+    pub since: Time,
+    /// Why it became slower, as a sentence.
+    pub reason: String,
 }
 
 /// Failures of the present step that are tried again.

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use meshlift_api::{
-    BlockedWorkload, ControlPlaneRef, MeshSpec, Outcome, Phase, PlanSummary, ProxyCounts,
-    RollbackStatus, Soak, Step, WaveStatus, WorkloadCounts,
+    BlockedWorkload, ControlPlaneRef, MeshSpec, Outcome, PaceStatus, Phase, PlanSummary,
+    ProxyCounts, RollbackStatus, Soak, Step, WaveStatus, WorkloadCounts,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -325,6 +325,8 @@ pub struct Report {
     pub waves: Option<Vec<WaveStatus>>,
     /// The rollback under way.
     pub rollback: Option<RollbackStatus>,
+    /// The pace of restarts; `Some(None)` is full pace.
+    pub pace: Option<Option<PaceStatus>>,
     /// The health check under way; `Some(None)` clears it.
     pub soak: Option<Option<Soak>>,
     /// What the detection found.

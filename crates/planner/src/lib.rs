@@ -17,6 +17,7 @@ mod lint;
 mod manual;
 pub mod mesh_list;
 mod message;
+mod pace;
 mod phase;
 pub mod plan;
 mod record;
@@ -41,6 +42,7 @@ pub use heading::Heading;
 pub use injection::{Injector, injector_of};
 pub use lint::{Violation, lint};
 pub use manual::{Way, manual};
+pub use pace::admitted_by;
 pub use phase::decide;
 pub use record::{
     Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag, RecordedWave,

@@ -4,13 +4,14 @@ mod back;
 mod workloads;
 
 use jiff::{SignedDuration, Timestamp};
-use meshlift_api::{BlockedWorkload, ProxyCounts, WorkloadCounts};
+use meshlift_api::{BlockedWorkload, PaceStatus, ProxyCounts, WorkloadCounts};
 
 pub(crate) use self::back::*;
 pub(crate) use self::workloads::*;
+use crate::pace::{Admission, Pace};
 use crate::record::Record;
 use crate::version::Version;
-use crate::view::{ControlPlane, Release};
+use crate::view::{ControlPlane, Recent, Release};
 
 /// `1h 30m`, without what is smaller than a second.
 pub(crate) fn span(duration: SignedDuration) -> String {
@@ -223,6 +224,8 @@ pub(crate) struct Progress {
     pub(crate) failed: Vec<String>,
     /// What holds others back, a sentence each.
     pub(crate) held: Vec<String>,
+    /// Why it goes slower than it could, or what of that is not known.
+    pub(crate) pace: Option<String>,
 }
 
 pub(crate) fn restarting(counts: WorkloadCounts, revision: &str, progress: &Progress) -> String {
@@ -239,8 +242,60 @@ pub(crate) fn restarting(counts: WorkloadCounts, revision: &str, progress: &Prog
     for (verb, names) in parts.iter().filter(|(_, names)| !names.is_empty()) {
         text.push_str(&format!("; {verb} {}", first_few(names)));
     }
+    if let Some(pace) = &progress.pace {
+        text.push_str(&format!("; {pace}"));
+    }
     text
 }
+
+/// That it goes slower, and why; or that nobody knows whether it should.
+pub(crate) fn pace(pace: &Pace, max: u32) -> Option<String> {
+    let slower = pace.status.as_ref().map(|told| {
+        let PaceStatus { limit, reason, .. } = told;
+        format!("slower: {reason}; {limit} at once instead of {max}")
+    });
+    match (slower, &pace.blind) {
+        (slower, None) => slower,
+        (None, Some(why)) => Some(format!(
+            "the metrics of istiod cannot be read, so the pace stays as it is: {why}"
+        )),
+        (Some(slower), Some(why)) => Some(format!(
+            "{slower}, until the metrics of istiod can be read: {why}"
+        )),
+    }
+}
+
+/// Said of pauses that a person notices.
+pub(crate) fn admission(until: Timestamp, admission: &Admission) -> Option<String> {
+    let (now, rate) = (admission.now(), admission.per_second());
+    let noticed = until.duration_since(now) >= SignedDuration::from_secs(5);
+    noticed.then(|| {
+        format!(
+            "istiod gets at most {rate} new proxies a second, half of what it admits: the next restart at {}",
+            moment(until)
+        )
+    })
+}
+
+pub(crate) fn converges_slowly(revision: &str, recent: &Recent) -> String {
+    let slow = recent.slow;
+    // Some may wait in the queue yet.
+    let converged = recent.converged.max(slow).max(1);
+    match recent.took / 1000 / converged {
+        mean @ 10.. => format!("istiod {revision} needs {mean}s to converge"),
+        _ => format!("istiod {revision} needed more than 10s for {slow} of {converged} proxies"),
+    }
+}
+
+pub(crate) fn push_errors(revision: &str, times: u64) -> String {
+    format!("istiod {revision} could not make or send configuration (times: {times})")
+}
+
+pub(crate) fn rejects(revision: &str, times: u64) -> String {
+    format!("proxies refused configuration of istiod {revision} (times: {times})")
+}
+
+pub(crate) const API_SERVER_PUSHES_BACK: &str = "the API server did not take every restart";
 
 pub(crate) fn moved(proxies: ProxyCounts, revision: &str) -> String {
     format!(

@@ -8,9 +8,10 @@ use meshlift_api::{
     RunSummary,
 };
 
-use crate::decision::{Decision, Next, Report, Verdict, WaitingOn};
+use crate::decision::{Decision, Effect, Next, Report, Verdict, WaitingOn};
 use crate::detect::Detection;
 use crate::message;
+use crate::pace::Pace;
 use crate::upgrade::Upgrade;
 
 /// How an effect that failed is treated.
@@ -86,6 +87,7 @@ pub fn fold(
     status.observed_redetect.clone_from(&upgrade.redetect);
     say(&mut status, upgrade, report);
     count_attempts(now, &mut status, decision, executed);
+    slow_down(now, &mut status, upgrade, decision, executed);
     let goes_on = was_held(&upgrade.status) && !is_held(decision);
     set_times(now, &mut status, before, goes_on);
     if !failed && let Next::Record(record) = &decision.next {
@@ -170,6 +172,9 @@ fn say(status: &mut MeshUpgradeStatus, upgrade: &Upgrade, report: &Report) {
     if report.rollback.is_some() {
         status.rollback.clone_from(&report.rollback);
     }
+    if let Some(pace) = &report.pace {
+        status.pace.clone_from(pace);
+    }
     if let Some(soak) = &report.soak {
         status.soak.clone_from(soak);
     }
@@ -244,6 +249,37 @@ fn count_attempts(
                 status.attempts = None;
             }
         }
+    }
+}
+
+/// Fewer restarts at once after one that the API server did not take for now; and no pace once nothing restarts.
+fn slow_down(
+    now: Timestamp,
+    status: &mut MeshUpgradeStatus,
+    upgrade: &Upgrade,
+    decision: &Decision,
+    executed: &Executed,
+) {
+    let restarts = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::RestartWorkload { .. } | Effect::EvictPod { .. }
+        )
+    };
+    if status.phase.is_some_and(Phase::is_terminal) {
+        status.pace = None;
+    }
+    if let Executed::Failed {
+        class: ErrorClass::Transient,
+        ..
+    } = executed
+        && let Next::Act(batch) = &decision.next
+        && batch.iter().any(restarts)
+    {
+        let max = upgrade.spec.data_plane.restart.max_concurrent;
+        let reason = message::API_SERVER_PUSHES_BACK.to_owned();
+        let halved = Pace::halved(now, max, status.pace.as_ref(), reason);
+        status.pace = halved.or(status.pace.take());
     }
 }
 

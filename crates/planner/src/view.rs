@@ -167,6 +167,28 @@ pub struct LiveCounters {
     pub connected: u64,
     /// Injections that failed since start (`sidecar_injection_failure_total`).
     pub injection_failures: u64,
+    /// New proxies that it admits in a second ([`crate::admitted_by`] for each of its pods); 0 where that is not
+    /// known.
+    pub admits: u32,
+    /// How it coped between the look before and this one, where there was one not long ago.
+    pub recent: Option<Recent>,
+}
+
+/// What a control plane did between two looks at its metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recent {
+    /// When the later look was taken.
+    pub at: Timestamp,
+    /// Proxies that were brought up to date (`pilot_proxy_convergence_time`).
+    pub converged: u64,
+    /// Those of them that took more than ten seconds, or waited as long in the queue (`pilot_proxy_queue_time`).
+    pub slow: u64,
+    /// How long all of them took, in milliseconds.
+    pub took: u64,
+    /// Configurations that it could not make or send (`pilot_xds_pushes`, `builderr` and `senderr`).
+    pub push_errors: u64,
+    /// Configurations that proxies refused (`pilot_total_xds_rejects`).
+    pub rejects: u64,
 }
 
 /// Who installed a control plane.

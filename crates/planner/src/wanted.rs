@@ -27,6 +27,8 @@ pub struct Wanted {
     pub releases: ReleasesWanted,
     /// Metrics of the control planes.
     pub live_counters: bool,
+    /// Revisions of the control planes whose metrics tell how fast workloads may restart: as known for ten seconds.
+    pub pace: BTreeSet<String>,
     /// What Helm would make of the charts, compared with what it made of them.
     pub diffs: bool,
     /// Dry-run pods: the revision to ask for, and the namespaces.
@@ -66,6 +68,10 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
                     _ => ReleasesWanted::Fresh,
                 },
                 live_counters: judged.as_ref().is_some_and(|of| of.is_verified(view)),
+                pace: judged
+                    .as_ref()
+                    .map(|of| of.paced_by(view))
+                    .unwrap_or_default(),
                 probes: judged.and_then(|of| of.probes(view)),
                 ..Wanted::default()
             }
@@ -116,6 +122,18 @@ impl Judged<'_> {
         (wave || self.heading.is_back())
             && self.destination(view).is_some()
             && !placements.any(|(_, placement)| moves(placement))
+    }
+
+    /// The control planes of the upgrade, while workloads are about to restart.
+    fn paced_by(&self, view: &MeshView) -> BTreeSet<String> {
+        let stale = |placement: &Placement| matches!(placement, Placement::Stale(_));
+        let mut placements = self.data_plane.placements.iter();
+        if self.destination(view).is_none() || !placements.any(|(_, placement)| stale(placement)) {
+            return BTreeSet::new();
+        }
+        let record = view.record.present().into_iter();
+        let both = record.flat_map(|of| [&of.target_revision, &of.source_revision]);
+        both.cloned().collect()
     }
 
     /// The control plane that is moved to, once it is ready.

@@ -178,6 +178,7 @@ fn in_use() {
             planes(v)[0].live = Seen::Present(LiveCounters {
                 connected: 1,
                 injection_failures: 0,
+                ..LiveCounters::default()
             });
         }),
         ("nobody knows", |v| planes(v)[0].live = Seen::Absent),

@@ -166,7 +166,7 @@ prop_compose! {
             name: if revision == "default" { "istiod".into() } else { format!("istiod-{revision}") },
             namespace, revision, version, image: "pilot:x".into(), installer, desired, ready, trouble,
             injector: map(injector, |()| webhook),
-            live: map(live, |(connected, injection_failures)| LiveCounters { connected, injection_failures }),
+            live: map(live, |(connected, injection_failures)| LiveCounters { connected, injection_failures, ..LiveCounters::default() }),
             requests: Requests::default(), external: false,
         }
     }

@@ -293,6 +293,11 @@ impl World {
         if app.resource_version.to_string() != resource_version {
             return Err(conflict(format!("{key} changed")));
         }
+        if self.too_many_requests > 0 {
+            self.too_many_requests -= 1;
+            let why = format!("restarting {key}: too many requests, please try again later");
+            return Err((ErrorClass::Transient, why));
+        }
         if self.denied.as_ref() == Some(&key.name) {
             let why = format!("restarting {key}: admission webhook \"policy\" denied the request");
             return Err((ErrorClass::Blocked, why));

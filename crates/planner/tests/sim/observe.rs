@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meshlift_planner::view::{LiveCounters, MeshView, Probe, Release, Seen, Workload};
-use meshlift_planner::{ReleasesWanted, Upgrade, wanted};
+use jiff::Timestamp;
+use meshlift_planner::view::{LiveCounters, MeshView, Probe, Recent, Release, Seen, Workload};
+use meshlift_planner::{ReleasesWanted, Upgrade, admitted_by, wanted};
 
 use crate::world::{App, Injection, World, labels};
 
@@ -58,6 +59,13 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
     }
     if wanted.permissions {
         view.missing_permissions = Seen::Present(world.missing_permissions.clone());
+    }
+    if let Seen::Present(planes) = &mut view.control_planes {
+        for plane in planes {
+            if wanted.pace.contains(&plane.revision) {
+                plane.live = live(world, &plane.revision).map(|seen| paced(world, seen));
+            }
+        }
     }
     if let (true, Seen::Present(planes)) = (wanted.live_counters, &mut view.control_planes) {
         for plane in planes {
@@ -177,7 +185,32 @@ fn live(world: &World, revision: &str) -> Seen<LiveCounters> {
     Seen::Present(LiveCounters {
         connected: inside.count() as u64 + outside,
         injection_failures: world.injection_failures,
+        // Two replicas of two cores.
+        admits: 2 * admitted_by(2),
+        recent: None,
     })
+}
+
+/// The same with what it did since the look before, ten seconds ago.
+fn paced(world: &World, live: LiveCounters) -> LiveCounters {
+    let second = world.now.as_second();
+    let (slow, took) = if world.slow_istiod {
+        (9, 120_000)
+    } else {
+        (0, 1_000)
+    };
+    let recent = Timestamp::from_second(second - second % 10).map(|at| Recent {
+        at,
+        converged: 10,
+        slow,
+        took,
+        push_errors: 0,
+        rejects: 0,
+    });
+    LiveCounters {
+        recent: recent.ok(),
+        ..live
+    }
 }
 
 fn probe(world: &World, namespace: &str, revision: &str) -> Probe {

@@ -50,6 +50,10 @@ pub struct World {
     pub refusing: BTreeMap<String, String>,
     /// A workload that a policy lets nobody change.
     pub denied: Option<String>,
+    /// Whether every istiod needs long for every push.
+    pub slow_istiod: bool,
+    /// How many restarts the API server refuses yet, because it has too much to do.
+    pub too_many_requests: u32,
     /// How many ready pods a workload keeps, by its name.
     pub budgets: BTreeMap<String, usize>,
     /// Evictions that were refused, until when that is remembered and why.

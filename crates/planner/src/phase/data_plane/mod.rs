@@ -1,6 +1,7 @@
 //! Namespaces, tags, gateways and workloads move: forward wave by wave, or back all at once.
 
 mod moves;
+mod pacing;
 mod restarts;
 mod waves;
 

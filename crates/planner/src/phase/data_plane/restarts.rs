@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{Phase, Step};
 
 use super::Drive;
+use super::pacing::Pacing;
 use crate::data_plane::{Placement, Turn};
 use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::message::{self, Progress};
@@ -31,15 +32,18 @@ impl Drive<'_> {
         if !failed.is_empty() && restarting.is_empty() {
             return Some(self.failed(&failed, report));
         }
+        let mut pacing = self.pacing();
         let (batch, held) = match failed.is_empty() {
-            true => self.next_restarts(restarting.len()),
+            true => self.next_restarts(restarting.len(), &mut pacing),
             false => (Vec::new(), Vec::new()),
         };
+        let report = pacing.told(report);
         let progress = Progress {
             restarts: batch.iter().filter_map(restarted).collect(),
             waits: restarting.iter().map(|(w, _)| progress_of(w)).collect(),
             failed,
             held,
+            pace: pacing.why(),
         };
         let message = self.say(&progress);
         let held = progress.held;
@@ -50,7 +54,8 @@ impl Drive<'_> {
         let busy = self
             .judged
             .in_order(|p| matches!(p, Placement::Busy | Placement::Held(_)));
-        if restarting.is_empty() && held.is_empty() {
+        let paced = pacing.held_until().is_some();
+        if restarting.is_empty() && held.is_empty() && !paced {
             return self.wait_for_busy(&busy, report);
         }
         // Nothing but injection is waited for: a step of its own, so that its deadline counts from here.
@@ -58,7 +63,8 @@ impl Drive<'_> {
             true => Step::MovingBack,
             false => Step::ProvingControlPlane,
         };
-        let report = match restarting.is_empty() {
+        let proves = restarting.is_empty() && !paced;
+        let report = match proves {
             true => Report {
                 step: Some(proving),
                 ..report
@@ -67,16 +73,16 @@ impl Drive<'_> {
         };
         let began = step_began(self.upgrade, proving, self.now);
         let late = self.now >= later(began, timeout(self.upgrade));
-        if restarting.is_empty() && self.heading.is_back() && (late || self.proves_back()) {
+        if proves && self.heading.is_back() && (late || self.proves_back()) {
             // The others are back: who is not is named, and holds nobody up.
             return None;
         }
-        if restarting.is_empty() && late {
+        if proves && late {
             return Some(self.failed(&held, report));
         }
         let waiting = Waiting {
             on: WaitingOn::Workloads,
-            until: self.next_deadline(&restarting, !held.is_empty()),
+            until: pacing.until(self.now, self.next_deadline(&restarting, !held.is_empty())),
         };
         let report = Report { message, ..report };
         Some(Decision::new(Next::Wait(waiting), report))
@@ -119,9 +125,9 @@ impl Drive<'_> {
     }
 
     /// The restarts that fit into the concurrency now, and what holds others back.
-    fn next_restarts(&self, in_flight: usize) -> (Vec<Effect>, Vec<String>) {
+    fn next_restarts(&self, in_flight: usize, pacing: &mut Pacing) -> (Vec<Effect>, Vec<String>) {
         let limits = &self.upgrade.spec.data_plane.restart;
-        let mut free = (limits.max_concurrent as usize).saturating_sub(in_flight);
+        let mut free = pacing.free(in_flight);
         let mut used = BTreeMap::<&str, usize>::new();
         for (workload, _) in self.judged.in_order(|p| *p == Placement::Restarting) {
             *used.entry(&workload.key.namespace).or_default() += 1;
@@ -143,6 +149,13 @@ impl Drive<'_> {
             let in_namespace = used.entry(namespace).or_default();
             if free == 0 || *in_namespace >= limits.max_concurrent_per_namespace as usize {
                 continue;
+            }
+            let pods = match turn {
+                Turn::Restart { .. } => self.pods(workload),
+                Turn::Evict(_) => 1,
+            };
+            if !pacing.begin(pods) {
+                break;
             }
             free -= 1;
             *in_namespace += 1;

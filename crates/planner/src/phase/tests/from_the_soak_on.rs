@@ -27,6 +27,7 @@ fn for_the_soak() {
             planes(view)[1].live = Seen::Present(LiveCounters {
                 connected: 1,
                 injection_failures: 1,
+                ..LiveCounters::default()
             });
         },
     );
@@ -123,6 +124,7 @@ fn for_the_retirement() {
             planes(view)[0].live = Seen::Present(LiveCounters {
                 connected: 3,
                 injection_failures: 0,
+                ..LiveCounters::default()
             });
         },
     );

@@ -3,6 +3,7 @@
 mod detection;
 mod going_well;
 mod going_wrong;
+mod pace;
 mod refused;
 mod rollback;
 mod workloads;
@@ -167,6 +168,8 @@ fn shop(target: &str) -> World {
         istiod_trouble: None,
         refusing: std::collections::BTreeMap::new(),
         denied: None,
+        slow_istiod: false,
+        too_many_requests: 0,
         budgets: std::collections::BTreeMap::new(),
         refused: std::collections::BTreeMap::new(),
         writes: std::collections::BTreeMap::new(),
@@ -260,6 +263,7 @@ pub fn all() -> Vec<Story> {
         refused::all(),
         going_wrong::all(),
         detection::all(),
+        pace::all(),
         workloads::all(),
         rollback::all(),
     ];
