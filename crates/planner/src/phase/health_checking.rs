@@ -2,9 +2,9 @@
 //! plane the default one, and only then let the old one go, if nothing uses it any more.
 
 use jiff::Timestamp;
-use meshlift_api::Step;
+use meshlift_api::{Step, WaveStatus};
 
-use super::data_plane::{data_plane, judged, with_data_plane};
+use super::data_plane::{Drive, data_plane, with_data_plane};
 use super::health::{Health, HealthLook};
 use super::upgrading::{recorded, step_began};
 use super::{BACKSTOP, POLL, blind, failing, later, signed, wait};
@@ -22,6 +22,7 @@ pub(super) struct Look<'a> {
     pub(super) view: &'a MeshView,
     pub(super) record: &'a Record,
     pub(super) judged: DataPlaneView<'a>,
+    waves: Option<Vec<WaveStatus>>,
     pub(super) planes: &'a [ControlPlane],
 }
 
@@ -45,8 +46,8 @@ fn check(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
         }
         return decision;
     }
-    let (Some(judged), Some(planes)) = (
-        judged(now, upgrade, view, record),
+    let (Some(drive), Some(planes)) = (
+        Drive::look(now, upgrade, view, record),
         view.control_planes.present(),
     ) else {
         return blind(
@@ -61,7 +62,8 @@ fn check(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
         upgrade,
         view,
         record,
-        judged: judged.naming_busy(&record.target_revision),
+        waves: drive.statuses(),
+        judged: drive.judged.naming_busy(&record.target_revision),
         planes,
     };
     look.soak()
@@ -80,6 +82,7 @@ impl Look<'_> {
         Report {
             step: Some(step),
             message,
+            waves: self.waves.clone(),
             ..report
         }
     }

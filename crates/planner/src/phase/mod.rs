@@ -16,7 +16,7 @@ mod upgrading;
 mod users;
 
 use jiff::{SignedDuration, Timestamp};
-use meshlift_api::{GoDuration, Phase};
+use meshlift_api::{GoDuration, Phase, WaveState, WaveStatus};
 
 use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::message;
@@ -44,7 +44,26 @@ pub fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
         Phase::HealthChecking => health_checking::decide(now, upgrade, view),
         Phase::Done | Phase::Failed => ended::decide(now, upgrade),
     };
-    hold_back(now, upgrade, decision)
+    begins(now, upgrade, hold_back(now, upgrade, decision))
+}
+
+/// That a wave moves is written down before anything of it is: from then on nobody has to let it, also if this
+/// program dies between the two.
+fn begins(now: Timestamp, upgrade: &Upgrade, mut decision: Decision) -> Decision {
+    let begun = |name: &str| {
+        let mut known = upgrade.status.waves.iter();
+        known.any(|wave| wave.name == name && wave.started_at.is_some())
+    };
+    let new = |wave: &&WaveStatus| wave.state == WaveState::Moving && !begun(&wave.name);
+    let wave = decision.report.waves.iter().flatten().find(new);
+    if let (Next::Act(_), Some(wave)) = (&decision.next, wave) {
+        decision.report.message = format!("wave {} begins", wave.name);
+        decision.next = Next::Wait(Waiting {
+            on: WaitingOn::Wave,
+            until: now,
+        });
+    }
+    decision
 }
 
 /// Deletion of an upgrade that is not between two versions goes through.

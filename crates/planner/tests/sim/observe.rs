@@ -153,7 +153,7 @@ fn workload(app: &App, pods: &World) -> Workload {
         strategy: app.strategy,
         paused: app.paused,
         managed_gateway: app.managed_gateway,
-        injected_gateway: false,
+        injected_gateway: app.injected_gateway,
         settled: app.settled(),
         // Two watches have to say so.
         whole: app.whole()

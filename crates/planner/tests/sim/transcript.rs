@@ -117,6 +117,21 @@ pub fn end(status: &MeshUpgradeStatus) -> String {
     if let Some(p) = status.proxies {
         line("proxies", format!("{}/{} current", p.current, p.total));
     }
+    for wave in &status.waves {
+        let (state, of, progress) = (wave.state, wave.namespaces, &wave.progress);
+        let begun = if wave.started_at.is_some() {
+            ""
+        } else {
+            ", not begun"
+        };
+        line(
+            "wave",
+            format!(
+                "{} {state}, namespaces: {of}, workloads: {progress}{begun}",
+                wave.name
+            ),
+        );
+    }
     for blocked in &status.blocked {
         let entry = format!(
             "{} {}: {}",

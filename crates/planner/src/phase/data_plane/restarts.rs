@@ -89,7 +89,7 @@ impl Drive<'_> {
     }
 
     fn say(&self, progress: &Progress) -> String {
-        let counts = self.judged.counts();
+        let counts = self.counts();
         let said = message::restarting(counts, self.heading.to, progress);
         format!("{}{said}", self.wave())
     }

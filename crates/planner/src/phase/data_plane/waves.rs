@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use meshlift_api::{Soak, Step, WaveState, WaveStatus};
+use meshlift_api::{Soak, Step, WaveState, WaveStatus, WorkloadCounts};
 
 use super::{Drive, to_move};
 use crate::data_plane::Placement;
@@ -15,6 +15,7 @@ use crate::phase::health::{Health, HealthLook};
 use crate::phase::upgrading::step_began;
 use crate::phase::{BACKSTOP, POLL, blind, later, signed, wait};
 use crate::stages::Stage;
+use crate::view::Workload;
 
 impl Drive<'_> {
     /// The stage that moves, is verified or waits for a person: the first that is not verified, or that was
@@ -177,13 +178,17 @@ impl Drive<'_> {
 
     /// The waves as they are, with what they have and how far they are; none on the way back, where status keeps
     /// how far they had come.
-    pub(super) fn statuses(&self) -> Option<Vec<WaveStatus>> {
+    pub(in crate::phase) fn statuses(&self) -> Option<Vec<WaveStatus>> {
         if self.heading.is_back() || self.stages.all().is_empty() {
             return None;
         }
         let placements = &self.judged.placements;
         let workloads = placements.iter().map(|(workload, _)| *workload);
-        let namespaces = self.stages.namespaces(self.record, workloads);
+        let mut namespaces = self.stages.namespaces(self.record, workloads);
+        let here: BTreeSet<&str> = self.names().collect();
+        for of in &mut namespaces {
+            of.retain(|name| here.contains(name));
+        }
         let mut moved = vec![(0_u32, 0_u32); namespaces.len()];
         for (workload, placement) in placements {
             if let Some((moved, total)) = moved.get_mut(self.stages.of_workload(workload)) {
@@ -204,6 +209,28 @@ impl Drive<'_> {
         Some(stages.map(told).collect())
     }
 
+    /// Workloads of the present wave by state; all of them where there are no waves.
+    pub(super) fn counts(&self) -> WorkloadCounts {
+        let Some(stage) = self.stage() else {
+            return self.judged.counts();
+        };
+        let of_stage =
+            |(workload, _): &&(&Workload, Placement)| self.stages.of_workload(workload) == stage;
+        let mut counts = WorkloadCounts::default();
+        for (_, placement) in self.judged.placements.iter().filter(of_stage) {
+            counts.total += 1;
+            counts.moved += u32::from(*placement == Placement::Moved);
+            counts.blocked += u32::from(matches!(placement, Placement::Blocked(_)));
+        }
+        counts
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let namespaces = self.view.namespaces.present();
+        let all = namespaces.into_iter().flatten();
+        all.map(|namespace| namespace.name.as_str())
+    }
+
     /// The waves, one of them in a state.
     fn with(&self, at: usize, state: WaveState, soak: Option<Soak>) -> Vec<WaveStatus> {
         let mut waves = self.statuses().unwrap_or_default();
@@ -222,7 +249,8 @@ impl Drive<'_> {
 
     /// The same report, saying that the present wave moves.
     pub(super) fn moving(&self, report: Report) -> Report {
-        let Some(at) = self.stage().filter(|at| self.stages.is_open(*at)) else {
+        let moves = |at: &usize| self.stages.is_open(*at) && !self.is_idle(*at);
+        let Some(at) = self.stage().filter(moves) else {
             return report;
         };
         Report {

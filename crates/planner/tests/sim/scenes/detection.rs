@@ -39,7 +39,7 @@ fn preflight_then_apply() -> Story {
     )
 }
 
-fn from(of: &str, world: &mut World) {
+pub(super) fn from(of: &str, world: &mut World) {
     world.istiod("default").plane.version = Some(version(of));
     world.helm.releases = vec![
         release("istio-base", "base", of, json!({})),

@@ -6,6 +6,7 @@ mod going_wrong;
 mod pace;
 mod refused;
 mod rollback;
+mod waves;
 mod workloads;
 
 use jiff::Timestamp;
@@ -264,6 +265,7 @@ pub fn all() -> Vec<Story> {
         going_wrong::all(),
         detection::all(),
         pace::all(),
+        waves::all(),
         workloads::all(),
         rollback::all(),
     ];
