@@ -88,9 +88,7 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
     let heading = Heading::of(upgrade, record);
     match effect {
         // It keeps what the one that is left rendered: nothing moves.
-        Effect::LabelGateway { revision, .. } if *revision != heading.to => {
-            Ok(())
-        }
+        Effect::LabelGateway { revision, .. } if *revision != heading.to => Ok(()),
         Effect::MoveNamespace { revision, .. }
         | Effect::PointTag { revision, .. }
         | Effect::LabelGateway { revision, .. } => target_ready(view, revision, name),

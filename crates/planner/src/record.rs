@@ -1,13 +1,15 @@
 //! Facts pinned before the first mutation: what must be known later, when the cluster no longer
 //! shows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::values;
 use crate::version::Version;
+use crate::view::MeshView;
 
 /// The record of one upgrade, kept in a Secret because Helm values may hold secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,30 +113,75 @@ pub struct RecordedNamespace {
 }
 
 impl Record {
-    /// Keeps what an earlier run of the same course found before it changed anything.
-    pub(crate) fn continuing(mut self, earlier: Option<&Record>) -> Self {
+    /// Keeps what an earlier run of the same course found of everything that is still moved. What was
+    /// moved back, or by somebody else, is as it is now.
+    pub(crate) fn continuing(mut self, view: &MeshView) -> Self {
         let same = |e: &&Record| {
             e.source_revision == self.source_revision && e.target_revision == self.target_revision
         };
-        let Some(earlier) = earlier.filter(same) else {
-            return self;
+        let earlier = view.record.present().filter(same);
+        self.keep_base(earlier);
+        self.keep_namespaces(earlier, view);
+        self.keep_tags(earlier, view);
+        self.keep_gateways(earlier, view);
+        self
+    }
+
+    fn keep_base(&mut self, earlier: Option<&Record>) {
+        let Some(earlier) = earlier else {
+            return;
         };
-        self.base = earlier.base.clone();
+        // CRDs do not go back, so only the first run saw where they came from.
+        self.base.version = earlier.base.version.clone();
+        let target = Some(self.target_revision.as_str());
+        if values::default_revision(&self.base.values) == target {
+            self.base.values.clone_from(&earlier.base.values);
+        }
+    }
+
+    fn keep_namespaces(&mut self, earlier: Option<&Record>, view: &MeshView) {
+        let target = Some(self.target_revision.as_str());
+        let all = view.namespaces.present().into_iter().flatten();
+        let moved: BTreeSet<&str> = all
+            .filter(|ns| ns.moved_to.as_deref() == target)
+            .map(|ns| ns.name.as_str())
+            .collect();
+        let is_moved = |ns: &RecordedNamespace| moved.contains(ns.name.as_str());
+        self.namespaces.retain(|ns| !is_moved(ns));
+        let before = earlier.into_iter().flat_map(|e| &e.namespaces);
         self.namespaces
-            .retain(|ns| !earlier.namespaces.iter().any(|e| e.name == ns.name));
-        self.namespaces.extend(earlier.namespaces.iter().cloned());
+            .extend(before.filter(|ns| is_moved(ns)).cloned());
         self.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
-        self.tags.clone_from(&earlier.tags);
-        self.gateways.retain(|g| {
-            !earlier
-                .gateways
-                .iter()
-                .any(|e| (&e.namespace, &e.name) == (&g.namespace, &g.name))
-        });
-        self.gateways.extend(earlier.gateways.iter().cloned());
+    }
+
+    fn keep_tags(&mut self, earlier: Option<&Record>, view: &MeshView) {
+        let target = Some(self.target_revision.as_str());
+        for tag in &mut self.tags {
+            let mut seen = view.tags.iter();
+            if seen.any(|t| t.name == tag.name && t.moved_to.as_deref() == target) {
+                let mut before = earlier.into_iter().flat_map(|e| &e.tags);
+                let before = before.find(|t| t.name == tag.name).map(|t| &t.revision);
+                tag.revision
+                    .clone_from(before.unwrap_or(&self.source_revision));
+            }
+        }
+    }
+
+    fn keep_gateways(&mut self, earlier: Option<&Record>, view: &MeshView) {
+        let target = Some(self.target_revision.as_str());
+        let all = view.gateways.present().into_iter().flatten();
+        let moved: BTreeSet<(&str, &str)> = all
+            .filter(|gateway| gateway.moved_to.as_deref() == target)
+            .map(|gateway| (gateway.namespace.as_str(), gateway.name.as_str()))
+            .collect();
+        let is_moved =
+            |g: &RecordedGateway| moved.contains(&(g.namespace.as_str(), g.name.as_str()));
+        self.gateways.retain(|gateway| !is_moved(gateway));
+        let before = earlier.into_iter().flat_map(|e| &e.gateways);
+        self.gateways
+            .extend(before.filter(|gateway| is_moved(gateway)).cloned());
         self.gateways
             .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        self
     }
 
     /// Name of the Helm release of the new control plane.
@@ -146,7 +193,8 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::example::{labels, record, version};
+    use crate::example::{TARGET, labels, moved, namespace, record, version};
+    use crate::view::{Gateway, Seen, Tag};
 
     fn with(namespace: &str, label: &str, base: &str) -> Record {
         let mut record = record();
@@ -155,21 +203,65 @@ mod tests {
             name: namespace.into(),
             labels: labels(&[("istio.io/rev", label)]),
         });
+        record.tags.push(RecordedTag {
+            name: "prod".into(),
+            revision: label.into(),
+        });
+        record.gateways.push(RecordedGateway {
+            namespace: namespace.into(),
+            name: "web".into(),
+            label: Some(label.into()),
+        });
         record
     }
 
+    /// Everything that the first run found, moved by this operator to that revision, or not at all.
+    fn view(earlier: Option<&Record>, moved_to: Option<&str>) -> MeshView {
+        let mut view = moved();
+        let moved_to = moved_to.map(str::to_owned);
+        namespace(&mut view).moved_to.clone_from(&moved_to);
+        view.tags.push(Tag {
+            name: "prod".into(),
+            moved_to: moved_to.clone(),
+            ..Tag::default()
+        });
+        view.gateways = Seen::Present(vec![Gateway {
+            namespace: "shop".into(),
+            name: "web".into(),
+            moved_to,
+            ..Gateway::default()
+        }]);
+        view.record = earlier.cloned().map_or(Seen::Absent, Seen::Present);
+        view
+    }
+
     #[test]
-    fn a_second_run_keeps_what_the_first_found() {
+    fn what_is_moved_is_kept_as_the_first_run_found_it() {
         let first = with("shop", "default", "1.30.2");
-        let mut second = with("shop", "1-31-0", "1.31.0");
+        let mut second = with("shop", TARGET, "1.31.0");
         second
             .namespaces
-            .extend(with("blog", "1-31-0", "1.31.0").namespaces);
-        let kept = second.continuing(Some(&first));
-        assert_eq!(kept.base.version, version("1.30.2"));
+            .extend(with("blog", "default", "1.31.0").namespaces);
+        let base = serde_json::json!({ "defaultRevision": TARGET });
+        second.base.values = base.as_object().cloned().expect("an object");
+        let kept = second.continuing(&view(Some(&first), Some(TARGET)));
+        assert_eq!(kept.base, first.base);
         let names: Vec<&str> = kept.namespaces.iter().map(|ns| ns.name.as_str()).collect();
         assert_eq!(names, ["blog", "shop"]);
-        assert_eq!(kept.namespaces[1].labels, first.namespaces[0].labels);
+        assert_eq!(kept.namespaces[1], first.namespaces[0]);
+        assert_eq!(kept.tags, first.tags);
+        assert_eq!(kept.gateways, first.gateways);
+    }
+
+    #[test]
+    fn what_went_back_is_found_anew() {
+        let first = with("shop", "old", "1.30.2");
+        let second = with("shop", "default", "1.31.0");
+        let kept = second.clone().continuing(&view(Some(&first), None));
+        assert_eq!(kept.namespaces, second.namespaces);
+        assert_eq!(kept.tags, second.tags);
+        assert_eq!(kept.gateways, second.gateways);
+        assert_eq!(kept.base.version, first.base.version, "CRDs stay");
     }
 
     #[test]
@@ -178,8 +270,16 @@ mod tests {
             target_revision: "1-30-5".into(),
             ..with("shop", "default", "1.30.2")
         };
-        let second = with("shop", "1-31-0", "1.31.0");
-        assert_eq!(second.clone().continuing(Some(&first)), second);
-        assert_eq!(second.clone().continuing(None), second);
+        let second = with("shop", "default", "1.31.0");
+        let moved_elsewhere = view(Some(&first), Some("1-30-5"));
+        assert_eq!(second.clone().continuing(&moved_elsewhere), second);
+    }
+
+    #[test]
+    fn without_the_record_of_who_moved_it_nobody_takes_the_target_for_its_past() {
+        let second = with("shop", TARGET, "1.31.0");
+        let kept = second.continuing(&view(None, Some(TARGET)));
+        assert_eq!((kept.namespaces.len(), kept.gateways.len()), (0, 0));
+        assert_eq!(kept.tags[0].revision, "default");
     }
 }

@@ -119,9 +119,9 @@ impl Judged<'_> {
             matches!(placement, Placement::Restarting | Placement::Stale { .. })
         };
         let mut placements = self.data_plane.placements.iter();
-        (wave || self.heading.is_back())
-            && self.destination(view).is_some()
-            && !placements.any(|(_, placement)| moves(placement))
+        let quiet = wave && !placements.any(|(_, placement)| moves(placement));
+        // On the way back what cannot restart is named, and the health of the others is looked at.
+        self.destination(view).is_some() && (quiet || self.heading.is_back())
     }
 
     /// The control planes of the upgrade, while workloads are about to restart.

@@ -45,7 +45,9 @@ pub(crate) fn rolled_back(
         record.source.version
     );
     if blocked > 0 {
-        text.push_str(&format!(", but for {blocked} (status.blocked says how)"));
+        text.push_str(&format!(
+            " ({blocked} not moved or not ready, see status.blocked)"
+        ));
     }
     match users {
         [] => text.push_str(", and the new control plane is gone"),

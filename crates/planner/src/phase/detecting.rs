@@ -126,12 +126,11 @@ fn settle(
     course: &Course<'_>,
     detection: Detection,
 ) -> Decision {
-    let wanted = match record(now, upgrade, course, view, &detection)
-        .map(|fresh| fresh.continuing(view.record.present()))
-    {
-        Ok(record) => record,
-        Err(obstacle) => return blocked(now, detection.and(obstacle.status(upgrade))),
-    };
+    let wanted =
+        match record(now, upgrade, course, view, &detection).map(|fresh| fresh.continuing(view)) {
+            Ok(record) => record,
+            Err(obstacle) => return blocked(now, detection.and(obstacle.status(upgrade))),
+        };
     let report = report(course, detection);
     if upgrade.spec.request_rollback {
         let message = message::asked_back_already();
@@ -204,7 +203,7 @@ pub(crate) fn drafted(
         return None;
     };
     let fresh = record(now, upgrade, &course, view, &detection).ok()?;
-    Some((fresh.continuing(view.record.present()), course.hops))
+    Some((fresh.continuing(view), course.hops))
 }
 
 /// Whether a record of this object is of the course that was now settled on, and not of an

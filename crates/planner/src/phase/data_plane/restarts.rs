@@ -206,8 +206,10 @@ impl Drive<'_> {
 
     /// Whether all that could be moved back was, and its health is watched.
     fn proves_back(&self) -> bool {
-        let rollback = crate::heading::rollback(self.upgrade);
-        rollback.is_some_and(|rollback| rollback.soak.is_some())
+        let status = &self.upgrade.status;
+        let proving = [Step::ProvingBack, Step::RemovingNewControlPlane];
+        let begun = status.rollback.as_ref().is_some_and(|r| r.soak.is_some());
+        begun || status.step.is_some_and(|step| proving.contains(&step))
     }
 
     /// Workloads in a rollout of their own get the restart timeout to end it, then they are named.

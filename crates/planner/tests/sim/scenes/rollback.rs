@@ -196,9 +196,82 @@ fn helm_killed_on_the_way_back() -> Story {
     story.name = "helm_killed_on_the_way_back";
     with(
         story,
-        When::Reached(Phase::Upgrading, Some(Step::MovingBack), 0),
+        When::Once(is_asked),
         "the next Helm operation will be killed",
         |world| world.helm.dies = true,
+    )
+}
+
+fn is_asked(world: &World) -> bool {
+    let object = world.object.as_ref();
+    object.is_some_and(|object| object.spec.request_rollback)
+}
+
+fn asked_back_when_the_installation_was_cut_off() -> Story {
+    let story = story(
+        "asked_back_when_the_installation_was_cut_off",
+        registered("1.31.0"),
+    );
+    let story = with(
+        story,
+        When::Once(|world| {
+            let mut releases = world.helm.list().into_iter();
+            releases.any(|r| r.name == "istio-base" && r.version == Some(version("1.31.0")))
+        }),
+        "the next Helm operation will be killed",
+        |world| world.helm.dies = true,
+    );
+    with(
+        story,
+        When::Once(|world| world.istiods.len() == 2),
+        "a person sets requestRollback: true",
+        ask,
+    )
+}
+
+fn waves(world: &mut World) {
+    edit(world, |object| {
+        let wave = json!({ "name": "canary", "namespaces": { "names": ["blog"] } });
+        object.spec.data_plane.waves = vec![serde_json::from_value(wave).expect("a wave")];
+    });
+}
+
+/// The last wave goes back first.
+fn asked_back_in_the_second_wave() -> Story {
+    let mut world = registered("1.31.0");
+    waves(&mut world);
+    edit(&mut world, |object| {
+        object.spec.data_plane.restart.max_concurrent = 1;
+    });
+    with(
+        story("asked_back_in_the_second_wave", world),
+        When::Once(|world| marked(world, "web")),
+        "a person sets requestRollback: true",
+        ask,
+    )
+}
+
+/// New pods are refused in a namespace: what runs in it stays where it is, and is named.
+fn refused_on_the_way_back() -> Story {
+    let mut story = asked_back_while_restarting();
+    story.name = "refused_on_the_way_back";
+    with(
+        story,
+        When::Once(is_asked),
+        "a quota refuses new pods in namespace blog",
+        |world| {
+            let why = "exceeded quota: pods, requested 1, used 10, limited 10";
+            world.refusing.insert("blog".into(), why.into());
+        },
+    )
+}
+
+fn asked_back_in_the_soak() -> Story {
+    with(
+        story("asked_back_in_the_soak", registered("1.31.0")),
+        reached(Phase::HealthChecking, Step::Soaking, 10),
+        "a person sets requestRollback: true",
+        ask,
     )
 }
 
@@ -235,5 +308,9 @@ pub fn all() -> Vec<Story> {
         paused_on_the_way_back(),
         helm_killed_on_the_way_back(),
         again_after_it_went_back(),
+        asked_back_when_the_installation_was_cut_off(),
+        asked_back_in_the_second_wave(),
+        refused_on_the_way_back(),
+        asked_back_in_the_soak(),
     ]
 }
