@@ -79,7 +79,9 @@ impl Drive<'_> {
             .into_iter()
             .map(|ns| self.stages.of_namespace(&ns.name));
         let workloads = self.view.workloads.present().into_iter().flatten();
+        // A Gateway that istiod renders has the label copied; it is kept where it is by its own.
         let by_pod = workloads
+            .filter(|workload| !workload.managed_gateway)
             .filter(|workload| workload.template_labels.get(ISTIO_REV) == Some(&tag.name))
             .map(|workload| self.stages.of_workload(workload));
         let stages: BTreeSet<usize> = of_namespaces.chain(by_pod).collect();

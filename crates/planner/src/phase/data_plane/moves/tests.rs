@@ -107,6 +107,14 @@ impl Scene {
             asked_at: Some(ago(30)),
             ..Gateway::default()
         };
+        if let Seen::Present(namespaces) = &mut self.view.namespaces
+            && !namespaces.iter().any(|ns| ns.name == "edge")
+        {
+            namespaces.push(Namespace {
+                name: "edge".into(),
+                ..Namespace::default()
+            });
+        }
         if let Seen::Present(gateways) = &mut self.view.gateways {
             gateways.push(gateway);
         }
