@@ -278,9 +278,10 @@ fn what_is_no_backup_is_told_as_such() -> Result<()> {
     with_bed(|bed| async move {
         let none = meshlift(bed, &["restore", "nothing"]).await?;
         none.expect(1, &["there is no backup nothing", "backup list"])?;
-        meshlift(bed, &["backup", "list"])
+        let elsewhere = ["backup", "list", "--operator-namespace", "default"];
+        meshlift(bed, &elsewhere)
             .await?
-            .expect(0, &["there is no backup"])?;
+            .expect(0, &["there is no backup in namespace default"])?;
         meshlift(bed, &["log", "nothing"])
             .await?
             .expect(1, &["there is no log of a MeshUpgrade nothing"])?;

@@ -5,6 +5,7 @@
 mod fixture;
 mod following;
 mod keeping;
+mod kept;
 mod looking;
 mod reaching;
 mod upgrading;
