@@ -90,6 +90,8 @@ pub struct App {
     pub paused: bool,
     pub managed_gateway: bool,
     pub injected_gateway: bool,
+    /// Whether its containers restart all the time on this revision.
+    pub flaps_on: Option<&'static str>,
     pub replicas: usize,
     pub template: u32,
     pub startup: i64,
@@ -223,8 +225,13 @@ impl World {
         }
         for at in 0..self.apps.len() {
             let settled = (self.apps[at].settled(), self.apps[at].whole());
+            let flaps_on = self.apps[at].flaps_on;
             for member in &mut self.apps[at].pods {
                 member.pod.ready |= due(member.ready_at);
+                if flaps_on.is_some() && member.pod.revision.as_deref() == flaps_on {
+                    let thousands = u32::try_from(now.as_second() % 100_000).expect("small");
+                    member.pod.restarts = thousands * 1000;
+                }
             }
             while self.roll(at) {}
             // Its status changed.
@@ -334,6 +341,7 @@ impl App {
             paused: false,
             managed_gateway: false,
             injected_gateway: false,
+            flaps_on: None,
             replicas,
             template: 1,
             startup: 4,
