@@ -7,12 +7,12 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use meshlift_api::{
-    Attempts, GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Phase,
-    RestartMethod, Soak, Step,
+    Approval, Attempts, GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Phase,
+    RestartMethod, Soak, Step, Wave, WaveState, WaveStatus,
 };
 use meshlift_planner::version::{KubernetesVersion, Version};
 use meshlift_planner::view::*;
-use meshlift_planner::{Record, RecordedRelease, Upgrade};
+use meshlift_planner::{Record, RecordedRelease, RecordedWave, Upgrade};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -211,8 +211,75 @@ prop_compose! {
     }
 }
 
+/// The first of these that a row of stages has, or none of them.
+const WAVES: [&str; 4] = ["canary", "prod", "rest", "gateways"];
+
+fn recorded_waves() -> impl Strategy<Value = Vec<RecordedWave>> {
+    let of = prop::collection::btree_set(namespace_name(), 0..3);
+    (0..3_u32, vec(of, 2)).prop_map(|(shape, of)| {
+        let shown = match shape {
+            0 => return Vec::new(),
+            1 => &WAVES[..3],
+            _ => &WAVES[..],
+        };
+        let of = of
+            .into_iter()
+            .chain([Default::default(), Default::default()]);
+        let wave = |(name, of): (&&str, std::collections::BTreeSet<String>)| RecordedWave {
+            name: (*name).to_owned(),
+            namespaces: of.into_iter().collect(),
+        };
+        shown.iter().zip(of).map(wave).collect()
+    })
+}
+
 prop_compose! {
-    fn record()(base_values in values(), to in select(&["1.31.0", "1.31.0", "1.31.0-x"][..])) -> Record {
+    fn wave_status()(
+        state in select(&[
+            WaveState::Pending, WaveState::WaitingForApproval, WaveState::Moving, WaveState::Verifying,
+            WaveState::Verified, WaveState::Verified, WaveState::Verified,
+        ][..]),
+        begun in prop::bool::weighted(0.8),
+        at in moment(),
+        soak in option::of((moment(), 0_u64..3)),
+    ) -> WaveStatus {
+        let entered = state >= WaveState::Moving;
+        WaveStatus {
+            state,
+            started_at: (entered && begun).then_some(Time(at)),
+            soak: soak.map(|(since, restarts)| Soak {
+                since: Time(since), restarts, injection_failures: 0, passed_at: None,
+            }),
+            finished_at: (state == WaveState::Verified).then_some(Time(at)),
+            ..WaveStatus::pending("")
+        }
+    }
+}
+
+fn wave_statuses() -> impl Strategy<Value = Vec<WaveStatus>> {
+    (0..=WAVES.len(), vec(wave_status(), WAVES.len())).prop_map(|(told, statuses)| {
+        let named = |(name, status): (&&str, WaveStatus)| WaveStatus {
+            name: (*name).to_owned(),
+            ..status
+        };
+        WAVES.iter().zip(statuses).take(told).map(named).collect()
+    })
+}
+
+prop_compose! {
+    fn spec_waves()(soaks in vec(option::of(duration()), 2), asked in any::<[bool; 2]>()) -> Vec<Wave> {
+        let wave = |(n, soak): (usize, &Option<GoDuration>)| Wave {
+            name: WAVES[n].to_owned(),
+            soak: *soak,
+            approval: if asked[n] { Approval::Required } else { Approval::Automatic },
+            ..Wave::default()
+        };
+        soaks.iter().enumerate().map(wave).collect()
+    }
+}
+
+prop_compose! {
+    fn record()(base_values in values(), waves in recorded_waves(), to in select(&["1.31.0", "1.31.0", "1.31.0-x"][..])) -> Record {
         let version = |text: &str| text.parse::<Version>().expect("a version");
         let recorded = |name: &str| RecordedRelease {
             name: name.into(), namespace: "istio-system".into(), version: version("1.30.2"), values: Map::new(),
@@ -230,7 +297,7 @@ prop_compose! {
             target_values: Map::new(),
             base_values,
             namespaces: Vec::new(),
-            waves: Vec::new(),
+            waves,
             tags: Vec::new(),
             gateways: Vec::new(),
             checks: Vec::new(),
@@ -309,8 +376,10 @@ fn step() -> impl Strategy<Value = Step> {
             UpgradingBase,
             InstallingControlPlane,
             ProvingControlPlane,
+            WaitingForApproval,
             MovingNamespaces,
             RestartingWorkloads,
+            VerifyingWave,
             Soaking,
             KeepingOldControlPlane,
             MovingDefaultRevision,
@@ -329,10 +398,11 @@ prop_compose! {
         soak in option::of((moment(), 0_u64..3, 0_u64..3, option::of(moment()))),
         attempts in option::of((0_u32..u32::MAX, option::of(moment()))),
         message in text(&["", "as before"]),
+        waves in wave_statuses(),
     ) -> MeshUpgradeStatus {
         let time = |at: &Option<Timestamp>| at.map(Time);
         MeshUpgradeStatus {
-            phase, step, observed_generation, observed_retry, message,
+            phase, step, observed_generation, observed_retry, message, waves,
             started_at: time(&times[0]), step_started_at: time(&times[1]), finished_at: time(&times[2]),
             soak: soak.map(|(since, restarts, injection_failures, passed_at)| Soak {
                 since: Time(since), restarts, injection_failures, passed_at: passed_at.map(Time),
@@ -357,10 +427,13 @@ prop_compose! {
         (created_at, status) in (moment(), status()),
         flags in any::<[bool; 3]>(),
         retry in option::of(text(&["1", "2"])),
+        (waves, approvals) in (spec_waves(), prop::collection::btree_set(text(&["canary", "prod", "x"]), 0..3)),
     ) -> Upgrade {
         let spec = json!({ "targetVersion": target, "mesh": mesh });
         let mut spec: MeshUpgradeSpec = serde_json::from_value(spec).expect("a spec");
         spec.paused = flags[0] && flags[1];
+        spec.data_plane.waves = waves;
+        spec.approvals = approvals.into_iter().collect();
         spec.data_plane.restart.timeout = durations[0];
         spec.data_plane.restart.method = method;
         spec.health_check.soak = durations[1];

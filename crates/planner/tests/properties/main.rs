@@ -3,6 +3,7 @@
 mod any;
 mod mesh_list;
 mod surroundings;
+mod waves;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meshlift_api::{MeshUpgradeStatus, Phase, RollbackStatus, Window};
@@ -97,7 +98,9 @@ proptest! {
             let known = [
                 (Pending, Detecting), (Detecting, Upgrading), (Detecting, Done),
                 (Upgrading, HealthChecking), (Upgrading, Failed), (HealthChecking, Done),
-                (HealthChecking, Failed), (Done, Pending), (Failed, Pending),
+                (HealthChecking, Failed),
+                // The way back.
+                (HealthChecking, Upgrading), (Done, Pending), (Failed, Pending),
             ];
             prop_assert!(known.contains(&(from, to)), "{from} to {to}");
         }
