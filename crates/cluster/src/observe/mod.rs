@@ -277,10 +277,12 @@ impl Observer {
             let risks = view.knowledge.risks(&step.from, &step.to);
             view.environment.risks = self.risks.look(&risks, &step.values).await;
         }
-        if wanted.live_counters
-            && let Seen::Present(planes) = &mut view.control_planes
-        {
-            self.live.fill(&self.watches, planes).await;
+        if let Seen::Present(planes) = &mut view.control_planes {
+            if wanted.live_counters {
+                self.live.fill(&self.watches, planes).await;
+            }
+            let paced = &wanted.pace;
+            self.live.fill_pace(&self.watches, planes, paced).await;
         }
         if let Some((revision, namespaces)) = &wanted.probes {
             view.probes = self.probes.look(revision, namespaces, view).await;

@@ -30,12 +30,9 @@ fn slowly_in_waves() -> World {
 fn window_ends_in_a_wave() -> Story {
     let mut world = slowly_in_waves();
     edit(&mut world, |object| {
-        object.spec.windows = vec![window("01:00", "02:02"), window("03:30", "05:00")];
+        object.spec.windows = vec![window("01:00", "02:02"), window("02:08", "05:00")];
     });
-    Story {
-        limit: 4 * HOUR,
-        ..story("window_ends_in_a_wave", world)
-    }
+    story("window_ends_in_a_wave", world)
 }
 
 fn edited_before_its_window() -> Story {
