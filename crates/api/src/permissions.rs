@@ -176,6 +176,42 @@ pub const PERMISSIONS: &[Permission] = &[
         &["get", "list", "watch", "patch"],
         "restarts workloads; the operator fence limits it to the restart annotation",
     ),
+    cluster(
+        "apps",
+        "replicasets",
+        &["get", "list", "watch", "patch"],
+        "ReplicaSets that no Deployment owns: whether all their pods are there before the next is evicted; patch notes when that was (operator fence)",
+    ),
+    cluster(
+        "argoproj.io",
+        "rollouts",
+        &["get", "list", "watch", "patch"],
+        "restarts Rollouts of Argo Rollouts by spec.restartAt (operator fence)",
+    ),
+    cluster(
+        "apps.kruise.io",
+        "clonesets",
+        &["get", "list", "watch", "patch"],
+        "restarts workloads of OpenKruise; the operator fence limits it to the restart annotation",
+    ),
+    cluster(
+        "apps.kruise.io",
+        "statefulsets",
+        &["get", "list", "watch", "patch"],
+        "restarts workloads of OpenKruise; the operator fence limits it to the restart annotation",
+    ),
+    cluster(
+        "apps.kruise.io",
+        "daemonsets",
+        &["get", "list", "watch", "patch"],
+        "restarts workloads of OpenKruise; the operator fence limits it to the restart annotation",
+    ),
+    cluster(
+        "",
+        "pods/eviction",
+        &["create"],
+        "restart.method: Evict: one pod after the other, within its disruption budget, each by its UID (operator fence)",
+    ),
     // What a detection looks at around a mesh.
     cluster(
         "",
@@ -258,8 +294,8 @@ pub const PERMISSIONS: &[Permission] = &[
     cluster(
         "gateway.networking.k8s.io",
         "gateways",
-        &["list"],
-        "detection: Gateways of the Gateway API that a release of Istio treats differently; the backup",
+        &["get", "list", "watch", "patch"],
+        "moves a Gateway that istiod renders to the new revision; the operator fence limits it to the revision label",
     ),
     // What only the backup reads, besides all of the above.
     cluster(
@@ -345,7 +381,7 @@ pub const PERMISSIONS: &[Permission] = &[
         "admissionregistration.k8s.io",
         "mutatingwebhookconfigurations",
         &["get", "list", "watch", "create", "patch", "delete"],
-        "reads injectors and tags; Helm writes the injector of a revision, whose name cannot be foreseen (operator fence)",
+        "reads injectors and tags, points tags at the new revision; Helm writes the injector of a revision, whose name cannot be foreseen (operator fence)",
     ),
     cluster(
         "admissionregistration.k8s.io",
@@ -393,7 +429,12 @@ pub const PERMISSIONS: &[Permission] = &[
         HELM,
         "Helm: mesh configuration and injection templates",
     ),
-    control_plane("", "services", HELM, "Helm: the Service of istiod"),
+    control_plane(
+        "",
+        "services",
+        HELM,
+        "Helm: the Service of istiod; the Service of a tag is pointed at the new revision (operator fence)",
+    ),
     control_plane(
         "",
         "serviceaccounts",
