@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINDIR ?= $(HOME)/.local/bin
 TESTBED = $(CARGO) run --release --package meshlift-testbed --bin testbed --
 
-.PHONY: help build demo test bench gen lint image install-cli
+.PHONY: help build demo test bench bench-large gen lint image install-cli
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
@@ -19,6 +19,10 @@ test: ## Run every test; what needs root is skipped without it, and said
 
 bench: ## Measure speed and size on a large mesh (root; QUICK=1 to try it)
 	$(TESTBED) bench $(if $(QUICK),--quick)
+
+bench-large: ## The same with thousands of workloads (root; WORKLOADS=, REPLICAS=, CONCURRENT=, STANDING=)
+	$(TESTBED) bench --large $(if $(WORKLOADS),--workloads $(WORKLOADS)) $(if $(REPLICAS),--replicas $(REPLICAS)) \
+		$(if $(CONCURRENT),--concurrent $(CONCURRENT)) $(if $(STANDING),--standing $(STANDING))
 
 gen: ## Write the generated files: CRDs, RBAC, manifests
 	$(CARGO) xtask gen

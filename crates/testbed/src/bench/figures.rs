@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::audit::{Request, by_kind};
 use super::mesh::Size;
 use super::operator::Followed;
-use super::schedule::{Limits, gaps, seconds};
+use super::schedule::{Limits, cores, gaps, seconds};
 use super::timeline::{Recorded, Timeline};
 
 /// One run of restarts.
@@ -128,7 +128,7 @@ impl Figures {
     ) -> Self {
         Self {
             began: Timestamp::now(),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            cores: cores(),
             memory_gib: total_memory_gib(),
             size,
             limits,

@@ -1,7 +1,8 @@
 //! The floor: the smallest client that does the same restarts. One patch each, one watch, the same
-//! limits, and a workload is ready when its status says that the rollout is complete.
+//! limits and the same pace, and a workload is ready when its status says that the rollout is complete.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::StreamExt;
@@ -12,12 +13,18 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use serde_json::json;
+use tokio::time::{Instant, sleep_until};
 
 use super::mesh::{self, Key};
-use super::schedule::{Limits, Places};
+use super::schedule::{Limits, Places, cores, proxies_a_second};
 
-/// Restarts every workload, and returns when all are ready.
-pub(super) async fn run(client: Client, keys: &[Key], limits: Limits) -> Result<()> {
+/// Restarts every workload, each of so many pods, and returns when all are ready.
+pub(super) async fn run(
+    client: Client,
+    keys: &[Key],
+    replicas: usize,
+    limits: Limits,
+) -> Result<()> {
     let config = watcher::Config::default().labels(mesh::MOVED);
     let mut changes = watcher(Api::<Deployment>::all(client.clone()), config)
         .default_backoff()
@@ -30,10 +37,15 @@ pub(super) async fn run(client: Client, keys: &[Key], limits: Limits) -> Result<
     let stamp = Timestamp::now().to_string();
     let mut patches = FuturesUnordered::new();
     let mut ready = 0;
-    let mut begun = false;
+    // One workload takes so long of what istiod shall have to admit.
+    let each = Duration::from_secs_f64(replicas as f64 / proxies_a_second(cores()));
+    let mut next = Instant::now();
+    // Whether one may begin as soon as the pace allows it.
+    let mut fits = true;
     while ready < keys.len() {
-        let was_ready = ready;
+        let paced = fits && !waiting.is_empty() && before.len() == keys.len();
         tokio::select! {
+            () = sleep_until(next), if paced => {}
             Some(patched) = patches.next() => { let _: Deployment = patched?; }
             change = changes.next() => {
                 let object = change.context("the watch ended")?.context("watching the workloads")?;
@@ -43,25 +55,23 @@ pub(super) async fn run(client: Client, keys: &[Key], limits: Limits) -> Result<
                 if generation > known && mesh::is_complete(&object) {
                     ready += 1;
                     places.give(&key.namespace);
+                    fits = true;
                     // What changes later is not counted again.
                     before.insert(key, i64::MAX);
                 }
             }
         }
-        // Only a place that got free lets another one begin.
-        if before.len() < keys.len() || (begun && ready == was_ready) {
+        if before.len() < keys.len() || Instant::now() < next {
             continue;
         }
-        begun = true;
-        let (now, later) = waiting.into_iter().partition::<Vec<_>, _>(|key| {
-            let admitted = places.admits(&key.namespace);
-            if admitted {
-                places.take(&key.namespace);
-            }
-            admitted
-        });
-        waiting = later.into();
-        patches.extend(now.into_iter().map(|key| restart(&client, key, &stamp)));
+        let admitted = |key: &&Key| places.admits(&key.namespace);
+        let at = waiting.iter().position(admitted);
+        fits = at.is_some();
+        if let Some(key) = at.and_then(|at| waiting.remove(at)) {
+            places.take(&key.namespace);
+            next = next.max(Instant::now()) + each;
+            patches.push(restart(&client, key, &stamp));
+        }
     }
     Ok(())
 }

@@ -147,8 +147,11 @@ impl Bench<'_> {
     async fn floor(&self, what: &str) -> Result<Run> {
         let client = self.cluster.client();
         let keys = self.size.keys();
-        self.restarts(what, floor::run(client, &keys, self.limits))
-            .await
+        self.restarts(
+            what,
+            floor::run(client, &keys, self.size.replicas, self.limits),
+        )
+        .await
     }
 
     async fn kubectl(&self) -> Result<Run> {

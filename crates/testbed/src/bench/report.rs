@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::figures::{Figures, Memory};
+use super::schedule::proxies_a_second;
 use crate::cargo;
 
 /// Memory with so many pods or fewer, in MiB.
@@ -176,13 +177,8 @@ fn ratio(figures: &Figures) -> Row {
     )
 }
 
-/// New proxies a second that one replica of istiod admits: its own rule for its request limit.
-fn admitted(cores: usize) -> f64 {
-    (15.0 + 5.0 * cores as f64).min(100.0)
-}
-
 fn pace(figures: &Figures) -> Row {
-    let half = admitted(figures.cores) / 2.0;
+    let half = proxies_a_second(figures.cores);
     let run = &figures.operator;
     let floors: Vec<String> = figures
         .floors

@@ -17,6 +17,17 @@ pub(super) struct Limits {
     pub(super) per_namespace: usize,
 }
 
+/// New proxies a second: half of what one replica of istiod with so many cores admits, by the rule of
+/// its own limit of requests (`PILOT_MAX_REQUESTS_PER_SECOND`).
+pub(super) fn proxies_a_second(cores: usize) -> f64 {
+    (15.0 + 5.0 * cores as f64).min(100.0) / 2.0
+}
+
+/// How many cores this machine has.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// The places for restarts: how many are taken, and by which namespace.
 #[derive(Debug)]
 pub(super) struct Places {
