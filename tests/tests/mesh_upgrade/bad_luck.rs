@@ -31,6 +31,7 @@ fn mesh_bad_luck_is_told_harms_nothing_and_can_be_mended() -> Result<()> {
         let told = async {
             an_image_that_cannot_be_pulled(&bed).await?;
             a_workload_that_crashes_after_its_restart(&bed).await?;
+            what_git_owns_is_waited_for(&bed).await?;
             what_cannot_be_moved_is_named(&bed).await?;
             what_is_named_moves_by_the_command(&bed).await
         };
@@ -107,6 +108,7 @@ async fn an_image_that_cannot_be_pulled(bed: &Bed) -> Result<()> {
         },
         "healthCheck": { "soak": "3s" },
         "retire": { "after": "0s" },
+        "rollback": "Never",
     });
     bed.create_upgrade(NAME, spec).await?;
     let status = wait_phase(bed, NAME, Phase::Failed, UPGRADE).await?;
@@ -194,7 +196,8 @@ async fn a_workload_that_crashes_after_its_restart(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-async fn what_cannot_be_moved_is_named(bed: &Bed) -> Result<()> {
+/// The change is made where it comes from: with the same owner, and by nobody else.
+async fn what_git_owns_is_waited_for(bed: &Bed) -> Result<()> {
     let sound = json!([{ "op": "replace", "path": "/spec/template/spec/containers/0/command", "value": ["sleep", "infinity"] }]);
     let patch = [
         "patch",
@@ -208,6 +211,37 @@ async fn what_cannot_be_moved_is_named(bed: &Bed) -> Result<()> {
         .kubectl(&[&patch[..], &["-p", &sound.to_string()]].concat())
         .await?;
     bed.retry(NAME, "the frail one is sound").await?;
+    let waits = |status: &MeshUpgradeStatus| {
+        let reason = condition(status, conditions::RECONCILING).map(|(_, reason, _)| reason);
+        status.phase.is_some_and(Phase::is_terminal)
+            || reason.is_ok_and(|reason| reason == "WaitingForGit")
+    };
+    let status = wait_status(bed, NAME, "it waits for Git", UPGRADE, waits).await?;
+    progress::line(&status.message);
+    ensure_condition(&status, conditions::RECONCILING, ("True", "WaitingForGit"))?;
+    ensure_says(
+        &status,
+        &["amespace taken", "istio.io/rev", "1-31-0", "argocd"],
+    )?;
+    let namespace = kubectl_json(bed, &["get", "namespace", "taken"]).await?;
+    let labels = &namespace["metadata"]["labels"];
+    ensure!(
+        labels["istio-injection"] == "enabled" && labels["istio.io/rev"].is_null(),
+        "fought over: {labels}"
+    );
+    let commit = [
+        "label",
+        "namespace",
+        "taken",
+        "istio.io/rev=1-31-0",
+        "istio-injection-",
+        "--field-manager=argocd",
+    ];
+    bed.cluster.kubectl(&commit).await?;
+    Ok(())
+}
+
+async fn what_cannot_be_moved_is_named(bed: &Bed) -> Result<()> {
     let status = wait_status(bed, NAME, "it ends", UPGRADE, |status| {
         status.observed_retry.as_deref() == Some("the frail one is sound")
             && status.phase.is_some_and(Phase::is_terminal)
@@ -245,11 +279,6 @@ async fn what_cannot_be_moved_is_named(bed: &Bed) -> Result<()> {
             Predicate::Excluded,
             "kubectl -n stuck rollout restart deployment/excluded",
         ),
-        (
-            "taken/owned",
-            Predicate::LabelPutBack,
-            "kubectl -n taken rollout restart statefulset/owned",
-        ),
     ] {
         let (predicate, message) = blocked(&status, name)?;
         ensure!(
@@ -261,15 +290,7 @@ async fn what_cannot_be_moved_is_named(bed: &Bed) -> Result<()> {
             "{command:?} is missing in: {message}"
         );
     }
-    ensure!(status.blocked.len() == 6, "{:?}", status.blocked);
-    let (_, _, users) = condition(&status, conditions::OLD_REVISION_RETIRED)?;
-    ensure!(users.contains("namespace taken"), "{users}");
-    let namespace = kubectl_json(bed, &["get", "namespace", "taken"]).await?;
-    let labels = &namespace["metadata"]["labels"];
-    ensure!(
-        labels["istio-injection"] == "enabled" && labels["istio.io/rev"].is_null(),
-        "fought over: {labels}"
-    );
+    ensure!(status.blocked.len() == 5, "{:?}", status.blocked);
     let left = bed.cluster.kubectl(&["get", "namespace", "leaving"]).await;
     ensure!(
         left.is_err(),
@@ -281,7 +302,7 @@ async fn what_cannot_be_moved_is_named(bed: &Bed) -> Result<()> {
         .iter()
         .filter(|(_, image)| image.ends_with(":1.30.2"))
         .count();
-    ensure!(old == 6, "{old} old sidecars: {images:?}");
+    ensure!(old == 5, "{old} old sidecars: {images:?}");
     let istiod = Api::<Deployment>::namespaced(bed.client.clone(), ISTIO)
         .get("istiod")
         .await?;
@@ -305,17 +326,6 @@ async fn what_is_named_moves_by_the_command(bed: &Bed) -> Result<()> {
     run(&["rollout", "restart", "deployment/paused"]).await?;
     run(&["label", "deployment", "excluded", "meshlift.io/exclude-"]).await?;
     run(&["rollout", "restart", "deployment/excluded"]).await?;
-    let taken = [
-        "label",
-        "namespace",
-        "taken",
-        "istio.io/rev=1-31-0",
-        "istio-injection-",
-    ];
-    bed.cluster.kubectl(&taken).await?;
-    bed.cluster
-        .kubectl(&["rollout", "restart", "-n", "taken", "statefulset/owned"])
-        .await?;
     let limit = Duration::from_secs(60);
     until("every old sidecar is gone", limit, || async {
         let mut images = sidecars(bed).await?;

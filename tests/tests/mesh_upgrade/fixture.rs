@@ -21,9 +21,18 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// A whole upgrade under load takes at most this long, on a slow machine.
 pub(crate) const UPGRADE: Duration = Duration::from_secs(420);
 
-/// Runs one test on a mesh of its own, if this is root.
+/// Runs one test on a mesh of its own without a revision, if this is root.
 pub(crate) fn with_mesh<F: Future<Output = Result<()>>>(
     name: &str,
+    test: impl FnOnce(Bed) -> F,
+) -> Result<()> {
+    with_mesh_of(name, IstioOptions::default(), test)
+}
+
+/// Runs one test on a mesh of its own that is installed so, and with custom values, if this is root.
+pub(crate) fn with_mesh_of<F: Future<Output = Result<()>>>(
+    name: &str,
+    options: IstioOptions,
     test: impl FnOnce(Bed) -> F,
 ) -> Result<()> {
     if !is_root_or_skips(name) {
@@ -35,7 +44,7 @@ pub(crate) fn with_mesh<F: Future<Output = Result<()>>>(
         let bed = Bed::up(Options::mesh(name)).await?;
         let options = IstioOptions {
             values: custom(),
-            ..IstioOptions::default()
+            ..options
         };
         istio::install(&bed.cluster, ISTIO_FROM, options).await?;
         test(bed).await
@@ -57,33 +66,31 @@ pub(crate) async fn open_shop(bed: &Bed) -> Result<LoadHandle> {
     shop::load_start(&bed.cluster, LoadOptions::default()).await
 }
 
-/// Lets the visitors go home, and fails if one request was lost.
+/// Lets visitors and guests go home, and fails if one request was lost.
 pub(crate) async fn ensure_nothing_lost(load: LoadHandle) -> Result<()> {
     let seen = load.stop().await?;
-    let Collected { totals, .. } = &seen;
-    progress::line(&format!(
-        "requests sent {}, lost {}",
-        totals.sent,
-        totals.lost()
-    ));
-    ensure!(
-        totals.ok > 100,
-        "too few requests to say anything: {}",
-        totals.ok
-    );
-    ensure!(
-        totals.lost() == 0,
-        "{} of {} requests were lost: {:?} {:?}",
-        totals.lost(),
-        totals.sent,
-        totals.failed,
-        totals.samples
-    );
+    ensure_none_lost(&seen)?;
     ensure!(
         seen.is_complete(),
         "what became of all requests is not known: {:?}",
         seen.running
     );
+    Ok(())
+}
+
+/// Fails if one request was lost so far, on whatever way.
+pub(crate) fn ensure_none_lost(seen: &Collected) -> Result<()> {
+    for (way, totals) in &seen.ways {
+        let (sent, lost) = (totals.sent, totals.lost());
+        progress::line(&format!("requests through {way}: {sent}, lost {lost}"));
+        ensure!(totals.ok > 100, "too few to say anything: {}", totals.ok);
+        ensure!(
+            lost == 0,
+            "{lost} of {sent} requests through {way} were lost: {:?} {:?}",
+            totals.failed,
+            totals.samples
+        );
+    }
     Ok(())
 }
 

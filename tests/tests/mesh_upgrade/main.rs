@@ -3,6 +3,11 @@
 
 mod bad_luck;
 mod by_hand;
+mod data_plane;
 mod fixture;
 mod kills;
+mod rollback;
+mod street;
+mod tags;
+mod waves;
 mod whole;

@@ -1,0 +1,75 @@
+//! A mesh with a revision, in which namespaces are bound to tags: one of the istiod release's own values, and one
+//! that no release owns.
+
+use anyhow::{Result, ensure};
+use meshlift_api::Phase;
+use meshlift_testbed::istio::{self, Injection, IstioOptions};
+use meshlift_testbed::versions::{ISTIO_FROM, ISTIO_TO};
+use meshlift_tests::bed::Bed;
+use meshlift_tests::operator::Operator;
+use meshlift_tests::upgrades::wait_phase;
+use serde_json::Value;
+
+use crate::fixture::{
+    UPGRADE, ensure_nothing_lost, ensure_upgraded, hurried, kubectl_json, with_mesh_of,
+};
+use crate::street::{Street, all_namespaces, bindings, ensure_at, generations, restarts_since};
+
+const NAME: &str = "by-tags";
+/// In the values of the istiod release.
+const PROD: &str = "prod";
+/// Of no release.
+const TRIAL: &str = "trial";
+
+#[test]
+fn mesh_tags_move_and_outlive_the_old_release_and_nothing_is_lost() -> Result<()> {
+    let options = IstioOptions {
+        revision: Some("1-30-2".into()),
+        tags: vec![PROD.into()],
+        ..IstioOptions::default()
+    };
+    with_mesh_of("mesh_tags", options, async |bed| {
+        istio::apply_tag(&bed.cluster, ISTIO_FROM, TRIAL, "1-30-2").await?;
+        let street = Street {
+            shop: Injection::Revision(PROD.into()),
+            neighbours: Injection::Revision(TRIAL.into()),
+        };
+        let load = street.open(&bed).await?;
+        ensure_at(&bed, ISTIO_FROM, &all_namespaces()).await?;
+        let bound = bindings(&bed).await?;
+        let before = generations(&bed).await?;
+        let bundles = [bundle(&bed, PROD).await?, bundle(&bed, TRIAL).await?];
+
+        let _operator = Operator::start(&bed).await?;
+        bed.create_upgrade(NAME, hurried()).await?;
+        let status = wait_phase(&bed, NAME, Phase::Done, UPGRADE).await?;
+        ensure!(status.blocked.is_empty(), "{:?}", status.blocked);
+        ensure_upgraded(&bed).await?;
+        ensure_at(&bed, ISTIO_TO, &all_namespaces()).await?;
+        for (tag, bundle_before) in [PROD, TRIAL].iter().zip(&bundles) {
+            let revision = istio::tag_revision(&bed.cluster, tag).await?;
+            ensure!(revision == "1-31-0", "tag {tag} points to {revision}");
+            let bundle = bundle(&bed, tag).await?;
+            ensure!(bundle == *bundle_before, "the caBundle of {tag} changed");
+        }
+        let mut after = bindings(&bed).await?;
+        // The Gateway may be told its revision; the namespaces keep their tags.
+        after.insert("Gateway".to_owned(), bound["Gateway"].clone());
+        ensure!(after == bound, "labels were {bound:?}, and are {after:?}");
+        let restarts = restarts_since(&bed, &before).await?;
+        ensure!(
+            restarts.len() == 9 && restarts.values().all(|count| *count == 1),
+            "not each restarted once: {restarts:?}"
+        );
+        ensure_nothing_lost(load).await
+    })
+}
+
+async fn bundle(bed: &Bed, tag: &str) -> Result<Vec<Value>> {
+    let name = format!("istio-revision-tag-{tag}");
+    let webhooks = kubectl_json(bed, &["get", "mutatingwebhookconfiguration", &name]).await?;
+    let webhooks = webhooks["webhooks"].as_array().into_iter().flatten();
+    Ok(webhooks
+        .map(|webhook| webhook["clientConfig"]["caBundle"].clone())
+        .collect())
+}
