@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use meshlift_api::{
-    ChartSource, DataPlane, HealthCheck, Mesh, MeshSpec, MeshStatus, MeshUpgrade, MeshUpgradeSpec,
-    MeshUpgradeStatus, Mode, Phase, Retire, Strategy,
+    ChartSource, DataPlane, Gateways, HealthCheck, Mesh, MeshSpec, MeshStatus, MeshUpgrade, MeshUpgradeSpec,
+    MeshUpgradeStatus, Mode, Phase, Retire, Rollback, Strategy,
 };
 use meshlift_cluster::helm::Helm;
 use meshlift_cluster::watch::{Standing, Unsettled};
@@ -214,10 +214,15 @@ pub(crate) fn spec(mesh: &str, mode: Mode, to: &str) -> MeshUpgradeSpec {
         mode,
         strategy: Strategy::default(),
         data_plane: DataPlane::default(),
+        gateways: Gateways::default(),
+        rollback: Rollback::default(),
+        windows: Vec::new(),
         health_check: HealthCheck::default(),
         retire: Retire::default(),
         accept_risks: Vec::new(),
         paused: false,
+        approvals: Vec::new(),
+        request_rollback: false,
     }
 }
 
