@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use meshlift_api::{
     Approval, Attempts, GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Phase,
-    RestartMethod, Soak, Step, Wave, WaveState, WaveStatus,
+    RestartMethod, Rollback, RollbackStatus, Soak, Step, Wave, WaveState, WaveStatus,
 };
 use meshlift_planner::version::{KubernetesVersion, Version};
 use meshlift_planner::view::*;
@@ -384,8 +384,32 @@ fn step() -> impl Strategy<Value = Step> {
             KeepingOldControlPlane,
             MovingDefaultRevision,
             RetiringControlPlane,
+            MovingBack,
+            RestartingBack,
+            ProvingBack,
+            RemovingNewControlPlane,
         ][..],
     )
+}
+
+prop_compose! {
+    fn soak()(
+        since in moment(),
+        counters in (0_u64..3, 0_u64..3),
+        passed_at in option::of(moment()),
+    ) -> Soak {
+        Soak {
+            since: Time(since), restarts: counters.0, injection_failures: counters.1,
+            passed_at: passed_at.map(Time),
+        }
+    }
+}
+
+prop_compose! {
+    /// A rollback under way.
+    pub fn rollback()(since in moment(), soak in option::of(soak())) -> RollbackStatus {
+        RollbackStatus { reason: "it was not healthy".into(), since: Time(since), soak }
+    }
 }
 
 prop_compose! {
@@ -395,7 +419,8 @@ prop_compose! {
         observed_generation in option::of(1_i64..3),
         observed_retry in option::of(text(&["1"])),
         times in vec(option::of(moment()), 3),
-        soak in option::of((moment(), 0_u64..3, 0_u64..3, option::of(moment()))),
+        soak in option::of(soak()),
+        rollback in option::weighted(0.3, rollback()),
         attempts in option::of((0_u32..u32::MAX, option::of(moment()))),
         message in text(&["", "as before"]),
         waves in wave_statuses(),
@@ -404,9 +429,7 @@ prop_compose! {
         MeshUpgradeStatus {
             phase, step, observed_generation, observed_retry, message, waves,
             started_at: time(&times[0]), step_started_at: time(&times[1]), finished_at: time(&times[2]),
-            soak: soak.map(|(since, restarts, injection_failures, passed_at)| Soak {
-                since: Time(since), restarts, injection_failures, passed_at: passed_at.map(Time),
-            }),
+            soak, rollback,
             attempts: attempts.map(|(count, next_at)| Attempts {
                 count, next_at: next_at.map(Time), last_error: String::new(),
             }),
@@ -425,7 +448,8 @@ prop_compose! {
         method in select(&[RestartMethod::Rollout, RestartMethod::Evict][..]),
         exclude in option::of(labels()),
         (created_at, status) in (moment(), status()),
-        flags in any::<[bool; 3]>(),
+        flags in any::<[bool; 4]>(),
+        back in select(&[Rollback::Automatic, Rollback::Manual, Rollback::Never][..]),
         retry in option::of(text(&["1", "2"])),
         (waves, approvals) in (spec_waves(), prop::collection::btree_set(text(&["canary", "prod", "x"]), 0..3)),
     ) -> Upgrade {
@@ -434,6 +458,8 @@ prop_compose! {
         spec.paused = flags[0] && flags[1];
         spec.data_plane.waves = waves;
         spec.approvals = approvals.into_iter().collect();
+        spec.rollback = back;
+        spec.request_rollback = flags[3] && back != Rollback::Never;
         spec.data_plane.restart.timeout = durations[0];
         spec.data_plane.restart.method = method;
         spec.health_check.soak = durations[1];

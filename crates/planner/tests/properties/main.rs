@@ -5,15 +5,14 @@ mod mesh_list;
 mod surroundings;
 mod waves;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use meshlift_api::{MeshUpgradeStatus, Phase, RollbackStatus, Window};
+use meshlift_api::{MeshUpgradeStatus, Phase, Window};
 use meshlift_planner::view::{MeshView, Seen};
 use meshlift_planner::{
     Decision, Effect, ErrorClass, Executed, Next, Upgrade, WaitingOn, decide, fold, lint, wanted,
 };
 use proptest::prelude::*;
 
-use any::{now, upgrade, view};
+use any::{now, rollback, upgrade, view};
 
 fn effects(decision: &Decision) -> &[Effect] {
     match &decision.next {
@@ -38,15 +37,6 @@ fn touches_mesh(effect: &Effect) -> bool {
             | Effect::HoldDeletion
             | Effect::LetGo
     )
-}
-
-/// Everything is on its way back.
-fn rollback() -> RollbackStatus {
-    RollbackStatus {
-        reason: "a person asked for it".into(),
-        since: Time(now()),
-        soak: None,
-    }
 }
 
 fn with_status(upgrade: &Upgrade, status: MeshUpgradeStatus) -> Upgrade {
@@ -93,7 +83,8 @@ proptest! {
     #[test]
     fn phases_go_forward(upgrade in upgrade(), view in view()) {
         use Phase::{Detecting, Done, Failed, HealthChecking, Pending, Upgrading};
-        if let Next::Enter(to) = decide(now(), &upgrade, &view).next {
+        let decision = decide(now(), &upgrade, &view);
+        if let Next::Enter(to) = decision.next {
             let from = upgrade.phase();
             let known = [
                 (Pending, Detecting), (Detecting, Upgrading), (Detecting, Done),
@@ -102,7 +93,42 @@ proptest! {
                 // The way back.
                 (HealthChecking, Upgrading), (Done, Pending), (Failed, Pending),
             ];
-            prop_assert!(known.contains(&(from, to)), "{from} to {to}");
+            // Only to go back, and only once.
+            let turns = decision.report.rollback.is_some() && upgrade.status.rollback.is_none();
+            let back = turns && to == Upgrading && from.is_locked();
+            prop_assert!(back || known.contains(&(from, to)), "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn what_goes_back_never_goes_forward(
+        upgrade in upgrade(),
+        view in view(),
+        back in rollback(),
+    ) {
+        let status = MeshUpgradeStatus {
+            phase: Some(Phase::Upgrading), rollback: Some(back), ..upgrade.status.clone()
+        };
+        let upgrade = with_status(&upgrade, status);
+        let decision = decide(now(), &upgrade, &view);
+        if let Next::Enter(to) = decision.next {
+            prop_assert_eq!(to, Phase::Failed);
+        }
+        prop_assert!(!matches!(decision.next, Next::Record(_)), "{decision:?}");
+        let target = view.record.present().map(|record| record.target_revision.as_str());
+        for effect in effects(&decision) {
+            let forward = match effect {
+                Effect::UpgradeBase(_) | Effect::InstallRevision(_) => true,
+                Effect::MoveNamespace { revision, mark, .. } => *mark || Some(revision.as_str()) == target,
+                Effect::PointTag { revision, .. } => Some(revision.as_str()) == target,
+                Effect::RestartWorkload { mark, .. } => target.is_some_and(|to| mark.starts_with(to)),
+                Effect::PointDefaultRevision(base) => {
+                    base.values.get("defaultRevision").and_then(|value| value.as_str()) == target
+                }
+                Effect::RetireRevision { revision, .. } => Some(revision.as_str()) != target,
+                _ => false,
+            };
+            prop_assert!(!forward, "{effect:?}");
         }
     }
 
@@ -135,14 +161,14 @@ proptest! {
     }
 
     #[test]
-    fn outside_its_windows_nothing_begins(upgrade in upgrade(), view in view(), back in any::<bool>()) {
+    fn outside_its_windows_nothing_begins(upgrade in upgrade(), view in view(), back in proptest::option::of(rollback())) {
         // 02:00 UTC is in none of these.
         let windows = [("03:00", "UTC"), ("22:00", "Asia/Tokyo")].map(|(start, zone)| Window {
             days: Vec::new(), start: start.into(), end: "04:00".into(), time_zone: zone.into(),
         });
         let mut upgrade = upgrade;
         upgrade.spec.windows = windows.into();
-        upgrade.status.rollback = back.then(rollback);
+        upgrade.status.rollback = back;
         let decision = decide(now(), &upgrade, &view);
         let begins = |effect: &Effect| !matches!(
             effect, Effect::LetGo | Effect::RegisterMesh { .. } | Effect::WritePlan { .. }
@@ -161,8 +187,8 @@ proptest! {
     }
 
     #[test]
-    fn paused_and_backing_off_hold_every_mutation(upgrade in upgrade(), view in view(), back in any::<bool>()) {
-        let status = MeshUpgradeStatus { rollback: back.then(rollback), ..upgrade.status.clone() };
+    fn paused_and_backing_off_hold_every_mutation(upgrade in upgrade(), view in view(), back in proptest::option::of(rollback())) {
+        let status = MeshUpgradeStatus { rollback: back, ..upgrade.status.clone() };
         let upgrade = with_status(&upgrade, status);
         prop_assume!(!upgrade.deleting || upgrade.phase().is_locked());
         prop_assume!(!upgrade.phase().is_terminal());

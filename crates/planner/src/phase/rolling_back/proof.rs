@@ -17,7 +17,7 @@ impl Back<'_> {
     pub(super) fn proof(&self) -> Option<Decision> {
         let now = self.drive.now;
         let running = self.running();
-        if running.is_some_and(|soak| soak.passed_at.is_some()) {
+        if self.nothing_changed() || running.is_some_and(|soak| soak.passed_at.is_some()) {
             return None;
         }
         Some(match self.health(running).judge() {
@@ -39,6 +39,15 @@ impl Back<'_> {
                 let message = format!("back on {} and healthy", self.drive.record.source.version);
                 self.soaking(now, self.proving(message, Some(soak)))
             }
+        })
+    }
+
+    /// Where no pod was replaced on the way back, all run as they did before.
+    fn nothing_changed(&self) -> bool {
+        let since = heading::rollback(self.drive.upgrade).map(|rollback| rollback.since.0);
+        self.drive.judged.placements.iter().all(|(workload, _)| {
+            let replaced = workload.restarted_at.max(workload.evicted_at);
+            !workload.managed_gateway && (replaced.is_none() || replaced < since)
         })
     }
 

@@ -18,6 +18,7 @@ use crate::view::{LiveCounters, MeshView, Probe, ReleaseState, Rival, Seen, Vali
 
 mod before_the_soak;
 mod from_the_soak_on;
+mod going_back;
 
 type Spoil = fn(&mut Upgrade, &mut MeshView);
 

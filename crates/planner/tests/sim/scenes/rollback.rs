@@ -245,7 +245,11 @@ fn asked_back_in_the_second_wave() -> Story {
     });
     with(
         story("asked_back_in_the_second_wave", world),
-        When::Once(|world| marked(world, "web")),
+        When::Once(|world| {
+            let object = world.object.as_ref();
+            let mut waves = object.iter().flat_map(|object| &object.status.waves);
+            waves.any(|wave| wave.name == "rest" && wave.progress == "1/3")
+        }),
         "a person sets requestRollback: true",
         ask,
     )
@@ -263,6 +267,18 @@ fn refused_on_the_way_back() -> Story {
             let why = "exceeded quota: pods, requested 1, used 10, limited 10";
             world.refusing.insert("blog".into(), why.into());
         },
+    )
+}
+
+/// What somebody decided meanwhile is not overwritten.
+fn bound_elsewhere_meanwhile() -> Story {
+    let mut story = asked_back_while_restarting();
+    story.name = "bound_elsewhere_meanwhile";
+    with(
+        story,
+        When::Once(is_asked),
+        "somebody takes namespace blog out of the mesh",
+        |world| world.namespace("blog").labels = labels(&[("istio-injection", "disabled")]),
     )
 }
 
@@ -312,5 +328,6 @@ pub fn all() -> Vec<Story> {
         asked_back_in_the_second_wave(),
         refused_on_the_way_back(),
         asked_back_in_the_soak(),
+        bound_elsewhere_meanwhile(),
     ]
 }

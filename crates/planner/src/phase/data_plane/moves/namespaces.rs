@@ -102,10 +102,11 @@ impl Drive<'_> {
     fn wanted_back(&self, namespace: &Namespace) -> Option<InjectionLabels> {
         let from = self.heading.from?;
         let labels = recorded(self.record, namespace);
-        if namespace.moved_to.as_deref() == Some(from) {
-            return Some(labels);
-        }
         let bound = self.injector(namespace) == Injector::Namespace(from.to_owned());
+        if namespace.moved_to.as_deref() == Some(from) {
+            // Whoever has bound it elsewhere since then meant it: it only loses our mark.
+            return Some(if bound { labels } else { present(namespace) });
+        }
         let known = before(self.record, namespace).is_some();
         (bound && known && !has(namespace, &labels)).then_some(labels)
     }
@@ -131,6 +132,13 @@ fn recorded(record: &Record, namespace: &Namespace) -> InjectionLabels {
             revision: before.labels.get(ISTIO_REV).cloned(),
         },
         None => InjectionLabels::bound_to(&record.source_revision),
+    }
+}
+
+fn present(namespace: &Namespace) -> InjectionLabels {
+    InjectionLabels {
+        injection: namespace.labels.get(ISTIO_INJECTION).cloned(),
+        revision: namespace.labels.get(ISTIO_REV).cloned(),
     }
 }
 
