@@ -192,7 +192,7 @@ fn api_good_versions_and_durations_are_accepted() -> Result<()> {
 }
 
 #[test]
-fn api_while_it_runs_only_paused_may_change() -> Result<()> {
+fn api_while_it_runs_only_what_steers_it_may_change() -> Result<()> {
     with_cluster(async |env| {
         let _alone = RUNNING_UPGRADES.lock().await;
         let object = upgrade("locked");
@@ -208,17 +208,28 @@ fn api_while_it_runs_only_paused_may_change() -> Result<()> {
                 json!({ "dataPlane": { "exclude": { "matchLabels": { "a": "b" } } } }),
                 json!({ "healthCheck": { "soak": "1s" } }),
                 json!({ "retire": { "after": "1s" } }),
+                json!({ "rollback": "Manual" }),
+                json!({ "gateways": { "order": "None" } }),
+                json!({ "windows": [{ "start": "22:00", "end": "04:00" }] }),
                 json!({ "paused": true, "targetVersion": "1.30" }),
+                json!({ "requestRollback": true, "rollback": "Manual" }),
             ] {
                 let what = format!("{phase}: {spec}");
                 let result = env
                     .merge(&env.admin, &object, json!({ "spec": spec }))
                     .await;
-                refused_with(&["only spec.paused may change"], &what, result)?;
+                let said = "only spec.paused, spec.approvals and spec.requestRollback may change";
+                refused_with(&[said], &what, result)?;
             }
-            for paused in [true, false] {
-                let patch = json!({ "spec": { "paused": paused } });
-                env.merge(&env.admin, &object, patch).await?;
+            for spec in [
+                json!({ "paused": true }),
+                json!({ "paused": false }),
+                json!({ "approvals": ["rest"] }),
+                json!({ "requestRollback": true }),
+                json!({ "requestRollback": false }),
+            ] {
+                env.merge(&env.admin, &object, json!({ "spec": spec }))
+                    .await?;
             }
             let note = json!({ "metadata": { "annotations": { "team": "mesh" } } });
             env.merge(&env.admin, &object, note).await?;

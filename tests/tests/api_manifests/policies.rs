@@ -106,7 +106,7 @@ fn api_without_the_policy_the_finalizer_holds_it() -> Result<()> {
         let change = json!({ "spec": { "targetVersion": "1.32" } });
         let result = env.merge(&env.admin, &object, change).await;
         refused_with(
-            &["only spec.paused may change"],
+            &["only spec.paused, spec.approvals and spec.requestRollback may change"],
             "a change on the way out",
             result,
         )?;

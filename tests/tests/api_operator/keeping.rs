@@ -30,8 +30,11 @@ fn api_a_run_keeps_a_backup_and_a_log() -> Result<()> {
         configure(&bed).await?;
         let audit = bed.audit()?;
         let operator = Operator::start(&bed).await?;
-        let spec =
-            json!({ "targetVersion": "1.31", "dataPlane": { "restart": { "timeout": "5s" } } });
+        let spec = json!({
+            "targetVersion": "1.31",
+            "rollback": "Never",
+            "dataPlane": { "restart": { "timeout": "5s" } },
+        });
         bed.create_upgrade(NAME, spec).await?;
         let status = wait_phase(&bed, NAME, Phase::Failed, LONG).await?;
         ensure!(status.outcome == Some(Outcome::Stopped), "{status:?}");

@@ -31,10 +31,12 @@ fn api_a_run_starts_is_held_stops_and_goes_on_when_asked() -> Result<()> {
             let series = format!("meshlift_effects_total{{kind=\"{kind}\",result=\"ok\"}}");
             ensure!(operator.metric(&series).await? == Some(1.0), "{series}");
         }
-        changes_only_by_being_paused(&bed).await?;
+        changes_only_in_what_steers_it(&bed).await?;
         is_not_deleted_while_it_runs(&bed).await?;
         ends_and_then_goes(&bed).await?;
         stops_and_goes_on_when_asked(&bed).await?;
+        goes_back_by_itself(&bed).await?;
+        goes_back_when_asked(&bed).await?;
         tells_by_events(&bed).await?;
         ensure!(operator.stop().await?.success());
         Ok(())
@@ -48,6 +50,7 @@ fn spec(timeout: &str) -> Value {
         "dataPlane": { "restart": { "timeout": timeout } },
         "healthCheck": { "soak": "1s" },
         "retire": { "after": "0s" },
+        "rollback": "Never",
     })
 }
 
@@ -107,13 +110,15 @@ async fn starts_when_all_is_well(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-async fn changes_only_by_being_paused(bed: &Bed) -> Result<()> {
+async fn changes_only_in_what_steers_it(bed: &Bed) -> Result<()> {
     for change in [
         json!({ "targetVersion": "1.32" }),
         json!({ "mesh": "other" }),
         json!({ "dataPlane": { "restart": { "maxConcurrent": 9 } } }),
         json!({ "healthCheck": { "soak": "1h" } }),
         json!({ "retire": { "after": "1h" } }),
+        json!({ "rollback": "Automatic" }),
+        json!({ "gateways": { "order": "First" } }),
     ] {
         let result = bed.patch_upgrade(NAME, json!({ "spec": change })).await;
         let said = result
@@ -121,13 +126,21 @@ async fn changes_only_by_being_paused(bed: &Bed) -> Result<()> {
             .map(|error| error.to_string())
             .unwrap_or_default();
         ensure!(
-            said.contains("only spec.paused may change"),
+            said.contains("only spec.paused, spec.approvals and spec.requestRollback may change"),
             "{change}: {said:?}"
         );
     }
-    for paused in [true, false] {
-        bed.patch_upgrade(NAME, json!({ "spec": { "paused": paused } }))
-            .await?;
+    let back = json!({ "spec": { "requestRollback": true } });
+    let refused = bed.patch_upgrade(NAME, back).await;
+    let said = refused.err().map(|error| error.to_string());
+    let said = said.unwrap_or_default();
+    ensure!(said.contains("spec.rollback: Never"), "{said:?}");
+    for change in [
+        json!({ "paused": true }),
+        json!({ "paused": false }),
+        json!({ "approvals": ["rest"] }),
+    ] {
+        bed.patch_upgrade(NAME, json!({ "spec": change })).await?;
     }
     Ok(())
 }
@@ -217,6 +230,58 @@ async fn stops_and_goes_on_when_asked(bed: &Bed) -> Result<()> {
     // What was already there is not done again; the run's own record and status are no part of the mesh.
     ensure!(writes.is_empty(), "done again: {writes:?}");
     bed.delete_upgrade(NAME).await
+}
+
+/// An istiod that does not come up goes again, and the old one is left as it was.
+async fn goes_back_by_itself(bed: &Bed) -> Result<()> {
+    let mut spec = spec("5s");
+    spec["rollback"] = json!("Automatic");
+    bed.create_upgrade(NAME, spec).await?;
+    let status = wait_phase(bed, NAME, Phase::Failed, LONG).await?;
+    is_back(bed, &status, "1-31-0 did not come up within 5s").await?;
+    bed.delete_upgrade(NAME).await
+}
+
+/// While it runs, and again when it is allowed to begin anew.
+async fn goes_back_when_asked(bed: &Bed) -> Result<()> {
+    let mut spec = spec("120s");
+    spec["rollback"] = json!("Manual");
+    bed.create_upgrade(NAME, spec).await?;
+    wait_status(bed, NAME, "the new istiod is waited for", LONG, |status| {
+        status.step == Some(Step::ProvingControlPlane)
+    })
+    .await?;
+    let ask = json!({ "spec": { "requestRollback": true } });
+    bed.patch_upgrade(NAME, ask).await?;
+    let status = wait_phase(bed, NAME, Phase::Failed, LONG).await?;
+    is_back(bed, &status, "spec.requestRollback asks for it").await?;
+
+    let audit = bed.audit()?;
+    bed.retry(NAME, "1").await?;
+    let status = wait_status(bed, NAME, "it does not begin", LONG, |status| {
+        status.phase == Some(Phase::Detecting) && status.message.contains("requestRollback")
+    })
+    .await?;
+    ensure!(status.history.len() == 1, "history: {:?}", status.history);
+    let before = status.history.first().and_then(|run| run.outcome);
+    ensure!(before == Some(Outcome::RolledBack), "{before:?}");
+    ensure_untouched(&audit)?;
+    bed.delete_upgrade(NAME).await
+}
+
+async fn is_back(bed: &Bed, status: &MeshUpgradeStatus, why: &str) -> Result<()> {
+    ensure!(status.outcome == Some(Outcome::RolledBack), "{status:?}");
+    ensure_condition(status, conditions::READY, ("False", "RolledBack"))?;
+    ensure_condition(status, conditions::STALLED, ("True", "RolledBack"))?;
+    ensure_says(
+        status,
+        &[why, "on 1.30.2 again", "new control plane is gone"],
+    )?;
+    let releases = bed.cluster.helm(&["ls", "-n", ISTIO]).await?;
+    ensure!(!releases.contains("istiod-1-31-0"), "{releases}");
+    let old = bed.cluster.helm(&["status", "istiod", "-n", ISTIO]).await?;
+    ensure!(old.contains("deployed"), "{old}");
+    Ok(())
 }
 
 async fn tells_by_events(bed: &Bed) -> Result<()> {
