@@ -10,7 +10,7 @@ use crate::heading::Heading;
 use crate::phase::retirement_due;
 use crate::stages::Stages;
 use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView};
+use crate::view::{ControlPlane, MeshView, Workload};
 
 /// Looks beyond the watched objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,11 +115,14 @@ impl Judged<'_> {
     fn is_verified(&self, view: &MeshView) -> bool {
         let current = self.stages.current();
         let wave = current.is_some_and(|at| self.stages.is_open(at));
-        let moves = |placement: &Placement| {
-            matches!(placement, Placement::Restarting | Placement::Stale { .. })
+        let open = |workload: &Workload| self.stages.is_open(self.stages.of_workload(workload));
+        let moves = |(workload, placement): &(&Workload, Placement)| match placement {
+            Placement::Restarting | Placement::Stale(_) => true,
+            // Its label comes first.
+            Placement::Later => open(workload),
+            _ => false,
         };
-        let mut placements = self.data_plane.placements.iter();
-        let quiet = wave && !placements.any(|(_, placement)| moves(placement));
+        let quiet = wave && !self.data_plane.placements.iter().any(moves);
         // On the way back what cannot restart is named, and the health of the others is looked at.
         self.destination(view).is_some() && (quiet || self.heading.is_back())
     }

@@ -24,7 +24,7 @@ use crate::upgrade::Upgrade;
 use crate::view::MeshView;
 use crate::windows::{self, Opening};
 
-pub(crate) use self::data_plane::to_move;
+pub(crate) use self::data_plane::{tags_to_move, to_move};
 pub(crate) use self::detecting::drafted;
 
 /// How soon to look again when nothing is expected to change by itself.

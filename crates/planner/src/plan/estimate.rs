@@ -19,6 +19,8 @@ const STEP: (i64, i64) = (20, 60);
 const CONTROL_PLANE: (i64, i64) = (30, 240);
 /// The default revision moves, the old control plane goes.
 const RETIREMENT: (i64, i64) = (15, 120);
+/// What all waves but the last wait before the next begins.
+const WAVES: &str = "soaks of the waves (spec.dataPlane.waves)";
 /// A Deployment's rolling update replaces a quarter of its pods at a time unless it says otherwise.
 const DEPLOYMENT_STEPS: usize = 4;
 
@@ -70,12 +72,20 @@ fn rounded(time: SignedDuration) -> SignedDuration {
     }
 }
 
-/// The time of an upgrade that restarts these, in this order.
-pub(crate) fn estimate(spec: &MeshUpgradeSpec, restarts: &[Restart]) -> Estimate {
+/// The time of an upgrade that restarts these, in this order, one wave after the other. Nobody knows how long a
+/// person takes to let one begin.
+pub(crate) fn estimate(spec: &MeshUpgradeSpec, waves: &[&[Restart]]) -> Estimate {
     let limits = &spec.data_plane.restart;
     let all = limits.max_concurrent as usize;
     let each = limits.max_concurrent_per_namespace as usize;
-    let restarting = |step| SignedDuration::from_secs(schedule(restarts, all, each, step));
+    let restarting = |step| {
+        let of_wave = waves.iter().map(|of| schedule(of, all, each, step));
+        SignedDuration::from_secs(of_wave.sum())
+    };
+    let soaks = spec.data_plane.waves.iter().filter_map(|wave| wave.soak);
+    let soaks = soaks
+        .map(signed)
+        .fold(SignedDuration::ZERO, SignedDuration::saturating_add);
     let seconds = |(low, high)| {
         (
             SignedDuration::from_secs(low),
@@ -87,6 +97,7 @@ pub(crate) fn estimate(spec: &MeshUpgradeSpec, restarts: &[Restart]) -> Estimate
     let parts = [
         ("CRDs and the new control plane", seconds(CONTROL_PLANE)),
         ("restarts", (restarting(STEP.0), restarting(STEP.1))),
+        (WAVES, (soaks, soaks)),
         ("soak (spec.healthCheck.soak)", (soak, soak)),
         (
             "the old control plane stays (spec.retire.after)",
@@ -96,6 +107,7 @@ pub(crate) fn estimate(spec: &MeshUpgradeSpec, restarts: &[Restart]) -> Estimate
     ];
     let parts: Vec<EstimatedPart> = parts
         .into_iter()
+        .filter(|(what, (_, high))| *what != WAVES || !high.is_zero())
         .map(|(what, (low, high))| EstimatedPart {
             what: what.to_owned(),
             low,

@@ -11,6 +11,7 @@ mod neutral;
 mod render;
 #[cfg(test)]
 mod tests;
+mod waves;
 
 use jiff::Timestamp;
 use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
@@ -25,10 +26,13 @@ pub use self::diff::{
 };
 pub use self::estimate::{Estimate, EstimatedPart};
 pub use self::render::DiffStyle;
-use crate::data_plane::{Placement, assess};
+pub use self::waves::{PlannedApproval, PlannedWave};
+use crate::data_plane::{Placement, assess_toward};
+use crate::heading::Heading;
 use crate::message;
-use crate::phase::{drafted, to_move};
+use crate::phase::{drafted, tags_to_move, to_move};
 use crate::record::Record;
+use crate::stages::Stages;
 use crate::upgrade::Upgrade;
 use crate::version::Version;
 use crate::view::{MeshView, Namespace, Seen, WorkloadKey};
@@ -56,8 +60,14 @@ pub struct Plan {
     /// Why releases were not compared, where they were not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_compared: Option<String>,
+    /// Revision tags that are pointed at the new control plane.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// Namespaces that change their label.
     pub namespaces: Vec<NamespaceMove>,
+    /// The waves in their order; none where everything moves at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waves: Vec<PlannedWave>,
     /// Workloads that are restarted, in order.
     pub restarts: Vec<Restart>,
     /// Workloads that restart at the same time: in the mesh, and in one namespace.
@@ -175,26 +185,32 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
         record,
         hops,
     } = *inputs;
-    let judged = assess(now, &record.target_revision, upgrade, view).ok_or_else(|| {
+    let heading = Heading::forward(&record.target_revision);
+    let stages = Stages::of(upgrade, record).opened();
+    let judged = assess_toward(now, heading, Some(&stages), upgrade, view).ok_or_else(|| {
         "the plan needs the namespaces, workloads and control planes, and not all of them could be seen"
             .to_owned()
     })?;
     let mut blocked = judged.blocked.clone();
     blocked.sort_by(|a, b| a.reference.cmp(&b.reference));
-    let restarts: Vec<Restart> = judged
+    let mut restarts: Vec<Restart> = judged
         .in_order(|p| {
             matches!(
                 p,
-                Placement::Stale(_) | Placement::Held(_) | Placement::Busy
+                Placement::Stale(_) | Placement::Held(_) | Placement::Busy | Placement::Later
             )
         })
         .into_iter()
-        .map(|(workload, placement)| Restart {
+        // istiod rolls those that it renders.
+        .filter(|(workload, _)| !workload.managed_gateway)
+        .map(|(workload, _)| Restart {
             workload: workload.key.clone(),
             pods: workload.pods.len(),
-            waits: *placement == Placement::Busy,
+            waits: !workload.settled,
         })
         .collect();
+    restarts.sort_by_key(|restart| stages.of_key(view, &restart.workload));
+    let tags = tags_to_move(now, upgrade, view, record);
     let moving = |ns: &&Namespace| to_move(upgrade, view, record, ns);
     let namespaces: Vec<NamespaceMove> = view
         .namespaces
@@ -223,8 +239,10 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
             mesh: restart.max_concurrent,
             namespace: restart.max_concurrent_per_namespace,
         },
-        estimate: estimate::estimate(&upgrade.spec, &restarts),
-        old_used_by: old_used_by(record, view, &blocked),
+        waves: waves::waves(inputs, &stages, &judged, &restarts),
+        estimate: estimate::estimate(&upgrade.spec, &waves::by_wave(&stages, view, &restarts)),
+        old_used_by: old_used_by(record, view, &tags, &blocked),
+        tags,
         namespaces,
         restarts,
         blocked,
@@ -328,8 +346,13 @@ fn release_steps(record: &Record, view: &MeshView) -> Vec<ReleaseStep> {
 }
 
 /// Who will still use the old control plane when all else has moved.
-fn old_used_by(record: &Record, view: &MeshView, blocked: &[BlockedWorkload]) -> Vec<String> {
-    let tags = view.tags.iter();
+fn old_used_by(
+    record: &Record,
+    view: &MeshView,
+    moved: &[String],
+    blocked: &[BlockedWorkload],
+) -> Vec<String> {
+    let tags = view.tags.iter().filter(|tag| !moved.contains(&tag.name));
     let tags = tags.filter(|tag| tag.revision == record.source_revision);
     let tags = tags.map(|tag| format!("revision tag {}", tag.name));
     tags.chain(blocked.iter().map(|b| b.reference.clone()))

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::diff::{Change, ObjectDiff};
 use super::estimate::between;
-use super::{Plan, ReleaseChange, ReleaseStep};
+use super::{Plan, PlannedApproval, PlannedWave, ReleaseChange, ReleaseStep};
+use crate::message;
 
 /// How much of the Helm diffs is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -44,7 +45,9 @@ impl Plan {
         let sections = [
             self.head(),
             self.release_lines(),
+            self.tag_lines(),
             self.namespace_lines(),
+            self.wave_lines(),
             self.restart_lines(),
             self.blocked_lines(),
             self.time_lines(),
@@ -101,6 +104,30 @@ impl Plan {
         text
     }
 
+    fn tag_lines(&self) -> String {
+        if self.tags.is_empty() {
+            return String::new();
+        }
+        format!(
+            "Revision tags that are pointed at {}, once all their namespaces may move: {}\n",
+            self.to_revision,
+            self.tags.join(", ")
+        )
+    }
+
+    fn wave_lines(&self) -> String {
+        if self.waves.is_empty() {
+            return String::new();
+        }
+        let mut text =
+            "Waves, in this order; each begins when the one before has moved and is healthy\n"
+                .to_owned();
+        for (n, wave) in self.waves.iter().enumerate() {
+            line(&mut text, &format!("  {}. {}", n + 1, told(wave)));
+        }
+        text
+    }
+
     fn namespace_lines(&self) -> String {
         let mut text = format!(
             "Namespaces that change their label: {}\n",
@@ -126,8 +153,13 @@ impl Plan {
 
     fn restart_lines(&self) -> String {
         let mut text = format!(
-            "Workloads that are restarted: {}, in one wave, {} at a time and {} in a namespace\n",
+            "Workloads that are restarted: {}, {}, {} at a time and {} in a namespace\n",
             self.restarts.len(),
+            if self.waves.is_empty() {
+                "in one wave"
+            } else {
+                "wave by wave"
+            },
             self.limits.mesh,
             self.limits.namespace
         );
@@ -280,6 +312,28 @@ fn does(step: &ReleaseStep, revision: &str) -> String {
         }
         ReleaseChange::Retire => format!("uninstall of chart {chart} {from}"),
     }
+}
+
+/// `canary: namespaces: 2 (blog, shop); workloads: 3; then healthy for 10m`.
+fn told(wave: &PlannedWave) -> String {
+    let names = message::first_few(&wave.namespaces);
+    let namespaces = match wave.namespaces.len() {
+        0 => "no namespace".to_owned(),
+        n => format!("namespaces: {n} ({names})"),
+    };
+    let mut text = format!("{}: {namespaces}; workloads: {}", wave.name, wave.restarts);
+    if wave.gateways > 0 {
+        text.push_str(&format!("; gateways that istiod rolls: {}", wave.gateways));
+    }
+    match wave.approval {
+        PlannedApproval::NotNeeded => {}
+        PlannedApproval::Awaited => text.push_str("; waits until a person approves it"),
+        PlannedApproval::Given => text.push_str("; approved"),
+    }
+    if !wave.soak.is_zero() {
+        text.push_str(&format!("; then healthy for {}", message::span(wave.soak)));
+    }
+    text
 }
 
 fn capped(text: String) -> String {

@@ -149,8 +149,8 @@ fn what_is_done_already_is_not_planned_again() {
 }
 
 #[test]
-fn a_tag_that_points_at_the_old_control_plane_keeps_it() {
-    let (upgrade, mut view) = mesh();
+fn a_tag_moves_and_one_that_may_not_keeps_the_old_control_plane() {
+    let (mut upgrade, mut view) = mesh();
     view.tags = vec![Tag {
         name: "prod".into(),
         revision: "default".into(),
@@ -159,7 +159,78 @@ fn a_tag_that_points_at_the_old_control_plane_keeps_it() {
     namespace(&mut view).labels = labels(&[("istio.io/rev", "prod")]);
     let plan = planned_for(&upgrade, &view, &[version("1.31.0")]);
     assert!(plan.namespaces.is_empty());
+    assert_eq!(plan.tags, ["prod"]);
+    assert!(
+        plan.render(DiffStyle::None)
+            .contains("once all their namespaces may move: prod")
+    );
+    upgrade.spec.data_plane.by = meshlift_api::Move::Labels;
+    let plan = planned_for(&upgrade, &view, &[version("1.31.0")]);
+    assert!(plan.tags.is_empty());
     assert_eq!(plan.old_used_by[0], "revision tag prod");
+}
+
+#[test]
+fn waves_are_told_with_what_happens_between_them() {
+    let (mut upgrade, mut view) = mesh();
+    let wave = |name: &str, soak: u64| meshlift_api::Wave {
+        name: name.into(),
+        soak: Some(std::time::Duration::from_secs(soak).into()),
+        ..meshlift_api::Wave::default()
+    };
+    upgrade.spec.data_plane.waves = vec![wave("canary", 600), wave("prod", 0)];
+    upgrade.spec.data_plane.waves[1].approval = meshlift_api::Approval::Required;
+    let mut ingress = workload("ingress", "default");
+    ingress.injected_gateway = true;
+    let mut waypoint = workload("waypoint", "default");
+    waypoint.managed_gateway = true;
+    let mut api = workload("api", "default");
+    api.key.namespace = "blog".into();
+    let Seen::Present(workloads) = &mut view.workloads else {
+        panic!("no workloads");
+    };
+    workloads.extend([ingress, waypoint, api]);
+    if let Seen::Present(namespaces) = &mut view.namespaces {
+        let blog = Namespace {
+            name: "blog".into(),
+            ..namespaces[0].clone()
+        };
+        namespaces.push(blog);
+    }
+    let recorded = |name: &str, of: &[&str]| crate::record::RecordedWave {
+        name: name.into(),
+        namespaces: of.iter().map(|ns| (*ns).to_owned()).collect(),
+    };
+    let mut record = record();
+    record.waves = vec![
+        recorded("canary", &["shop"]),
+        recorded("prod", &["blog"]),
+        recorded("rest", &[]),
+        recorded("gateways", &[]),
+    ];
+    let inputs = PlanInputs {
+        now: now(),
+        upgrade: &upgrade,
+        view: &view,
+        record: &record,
+        hops: &[],
+    };
+    let text = plan(&inputs).expect("a plan").render(DiffStyle::None);
+    let from = text.find("Namespaces that change").expect("namespaces");
+    let to = text.find("Not moved").expect("what is not moved");
+    let time = text.find("Time").expect("the time");
+    assert_snapshot!(
+        "plan_waves",
+        format!("{}{}", &text[from..to], &text[time..])
+    );
+    let mut given = upgrade.clone();
+    given.spec.approvals = vec!["prod".into()];
+    let inputs = PlanInputs {
+        upgrade: &given,
+        ..inputs
+    };
+    let approved = plan(&inputs).expect("a plan");
+    assert_eq!(approved.waves[1].approval, PlannedApproval::Given);
 }
 
 #[test]

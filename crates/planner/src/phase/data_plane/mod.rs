@@ -19,7 +19,7 @@ use crate::stages::Stages;
 use crate::upgrade::Upgrade;
 use crate::view::{ControlPlane, MeshView};
 
-pub(crate) use self::moves::to_move;
+pub(crate) use self::moves::{tags_to_move, to_move};
 
 /// One look at the data plane on its way.
 pub(super) struct Drive<'a> {

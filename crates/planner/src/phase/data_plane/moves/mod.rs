@@ -19,6 +19,7 @@ use crate::view::{Seen, Tag, gitops_tool};
 
 use self::git::Change;
 pub(crate) use self::namespaces::to_move;
+pub(crate) use self::tags::tags_to_move;
 
 /// What is to be written, and what somebody else has to commit.
 #[derive(Default)]

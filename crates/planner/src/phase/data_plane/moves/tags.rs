@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use meshlift_api::Move;
 use meshlift_api::labels::ISTIO_REV;
 
@@ -12,7 +13,26 @@ use crate::data_plane::excluded;
 use crate::decision::Effect;
 use crate::injection::{Injector, injector_of};
 use crate::phase::data_plane::Drive;
-use crate::view::{ControlPlane, Namespace, Tag};
+use crate::record::Record;
+use crate::upgrade::Upgrade;
+use crate::view::{ControlPlane, MeshView, Namespace, Tag};
+
+/// Names of the tags that an upgrade points at its target.
+pub(crate) fn tags_to_move(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+) -> Vec<String> {
+    let Some(drive) = Drive::look(now, upgrade, view, record) else {
+        return Vec::new();
+    };
+    let moves = |tag: &&Tag| {
+        drive.of_mesh(tag) && tag.revision == record.source_revision && drive.follows(tag)
+    };
+    let tags = view.tags.iter().filter(moves);
+    tags.map(|tag| tag.name.clone()).collect()
+}
 
 impl Drive<'_> {
     /// The tags that do not yet point where they should.
