@@ -110,6 +110,21 @@ pub enum Effect {
         /// Whether it is remembered on the tag that this operator moved it to this revision.
         mark: bool,
     },
+    /// Tell Helm to leave a revision tag alone, with its Service, when its release no longer has it.
+    KeepTag {
+        /// Tag.
+        tag: String,
+        /// Its MutatingWebhookConfiguration.
+        configuration: String,
+        /// UID of that.
+        uid: String,
+        /// Resource version of that when it was looked at.
+        resource_version: String,
+        /// Namespace of istiod.
+        namespace: String,
+    },
+    /// Take revision tags that are kept out of the release of the old control plane, which else changes in nothing.
+    ReleaseTags(ChartTarget),
     /// Ask for a revision in the label of a Gateway that istiod renders.
     LabelGateway {
         /// Namespace.

@@ -3,13 +3,15 @@
 
 use meshlift_api::Phase;
 
-use crate::decision::{Decision, Effect, Next};
+use crate::decision::{Decision, Effect, Next, TemplateRevision};
 use crate::heading::Heading;
 use crate::injection::{Injector, injector_of};
+use crate::owners::Owners;
 use crate::record::Record;
 use crate::stages::Stages;
 use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView, Namespace};
+use crate::values;
+use crate::view::{ControlPlane, Gateway, MeshView, Namespace};
 
 /// A decision that must not be executed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +48,9 @@ pub enum Violation {
     /// Something that goes the other way than the upgrade does.
     #[error("{0} on the way {1}")]
     WrongWay(String, &'static str),
+    /// Helm would delete a revision tag, and nobody would inject what follows it.
+    #[error("revision tag {0} would go with Helm release {1}")]
+    TagLost(String, String),
     /// A Helm operation on a release that is not part of this upgrade.
     #[error("Helm operation on release {0}, which is not part of this upgrade")]
     ForeignRelease(String),
@@ -106,6 +111,11 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
             ours(record, &target.release)
         }
         Effect::ClearPendingRelease { release, .. } => ours(record, release),
+        Effect::KeepTag { .. } => Ok(()),
+        Effect::ReleaseTags(target) => {
+            ours(record, &target.release)?;
+            kept(view, &target.release, &target.namespace)
+        }
         Effect::RetireRevision {
             release, revision, ..
         } => {
@@ -118,7 +128,8 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
                 return Err(Violation::ForeignRelease(release.clone()));
             }
             target_ready(view, heading.to, name)?;
-            unused(view, revision)
+            unused(view, revision)?;
+            no_tags(view, release)
         }
         Effect::RegisterMesh { .. }
         | Effect::WritePlan { .. }
@@ -172,6 +183,34 @@ fn ours(record: &Record, release: &str) -> Result<(), Violation> {
     }
 }
 
+/// What Helm takes out of a release it deletes, where it was not told to leave it.
+fn kept(view: &MeshView, release: &str, namespace: &str) -> Result<(), Violation> {
+    let of_release = format!("{namespace}/{release}");
+    let mut tags = view.tags.iter();
+    let lost = tags.find(|tag| tag.helm_release.as_ref() == Some(&of_release) && !tag.kept);
+    match lost {
+        None => Ok(()),
+        Some(tag) => Err(Violation::TagLost(tag.name.clone(), release.to_owned())),
+    }
+}
+
+/// A release takes along the tags that are part of it.
+fn no_tags(view: &MeshView, release: &str) -> Result<(), Violation> {
+    let releases = view.releases.present().map_or(&[][..], Vec::as_slice);
+    let mut found = releases
+        .iter()
+        .filter(|r| r.name == release && values::has_tags(&r.values));
+    let Some(found) = found.next() else {
+        return Ok(());
+    };
+    let of_release = format!("{}/{}", found.namespace, found.name);
+    let mut tags = view.tags.iter();
+    match tags.find(|tag| tag.helm_release.as_ref() == Some(&of_release)) {
+        None => Ok(()),
+        Some(tag) => Err(Violation::TagLost(tag.name.clone(), release.to_owned())),
+    }
+}
+
 fn target_ready(view: &MeshView, revision: &str, what: String) -> Result<(), Violation> {
     let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
     match planes
@@ -216,6 +255,14 @@ fn unused(view: &MeshView, revision: &str) -> Result<(), Violation> {
     if let Some(tag) = view.tags.iter().find(|tag| tag.revision == revision) {
         return in_use(format!("revision tag {} points at it", tag.name));
     }
+    let owners = Owners::now(view);
+    let owned = |g: &&Gateway| owners.owner(g.label.as_deref(), &g.namespace) == Some(revision);
+    if let Some(gateway) = view.gateways.present().into_iter().flatten().find(owned) {
+        let Gateway {
+            namespace, name, ..
+        } = gateway;
+        return in_use(format!("Gateway {namespace}/{name} is rendered by it"));
+    }
     let old: Option<&ControlPlane> = planes.iter().find(|plane| plane.revision == revision);
     match (old, view.validator.present()) {
         (Some(old), Some(validator)) if validator.service == old.name => {
@@ -239,6 +286,7 @@ impl Effect {
             Effect::UpgradeBase(_)
                 | Effect::InstallRevision(_)
                 | Effect::PointDefaultRevision(_)
+                | Effect::ReleaseTags(_)
                 | Effect::RetireRevision { .. }
         )
     }
@@ -300,13 +348,32 @@ impl Effect {
             Effect::PointTag { tag, revision, .. } => {
                 format!("pointing tag {tag} at {revision}")
             }
+            Effect::KeepTag { tag, .. } => format!("keeping tag {tag} from Helm"),
+            Effect::ReleaseTags(target) => {
+                format!(
+                    "taking revision tags out of Helm release {}",
+                    target.release
+                )
+            }
             Effect::LabelGateway {
                 namespace,
                 name,
                 revision,
                 ..
             } => format!("asking for {revision} in Gateway {namespace}/{name}"),
-            Effect::RestartWorkload { key, mark, .. } => format!("restarting {key} for {mark}"),
+            Effect::RestartWorkload {
+                key,
+                mark,
+                template_revision,
+                ..
+            } => {
+                let asks = |asked: &TemplateRevision| match &asked.label {
+                    Some(label) => format!(", its template asking for {label}"),
+                    None => ", its template asking for no revision".to_owned(),
+                };
+                let asks = template_revision.as_ref().map(asks).unwrap_or_default();
+                format!("restarting {key} for {mark}{asks}")
+            }
             Effect::EvictPod {
                 namespace,
                 name,
@@ -333,6 +400,8 @@ impl Effect {
             Effect::PointDefaultRevision(_) => "point_default_revision",
             Effect::MoveNamespace { .. } => "move_namespace",
             Effect::PointTag { .. } => "point_tag",
+            Effect::KeepTag { .. } => "keep_tag",
+            Effect::ReleaseTags(_) => "release_tags",
             Effect::LabelGateway { .. } => "label_gateway",
             Effect::RestartWorkload { .. } => "restart_workload",
             Effect::EvictPod { .. } => "evict_pod",

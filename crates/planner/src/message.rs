@@ -102,7 +102,7 @@ pub(crate) fn already_there(version: &Version, outdated: u32) -> String {
 }
 
 pub(crate) fn done(version: &Version, blocked: &[BlockedWorkload]) -> String {
-    match blocked.len() {
+    match blocked.iter().filter(|b| !b.predicate.moves()).count() {
         0 => format!(
             "the mesh is at {version}; every workload runs its sidecar and the old control plane is gone"
         ),

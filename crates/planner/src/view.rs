@@ -14,7 +14,9 @@ pub use self::environment::{
     Autoscaler, Budget, Cluster, Crd, Environment, EnvoyFilter, InjectionRule, Node, NodeAgent,
     NodeAgentKind, Requests, RiskMatch, gitops_tool,
 };
-pub use self::workloads::{Pod, UpdateStrategy, Workload, WorkloadKey, WorkloadKind};
+pub use self::workloads::{
+    Pod, RefusedEviction, UpdateStrategy, Workload, WorkloadKey, WorkloadKind,
+};
 use crate::knowledge::Knowledge;
 use crate::plan::ReleaseDiff;
 use crate::record::Record;
@@ -84,8 +86,8 @@ pub struct MeshView {
     pub workloads: Seen<Vec<Workload>>,
     /// Pods with a sidecar that belong to none of `workloads`.
     pub loose_pods: Vec<Arc<Pod>>,
-    /// Evictions that the API server refused a moment ago: its words, by UID of the pod.
-    pub refused_evictions: BTreeMap<String, String>,
+    /// Evictions that the API server refused, by UID of the pod.
+    pub refused_evictions: BTreeMap<String, RefusedEviction>,
     /// What the operator may not do, of all that it will have to.
     pub missing_permissions: Seen<Vec<String>>,
     /// Dry-run pods by namespace: who injected them.
@@ -285,6 +287,8 @@ pub struct Tag {
     pub owner: Option<String>,
     /// The Helm release that it is part of, as `namespace/name`.
     pub helm_release: Option<String>,
+    /// Whether Helm leaves it alone when it is in the release no more (`helm.sh/resource-policy: keep`).
+    pub kept: bool,
     /// Whether its webhooks call an address instead of a Service: nobody knows that of another revision.
     pub by_url: bool,
 }

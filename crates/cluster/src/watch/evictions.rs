@@ -1,11 +1,15 @@
-//! Evictions that the API server refused: remembered for a moment, so that they are not tried all the time.
+//! Evictions that the API server refused: remembered, so that they are not tried all the time, and told.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use meshlift_planner::view::RefusedEviction;
+
 /// How long a refusal holds the next try back. Shorter than the time between two looks while one is waited for.
 const HOLDS: Duration = Duration::from_secs(4);
+/// How long it is told: longer than an upgrade takes, after which nobody asks for it.
+const TOLD: Duration = Duration::from_secs(24 * 3600);
 
 /// Refusals by UID of the pod.
 #[derive(Debug, Default)]
@@ -17,16 +21,19 @@ impl RefusedEvictions {
     /// Notes why a pod could not be evicted.
     pub fn note(&self, uid: &str, why: String) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.retain(|_, (at, _)| at.elapsed() < HOLDS);
+        rows.retain(|_, (at, _)| at.elapsed() < TOLD);
         rows.insert(uid.to_owned(), (Instant::now(), why));
     }
 
-    /// Those of the last seconds.
-    pub fn recent(&self) -> BTreeMap<String, String> {
+    /// All of them.
+    pub fn all(&self) -> BTreeMap<String, RefusedEviction> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = rows.iter().filter(|(_, (at, _))| at.elapsed() < HOLDS);
-        recent
-            .map(|(uid, (_, why))| (uid.clone(), why.clone()))
+        let told = |(at, why): &(Instant, String)| RefusedEviction {
+            why: why.clone(),
+            again: at.elapsed() >= HOLDS,
+        };
+        rows.iter()
+            .map(|(uid, row)| (uid.clone(), told(row)))
             .collect()
     }
 }
@@ -36,20 +43,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_remembered_for_a_moment() {
+    fn a_refusal_holds_the_next_try_back_for_a_moment() {
         let refused = RefusedEvictions::default();
-        assert!(refused.recent().is_empty());
+        assert!(refused.all().is_empty());
         refused.note("a", "its budget".into());
-        assert_eq!(refused.recent()["a"], "its budget");
-        let long_ago = Instant::now()
+        let told = &refused.all()["a"];
+        assert_eq!((told.why.as_str(), told.again), ("its budget", false));
+        let a_while_ago = Instant::now()
             .checked_sub(HOLDS)
             .expect("a running machine");
-        let old = (long_ago, "its budget".to_owned());
+        let old = (a_while_ago, "its budget".to_owned());
         refused
             .rows
             .lock()
             .expect("no panic")
-            .insert("b".into(), old);
-        assert!(!refused.recent().contains_key("b"));
+            .insert("a".into(), old);
+        assert!(refused.all()["a"].again);
     }
 }

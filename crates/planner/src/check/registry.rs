@@ -84,6 +84,7 @@ pub static CHECKS: &[&Check] = &[
     &workloads::NOT_MOVED,
     &workloads::PDB_BLOCKS,
     &workloads::SINGLE,
+    &workloads::OWN_IMAGE,
     &envoy_filters::PINNED,
 ];
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use meshlift_api::{BlockedWorkload, Predicate, Severity};
+use meshlift_api::{BlockedWorkload, Predicate, RestartMethod, Severity};
 
 use super::subject::{about, count, judge};
 use super::{Check, Finding, Look, Subject};
 use crate::data_plane::assess;
 use crate::message;
 use crate::selector;
-use crate::view::{Budget, Seen, Workload, WorkloadKind};
+use crate::view::{Budget, Seen, UpdateStrategy, Workload, WorkloadKind};
 
 pub(super) static NOT_MOVED: Check = Check {
     code: "NOT-MOVED",
@@ -42,7 +42,7 @@ pub(super) static PDB_BLOCKS: Check = Check {
     severity: Severity::Warning,
     acceptable: true,
     title: "no disruption budget of a workload that is restarted is used up",
-    explanation: "A rolling restart goes by the workload's own strategy and is not stopped by a budget. But a budget that allows no disruption says that the workload bears none, and a restart is one; and drains of its nodes wait as long as the upgrade keeps it below its number.",
+    explanation: "Evictions (restart.method: Evict) wait for the budget, and what it never allows is named and left. A rolling restart goes by the workload's own strategy and is not stopped by a budget. But a budget that allows no disruption says that the workload bears none, and a restart is one; and drains of its nodes wait as long as the upgrade keeps it below its number.",
     fix: "Add a replica, or let the budget allow one, before the upgrade.",
     source: "Kubernetes docs, Disruptions",
     look: Look::Mesh(pdb_blocks),
@@ -54,10 +54,22 @@ pub(super) static SINGLE: Check = Check {
     severity: Severity::Info,
     acceptable: true,
     title: "every workload that is restarted has more than one pod",
-    explanation: "A StatefulSet with one pod is away while that pod restarts. A Deployment with one pod starts the new one first, unless its strategy is Recreate or its maxSurge is 0.",
+    explanation: "A StatefulSet with one pod is away while that pod restarts, and every workload with one pod whose pods are evicted. A Deployment with one pod starts the new one first, unless its maxSurge is 0. With the strategy Recreate it ends all its pods before it starts the new ones.",
     fix: "Add a replica, or upgrade when a short gap does no harm (spec.dataPlane and spec.paused).",
     source: "Kubernetes docs, Deployment and StatefulSet update strategies",
     look: Look::Mesh(single),
+};
+
+pub(super) static OWN_IMAGE: Check = Check {
+    code: "PROXY-IMAGE-PINNED",
+    reason: "ProxyImagePinned",
+    severity: Severity::Warning,
+    acceptable: true,
+    title: "no pod template names a proxy image of its own",
+    explanation: "A pod template with the annotation sidecar.istio.io/proxyImage gets that image from every control plane: the workload is restarted and asks the new istiod for its configuration, but with the old proxy. istiod supports proxies of one minor version below its own, so the one after the next upgrade breaks it.",
+    fix: "Take the annotation away, or set it to the image of the target version, before the upgrade restarts the workload.",
+    source: "istio.io docs/reference/config/annotations, sidecar.istio.io/proxyImage",
+    look: Look::Mesh(own_image),
 };
 
 /// What stands in the way of a restart, each with what to say of it.
@@ -77,9 +89,29 @@ const WHY: &[(Predicate, &str)] = &[
     ),
     (
         Predicate::Partition,
-        "StatefulSets that keep pods back by a partition",
+        "workloads that keep pods back by a partition",
     ),
-    (Predicate::Paused, "paused Deployments"),
+    (Predicate::Paused, "paused workloads"),
+    (
+        Predicate::BareReplicaSet,
+        "ReplicaSets without a Deployment, which replace only pods that go",
+    ),
+    (
+        Predicate::InPlace,
+        "workloads that change running pods in place",
+    ),
+    (
+        Predicate::RestartPutBack,
+        "workloads whose restart someone took back",
+    ),
+    (
+        Predicate::GatewaysExcluded,
+        "gateways, which spec.gateways.order leaves alone",
+    ),
+    (
+        Predicate::NotOurs,
+        "workloads in namespaces that spec.dataPlane.move leaves to others",
+    ),
     (
         Predicate::Excluded,
         "workloads excluded by spec.dataPlane.exclude",
@@ -119,7 +151,8 @@ fn not_moved(subject: &Subject<'_>) -> Vec<Finding> {
         subject.view,
     );
     let mut by_reason: BTreeMap<&str, Vec<BlockedWorkload>> = BTreeMap::new();
-    for blocked in judged.map(|judged| judged.blocked).unwrap_or_default() {
+    let named = judged.map(|judged| judged.blocked).unwrap_or_default();
+    for blocked in named.into_iter().filter(|b| !b.predicate.moves()) {
         let why = WHY
             .iter()
             .find(|(predicate, _)| *predicate == blocked.predicate);
@@ -138,6 +171,21 @@ fn not_moved(subject: &Subject<'_>) -> Vec<Finding> {
             })
         })
         .collect()
+}
+
+fn own_image(subject: &Subject<'_>) -> Vec<Finding> {
+    let pinned = subject
+        .workloads()
+        .filter(|workload| workload.own_proxy_image);
+    about(pinned.map(|workload| workload.key.short()), |all| {
+        Finding::wrong(
+            format!(
+                "{} whose pod template names its proxy image: restarted, it keeps that proxy",
+                count(all.len(), "workload")
+            ),
+            "take annotation sidecar.istio.io/proxyImage away, or set the image of the target version",
+        )
+    })
 }
 
 /// `Pod shop/debug` from `v1 Pod shop/debug`.
@@ -174,14 +222,26 @@ fn pdb_blocks(subject: &Subject<'_>) -> Vec<Finding> {
                 .filter(|budget| budget.allowed == 0 && budget.expected > 0);
             let ours = used_up.filter(|budget| subject.workloads().any(|w| covers(budget, w)));
             let named = ours.map(|b| format!("PodDisruptionBudget {}/{}", b.namespace, b.name));
+            let evicts = subject.upgrade.spec.data_plane.restart.method == RestartMethod::Evict;
+            let so = match evicts {
+                true => {
+                    "their pods are not evicted until it does, and after spec.dataPlane.restart.timeout they are left as they are"
+                }
+                false => "the restart goes on all the same, drains of their nodes do not",
+            };
             about(named, |all| {
                 Finding::wrong(
                     format!(
-                        "{} of workloads to be restarted {} no disruption: the restart goes on all the same, drains of their nodes do not",
+                        "{} of workloads to be restarted {} no disruption: {so}",
                         count(all.len(), "disruption budget"),
                         if all.len() == 1 { "allows" } else { "allow" }
                     ),
-                    "add a replica or let the budget allow one; if the restart does no harm, accept PDB-BLOCKS",
+                    match evicts {
+                        true => "add a replica or let the budget allow one",
+                        false => {
+                            "add a replica or let the budget allow one; if the restart does no harm, accept PDB-BLOCKS"
+                        }
+                    },
                 )
             })
         },
@@ -195,26 +255,31 @@ fn covers(budget: &Budget, workload: &Workload) -> bool {
 }
 
 fn single(subject: &Subject<'_>) -> Vec<Finding> {
-    // A DaemonSet has one pod on each node by its nature.
-    let alone = subject.workloads().filter(|workload| {
-        workload.pods.len() == 1 && workload.key.kind != WorkloadKind::DaemonSet
+    let evicts = subject.upgrade.spec.data_plane.restart.method == RestartMethod::Evict;
+    let recreates = |workload: &Workload| workload.strategy == UpdateStrategy::Recreate && !evicts;
+    // A daemon set has one pod on each node by its nature.
+    let concerned = subject.workloads().filter(|workload| {
+        let daemons = [WorkloadKind::DaemonSet, WorkloadKind::AdvancedDaemonSet];
+        let alone = workload.pods.len() == 1 && !daemons.contains(&workload.key.kind);
+        alone || recreates(workload)
     });
-    let (stateful, stateless): (Vec<_>, Vec<_>) =
-        alone.partition(|workload| workload.key.kind == WorkloadKind::StatefulSet);
+    // A Deployment starts the new pod first, unless it is told not to or the old one is evicted.
+    let starts_first = |workload: &Workload| {
+        let deployment = workload.key.kind == WorkloadKind::Deployment;
+        deployment && !evicts && !recreates(workload)
+    };
+    let (stateless, away): (Vec<_>, Vec<_>) = concerned.partition(|w| starts_first(w));
     let named = |workload: &&Workload| workload.key.short();
-    let gaps: Vec<String> = stateful.iter().map(named).collect();
+    let gaps: Vec<String> = away.iter().map(named).collect();
     let gap = match gaps.is_empty() {
         true => String::new(),
-        false => format!(
-            "; a StatefulSet is away meanwhile ({})",
-            message::first_few(&gaps)
-        ),
+        false => format!("; away meanwhile: {}", message::first_few(&gaps)),
     };
     let objects = gaps.iter().cloned().chain(stateless.iter().map(named));
     about(objects, |all| {
         Finding::wrong(
             format!(
-                "{} with one pod, which is restarted{gap}",
+                "{} with one pod, or that ends all of them at once, which is restarted{gap}",
                 count(all.len(), "workload")
             ),
             "add a replica where a gap does harm",

@@ -23,9 +23,14 @@ impl Question<'_> {
         if left.clone().any(came_back) {
             return Placement::Failed(message::evictions_do_not_move(self.heading.to));
         }
-        let refused = left.clone().find_map(|pod| self.refused.get(&pod.uid));
+        let refused = left
+            .clone()
+            .find_map(|pod| Some((pod, self.refused.get(&pod.uid)?)));
         match (refused, left.next()) {
-            (Some(why), _) => Placement::Held(why.clone()),
+            (Some((pod, refused)), _) => Placement::Held {
+                why: refused.why.clone(),
+                again: refused.again.then(|| Arc::clone(pod)),
+            },
             (None, Some(pod)) => Placement::Stale(Turn::Evict(Arc::clone(pod))),
             (None, None) => Placement::Moved,
         }

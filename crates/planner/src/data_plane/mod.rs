@@ -16,7 +16,7 @@ use meshlift_api::{BlockedWorkload, Move, Predicate, ProxyCounts, RestartMethod}
 use crate::decision::TemplateRevision;
 use crate::heading::Heading;
 use crate::stages::Stages;
-use crate::view::{ControlPlane, Gateway, Namespace, Pod, Tag, Workload};
+use crate::view::{ControlPlane, Gateway, Namespace, Pod, RefusedEviction, Tag, Workload};
 
 pub(crate) use self::obstacle::excluded;
 pub(crate) use self::place::mark_attempt;
@@ -48,8 +48,8 @@ pub(crate) struct Question<'a> {
     pub(crate) namespaces: &'a [Namespace],
     pub(crate) workloads: &'a [Workload],
     pub(crate) loose_pods: &'a [Arc<Pod>],
-    /// Evictions that were refused a moment ago: why, by UID of the pod.
-    pub(crate) refused: &'a BTreeMap<String, String>,
+    /// Evictions that were refused, by UID of the pod.
+    pub(crate) refused: &'a BTreeMap<String, RefusedEviction>,
 }
 
 /// Where a workload stands.
@@ -65,8 +65,13 @@ pub enum Placement {
     Later,
     /// Old sidecars run, and this would move it on.
     Stale(Turn),
-    /// Old sidecars run, and the API server lets none of its pods be evicted just now, in these words.
-    Held(String),
+    /// Old sidecars run, and the API server let none of its pods be evicted.
+    Held {
+        /// Why, in its words.
+        why: String,
+        /// The pod to try again, when that is due.
+        again: Option<Arc<Pod>>,
+    },
     /// A restart would not move it.
     Blocked(Predicate),
     /// Restarted, and not ready within the timeout.

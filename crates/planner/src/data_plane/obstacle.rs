@@ -146,7 +146,7 @@ fn replaced_by_nobody(workload: &Workload) -> Option<Predicate> {
         UpdateStrategy::OnDelete => Some(Predicate::OnDelete),
         UpdateStrategy::Partition(1..) => Some(Predicate::Partition),
         UpdateStrategy::InPlace => Some(Predicate::InPlace),
-        UpdateStrategy::Partition(0) | UpdateStrategy::Rolling => {
+        UpdateStrategy::Partition(0) | UpdateStrategy::Rolling | UpdateStrategy::Recreate => {
             workload.paused.then_some(Predicate::Paused)
         }
     }

@@ -38,9 +38,10 @@ impl<'a> DataPlaneView<'a> {
             *match placement {
                 Placement::Moved => &mut counts.moved,
                 Placement::Restarting => &mut counts.restarting,
-                Placement::Later | Placement::Busy | Placement::Stale(_) | Placement::Held(_) => {
-                    &mut counts.pending
-                }
+                Placement::Later
+                | Placement::Busy
+                | Placement::Stale(_)
+                | Placement::Held { .. } => &mut counts.pending,
                 Placement::Blocked(_) => &mut counts.blocked,
                 Placement::Failed(_) => &mut counts.failed,
             } += 1;
@@ -56,7 +57,7 @@ impl<'a> DataPlaneView<'a> {
         let to = q.heading.to;
         if let Placement::Blocked(predicate) = *placement {
             self.blocked.push(blocked_workload(workload, predicate, to));
-        } else if workload.own_proxy_image {
+        } else if workload.own_proxy_image && !q.heading.is_back() {
             let named = blocked_workload(workload, Predicate::ProxyImage, to);
             self.blocked.push(named);
         }
@@ -87,7 +88,7 @@ impl<'a> DataPlaneView<'a> {
         for (workload, placement) in &mut self.placements {
             let blocked = match placement {
                 Placement::Busy => blocked_workload(workload, Predicate::RolloutIncomplete, target),
-                Placement::Held(why) => BlockedWorkload {
+                Placement::Held { why, .. } => BlockedWorkload {
                     reference: workload.key.to_string(),
                     predicate: Predicate::DisruptionBudget,
                     message: message::no_eviction(&workload.key, why),

@@ -1,5 +1,9 @@
 //! One row for each reason not to move something, and one test for each place a workload can be in.
 
+mod evict;
+mod retries;
+mod templates;
+
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
@@ -186,10 +190,6 @@ fn workloads_that_would_not_come_back_on_the_target() {
     blocked_by(Predicate::NotOurs, "to others", |upgrade, view| {
         upgrade.spec.data_plane.by = Move::Tags;
         namespace(view).labels = labels(&[("istio-injection", "enabled")]);
-    });
-    blocked_by(Predicate::PodLabel, "istio.io/rev=1-31-0", |_, view| {
-        namespace(view).labels.clear();
-        cart(view).template_labels = labels(&[("sidecar.istio.io/inject", "true")]);
     });
     blocked_by(Predicate::InjectionOff, "out of the mesh", |_, view| {
         namespace(view).labels = labels(&[("istio-injection", "disabled")]);

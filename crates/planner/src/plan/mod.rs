@@ -185,32 +185,27 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
         record,
         hops,
     } = *inputs;
-    let heading = Heading::forward(&record.target_revision);
-    let stages = Stages::of(upgrade, record).opened();
-    let judged = assess_toward(now, heading, Some(&stages), upgrade, view).ok_or_else(|| {
+    let judged = assess(now, &record.target_revision, upgrade, view).ok_or_else(|| {
         "the plan needs the namespaces, workloads and control planes, and not all of them could be seen"
             .to_owned()
     })?;
     let mut blocked = judged.blocked.clone();
+    blocked.retain(|blocked| !blocked.predicate.moves());
     blocked.sort_by(|a, b| a.reference.cmp(&b.reference));
-    let mut restarts: Vec<Restart> = judged
+    let restarts: Vec<Restart> = judged
         .in_order(|p| {
             matches!(
                 p,
-                Placement::Stale(_) | Placement::Held(_) | Placement::Busy | Placement::Later
+                Placement::Stale(_) | Placement::Held { .. } | Placement::Busy
             )
         })
         .into_iter()
-        // istiod rolls those that it renders.
-        .filter(|(workload, _)| !workload.managed_gateway)
-        .map(|(workload, _)| Restart {
+        .map(|(workload, placement)| Restart {
             workload: workload.key.clone(),
             pods: workload.pods.len(),
-            waits: !workload.settled,
+            waits: *placement == Placement::Busy,
         })
         .collect();
-    restarts.sort_by_key(|restart| stages.of_key(view, &restart.workload));
-    let tags = tags_to_move(now, upgrade, view, record);
     let moving = |ns: &&Namespace| to_move(upgrade, view, record, ns);
     let namespaces: Vec<NamespaceMove> = view
         .namespaces

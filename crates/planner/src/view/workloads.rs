@@ -147,6 +147,8 @@ impl WorkloadKey {
 pub enum UpdateStrategy {
     /// By itself, all of them.
     Rolling,
+    /// All at once: a Deployment that starts no new pod before the old ones have ended.
+    Recreate,
     /// Only pods that someone deletes.
     OnDelete,
     /// All but so many, or so many percent, of its pods.
@@ -215,7 +217,7 @@ impl Workload {
     pub fn replaces_pods(&self) -> bool {
         let by_itself = matches!(
             self.strategy,
-            UpdateStrategy::Rolling | UpdateStrategy::Partition(0)
+            UpdateStrategy::Rolling | UpdateStrategy::Recreate | UpdateStrategy::Partition(0)
         );
         self.key.kind.rolls() && by_itself && !self.paused
     }
@@ -259,6 +261,15 @@ pub struct Pod {
     pub trouble: Option<String>,
     /// Labels that decide injection.
     pub labels: BTreeMap<String, String>,
+}
+
+/// An eviction that the API server refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedEviction {
+    /// Why, in its words, which name the disruption budget.
+    pub why: String,
+    /// Whether it is long enough ago to be tried again.
+    pub again: bool,
 }
 
 #[cfg(test)]

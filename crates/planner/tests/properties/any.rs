@@ -336,7 +336,7 @@ prop_compose! {
         tags in vec(revision(), 0..2),
         namespaces in seen(vec(namespace(), 0..5)),
         workloads in seen(vec(workload(), 0..5)),
-        (loose_pods, probes, refused) in (vec(pod(), 0..3), probes(), any::<bool>()),
+        (loose_pods, probes, refused) in (vec(pod(), 0..3), probes(), option::of(any::<bool>())),
         missing in seen(vec(text(&["patch namespaces"]), 0..2)),
         (rivals, record, backup) in (vec(rival(), 0..2), seen(record()), seen(text(&["meshlift-backup-x"]))),
     ) -> MeshView {
@@ -345,7 +345,7 @@ prop_compose! {
             validator: map(validator, |(service, has_ca_bundle)| Validator { service, has_ca_bundle }),
             tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision, ..Tag::default() }).collect(),
             namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
-            refused_evictions: refused.then(|| ("uid-a".to_owned(), "its budget".to_owned())).into_iter().collect(),
+            refused_evictions: refused.map(|again| ("uid-a".to_owned(), RefusedEviction { why: "its budget".into(), again })).into_iter().collect(),
             environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(), gateways: Seen::Absent,
         }
     }

@@ -55,7 +55,9 @@ fn state(world: &World) -> String {
             .collect();
         pods.sort_unstable();
         let rollouts = app.template;
-        line(format!("{} {:?} {rollouts} {pods:?}", app.key, app.mark));
+        let template = (&app.template_labels, &app.template_revision_before);
+        let (key, mark) = (&app.key, &app.mark);
+        line(format!("{key} {mark:?} {template:?} {rollouts} {pods:?}"));
     }
     text
 }

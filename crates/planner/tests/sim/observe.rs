@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use meshlift_planner::view::{LiveCounters, MeshView, Probe, Recent, Release, Seen, Workload};
+use meshlift_planner::view::{
+    LiveCounters, MeshView, Probe, Recent, RefusedEviction, Release, Seen, Workload,
+};
 use meshlift_planner::{ReleasesWanted, Upgrade, admitted_by, wanted};
 
 use crate::world::{App, Injection, World, labels};
@@ -121,8 +123,10 @@ fn watched(age: &Age<'_>) -> MeshView {
         refused_evictions: world
             .refused
             .iter()
-            .filter(|(_, (until, _))| *until > world.now)
-            .map(|(uid, (_, why))| (uid.clone(), why.clone()))
+            .map(|(uid, (until, why))| {
+                let (why, again) = (why.clone(), *until <= world.now);
+                (uid.clone(), RefusedEviction { why, again })
+            })
             .collect(),
         missing_permissions: Seen::Absent,
         probes: BTreeMap::new(),

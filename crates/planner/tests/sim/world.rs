@@ -56,7 +56,7 @@ pub struct World {
     pub too_many_requests: u32,
     /// How many ready pods a workload keeps, by its name.
     pub budgets: BTreeMap<String, usize>,
-    /// Evictions that were refused, until when that is remembered and why.
+    /// Evictions that were refused, when they may be tried again and why.
     pub refused: BTreeMap<String, (Timestamp, String)>,
     /// Writes by object; the status of the MeshUpgrade aside.
     pub writes: BTreeMap<String, u32>,

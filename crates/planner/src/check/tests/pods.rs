@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meshlift_api::RestartMethod;
 use serde_json::json;
 
 use super::table::{Row, fine, unknown, wrong};
@@ -100,13 +101,36 @@ fn readiness() -> Vec<Row> {
         wrong(
             "SINGLE-REPLICA",
             &["StatefulSet shop/db", "Deployment shop/cart"],
-            "a StatefulSet is away meanwhile (StatefulSet shop/db)",
+            "away meanwhile: StatefulSet shop/db",
             |_, v| {
                 let mut db = workload("db", "default");
                 db.key.kind = WorkloadKind::StatefulSet;
                 present(&mut v.workloads).push(db);
             },
         ),
+        wrong(
+            "SINGLE-REPLICA",
+            CART,
+            "away meanwhile: Deployment shop/cart",
+            |u, _| {
+                u.spec.data_plane.restart.method = RestartMethod::Evict;
+            },
+        ),
+        // All of them at once.
+        wrong(
+            "SINGLE-REPLICA",
+            CART,
+            "away meanwhile: Deployment shop/cart",
+            |_, v| {
+                cart(v).strategy = UpdateStrategy::Recreate;
+                cart(v).pods.push(Arc::new(pod("cart-2", "default")));
+            },
+        ),
+        fine("SINGLE-REPLICA", |u, v| {
+            u.spec.data_plane.restart.method = RestartMethod::Evict;
+            cart(v).strategy = UpdateStrategy::Recreate;
+            cart(v).pods.push(Arc::new(pod("cart-2", "default")));
+        }),
         fine("SINGLE-REPLICA", |_, v| {
             cart(v).key.kind = WorkloadKind::DaemonSet
         }),
@@ -149,6 +173,28 @@ fn not_moved() -> Vec<Row> {
             let legacy = selector(json!({ "matchLabels": { "team": "legacy" } }));
             u.spec.data_plane.exclude = Some(legacy);
         }),
+        wrong(
+            CODE,
+            &["ReplicaSet shop/cart"],
+            "without a Deployment",
+            |_, v| {
+                cart(v).key.kind = WorkloadKind::ReplicaSet;
+            },
+        ),
+        wrong(CODE, &["CloneSet shop/cart"], "in place", |_, v| {
+            cart(v).key.kind = WorkloadKind::CloneSet;
+            cart(v).strategy = UpdateStrategy::InPlace;
+        }),
+        // What does not roll is evicted.
+        fine(CODE, |u, v| {
+            u.spec.data_plane.restart.method = RestartMethod::Evict;
+            cart(v).strategy = UpdateStrategy::OnDelete;
+        }),
+        // It moves, which another check tells more of.
+        fine(CODE, |_, v| cart(v).own_proxy_image = true),
+        wrong("PROXY-IMAGE-PINNED", CART, "keeps that proxy", |_, v| {
+            cart(v).own_proxy_image = true;
+        }),
         wrong(CODE, CART, "gateways that istiod rolls itself", |_, v| {
             cart(v).managed_gateway = true;
         }),
@@ -164,6 +210,15 @@ fn budgets() -> Vec<Row> {
         wrong("PDB-BLOCKS", BUDGET, "accept PDB-BLOCKS", |_, v| {
             budget(v, 0)
         }),
+        wrong(
+            "PDB-BLOCKS",
+            BUDGET,
+            "are not evicted until it does",
+            |u, v| {
+                budget(v, 0);
+                u.spec.data_plane.restart.method = RestartMethod::Evict;
+            },
+        ),
         fine("PDB-BLOCKS", |_, v| budget(v, 1)),
         // Of pods without a sidecar.
         fine("PDB-BLOCKS", |_, v| {

@@ -1,5 +1,6 @@
 //! Namespaces, tags, gateways and workloads move: forward wave by wave, or back all at once.
 
+mod busy;
 mod moves;
 mod pacing;
 mod restarts;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use meshlift_api::{Phase, Step};
+use meshlift_api::Step;
 
 use super::Drive;
+use super::busy::{Busy, acts_or_waits};
 use super::pacing::Pacing;
 use crate::data_plane::{Placement, Turn};
 use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
@@ -47,16 +48,19 @@ impl Drive<'_> {
         };
         let message = self.say(&progress);
         let held = progress.held;
+        let busy = Busy::of(self);
+        let again = match progress.failed.is_empty() {
+            true => busy.again(&mut pacing),
+            false => Vec::new(),
+        };
         if !batch.is_empty() {
             let report = Report { message, ..report };
+            let batch = batch.into_iter().chain(again).collect();
             return Some(Decision::new(Next::Act(batch), report));
         }
-        let busy = self
-            .judged
-            .in_order(|p| matches!(p, Placement::Busy | Placement::Held(_)));
         let paced = pacing.held_until().is_some();
         if restarting.is_empty() && held.is_empty() && !paced {
-            return self.wait_for_busy(&busy, report);
+            return busy.wait(again, report);
         }
         // Nothing but injection is waited for: a step of its own, so that its deadline counts from here.
         let proving = match self.heading.is_back() {
@@ -80,15 +84,16 @@ impl Drive<'_> {
         if proves && late {
             return Some(self.failed(&held, report));
         }
+        let soon = !held.is_empty() || busy.tries();
         let waiting = Waiting {
             on: WaitingOn::Workloads,
-            until: pacing.until(self.now, self.next_deadline(&restarting, !held.is_empty())),
+            until: pacing.until(self.now, self.next_deadline(&restarting, soon)),
         };
         let report = Report { message, ..report };
-        Some(Decision::new(Next::Wait(waiting), report))
+        Some(Decision::new(acts_or_waits(again, waiting), report))
     }
 
-    fn say(&self, progress: &Progress) -> String {
+    pub(super) fn say(&self, progress: &Progress) -> String {
         let counts = self.counts();
         let said = message::restarting(counts, self.heading.to, progress);
         format!("{}{said}", self.wave())
@@ -164,7 +169,7 @@ impl Drive<'_> {
         (batch, held.into_values().collect())
     }
 
-    fn effect(&self, workload: &Workload, turn: &Turn) -> Effect {
+    pub(super) fn effect(&self, workload: &Workload, turn: &Turn) -> Effect {
         match turn {
             Turn::Restart { mark, template } => Effect::RestartWorkload {
                 key: workload.key.clone(),
@@ -197,7 +202,7 @@ impl Drive<'_> {
     }
 
     /// Version of the control plane that is moved to.
-    fn version(&self) -> &crate::version::Version {
+    pub(super) fn version(&self) -> &crate::version::Version {
         match self.heading.is_back() {
             true => &self.record.source.version,
             false => &self.record.target_version,
@@ -205,54 +210,11 @@ impl Drive<'_> {
     }
 
     /// Whether all that could be moved back was, and its health is watched.
-    fn proves_back(&self) -> bool {
+    pub(super) fn proves_back(&self) -> bool {
         let status = &self.upgrade.status;
         let proving = [Step::ProvingBack, Step::RemovingNewControlPlane];
         let begun = status.rollback.as_ref().is_some_and(|r| r.soak.is_some());
         begun || status.step.is_some_and(|step| proving.contains(&step))
-    }
-
-    /// Workloads in a rollout of their own get the restart timeout to end it, then they are named.
-    fn wait_for_busy(&self, busy: &[(&Workload, &Placement)], report: Report) -> Option<Decision> {
-        // While health is watched they are named, and moved if they settle meanwhile.
-        let watched = self.upgrade.phase() == Phase::HealthChecking
-            || self.is_verifying()
-            || self.proves_back();
-        let waits = |(workload, _): &&(&Workload, &Placement)| {
-            let now = self.stage() == Some(self.stages.of_workload(workload));
-            now || self.stages.all().is_empty() || self.heading.is_back()
-        };
-        if watched || !busy.iter().any(|b| waits(&b)) {
-            return None;
-        }
-        let began = step_began(self.upgrade, self.restarting_step(), self.now);
-        let since = busy.iter().filter_map(|(workload, _)| workload.evicted_at);
-        let deadline = later(since.fold(began, Timestamp::max), timeout(self.upgrade));
-        if self.now >= deadline {
-            return None;
-        }
-        let held = busy.iter().any(|(_, p)| matches!(p, Placement::Held(_)));
-        let progress = Progress {
-            waits: busy.iter().map(|(w, p)| waiting(w, p)).collect(),
-            ..Progress::default()
-        };
-        let message = self.say(&progress);
-        let waiting = Waiting {
-            on: WaitingOn::Workloads,
-            until: later(self.now, if held { POLL } else { BACKSTOP }).min(deadline),
-        };
-        Some(Decision::new(
-            Next::Wait(waiting),
-            Report { message, ..report },
-        ))
-    }
-}
-
-/// Who is waited for, and what for.
-fn waiting(workload: &Workload, placement: &Placement) -> String {
-    match placement {
-        Placement::Held(why) => format!("{}: {why}", workload.key.short()),
-        _ => format!("{}, whose own rollout goes on", progress_of(workload)),
     }
 }
 
@@ -267,7 +229,7 @@ fn restarted(effect: &Effect) -> Option<String> {
 
 /// `Deployment shop/cart`, with what keeps a pod from being ready. Without numbers of pods: they
 /// would be a status write for each pod.
-fn progress_of(workload: &Workload) -> String {
+pub(super) fn progress_of(workload: &Workload) -> String {
     let trouble = workload.pods.iter().find_map(|pod| pod.trouble.as_deref());
     let why = trouble.map(|t| format!(" ({t})")).unwrap_or_default();
     format!("{}{why}", workload.key.short())

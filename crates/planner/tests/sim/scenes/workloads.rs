@@ -52,7 +52,7 @@ fn a_budget_opens_later() -> Story {
     let story = story("a_budget_opens_later", world);
     with(
         story,
-        reached(Phase::Upgrading, Step::RestartingWorkloads, 120),
+        reached(Phase::Upgrading, Step::RestartingWorkloads, 40),
         "a person lets the budget of cart allow one",
         |world| {
             world.budgets.insert("cart".into(), 1);
@@ -63,6 +63,9 @@ fn a_budget_opens_later() -> Story {
 fn a_budget_never_opens() -> Story {
     let mut world = evicting();
     world.budgets.insert("cart".into(), 2);
+    edit(&mut world, |object| {
+        object.spec.data_plane.restart.timeout = duration(60);
+    });
     story("a_budget_never_opens", world)
 }
 
@@ -161,6 +164,13 @@ fn templates_that_ask_themselves() -> Story {
     story("templates_that_ask_themselves", world)
 }
 
+fn templates_that_ask_themselves_go_back() -> Story {
+    let mut world = registered("1.31.0");
+    with_pinned(&mut world);
+    world.app("web").breaks = Some("container app: CrashLoopBackOff".into());
+    story("templates_that_ask_themselves_go_back", world)
+}
+
 pub(super) fn all() -> Vec<Story> {
     vec![
         kinds_that_do_not_roll_are_named(),
@@ -174,5 +184,6 @@ pub(super) fn all() -> Vec<Story> {
         too_many_failures(),
         someone_rolls_while_we_do(),
         templates_that_ask_themselves(),
+        templates_that_ask_themselves_go_back(),
     ]
 }

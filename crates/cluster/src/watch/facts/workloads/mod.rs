@@ -182,7 +182,7 @@ fn workload<W: WorkloadObject>(object: &W) -> Option<WorkloadFact> {
         },
         restarted_at: time(l::RESTARTED_AT),
         evicted_at: time(l::EVICTED_AT),
-        strategy: strategy(W::KIND, &spec.update_strategy),
+        strategy: strategy(W::KIND, spec),
         paused: paused(spec),
         managed_gateway: labels.contains_key(l::GATEWAY_MANAGED),
         injected_gateway: of_template(l::INJECT_TEMPLATES)

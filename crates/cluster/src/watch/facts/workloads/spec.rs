@@ -18,6 +18,8 @@ pub(super) struct Spec {
     pub(super) paused: bool,
     pub(super) template: Template,
     pub(super) update_strategy: Strategy,
+    /// Of a Deployment.
+    strategy: Recreation,
     /// When a Rollout was last asked to restart its pods.
     pub(super) restart_at: Option<Timestamp>,
 }
@@ -66,6 +68,13 @@ impl<'de> Deserialize<'de> for Variables {
                 .any(|variable| variable.name == "EXTERNAL_ISTIOD" && is_true(&variable.value)),
         })
     }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Recreation {
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 /// How it replaces pods; OpenKruise has more ways than Kubernetes.
@@ -146,10 +155,14 @@ fn generation<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
 }
 
 /// How it replaces pods. Source of the kinds of OpenKruise: openkruise/kruise `apis/apps` of v1.8.
-pub(super) fn strategy(kind: WorkloadKind, strategy: &Strategy) -> UpdateStrategy {
+pub(super) fn strategy(kind: WorkloadKind, spec: &Spec) -> UpdateStrategy {
     const IN_PLACE: [&str; 2] = ["InPlaceIfPossible", "InPlaceOnly"];
+    let strategy = &spec.update_strategy;
     let rolling = &strategy.rolling_update;
     let (in_place, partition) = match kind {
+        WorkloadKind::Deployment if spec.strategy.kind == "Recreate" => {
+            return UpdateStrategy::Recreate;
+        }
         WorkloadKind::Deployment | WorkloadKind::ReplicaSet | WorkloadKind::Rollout => {
             return UpdateStrategy::Rolling;
         }

@@ -12,7 +12,7 @@ fn status(value: Value) -> Status {
 
 #[test]
 fn every_kind_says_in_its_own_way_how_it_replaces_pods() {
-    use UpdateStrategy::{InPlace, OnDelete, Partition, Rolling};
+    use UpdateStrategy::{InPlace, OnDelete, Partition, Recreate, Rolling};
     use WorkloadKind as K;
     for (kind, update, expected) in [
         (K::Deployment, json!({}), Rolling),
@@ -70,6 +70,10 @@ fn every_kind_says_in_its_own_way_how_it_replaces_pods() {
         );
         assert_eq!(found, expected, "{kind} {update}");
     }
+    let recreate = spec(json!({ "strategy": { "type": "Recreate" } }));
+    assert_eq!(strategy(K::Deployment, &recreate), Recreate);
+    let canary = spec(json!({ "strategy": { "canary": { "steps": [{ "pause": {} }] } } }));
+    assert_eq!(strategy(K::Rollout, &canary), Rolling);
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! Workloads that are waited for although nothing of ours goes on in them: a rollout of their own, or a
+//! disruption budget that allows no eviction.
+
+use jiff::Timestamp;
+use meshlift_api::Phase;
+
+use super::Drive;
+use super::pacing::Pacing;
+use super::restarts::progress_of;
+use crate::data_plane::{Placement, Turn};
+use crate::decision::{Batch, Decision, Next, Report, Waiting, WaitingOn};
+use crate::message::Progress;
+use crate::phase::control_plane::not_injecting;
+use crate::phase::upgrading::{step_began, timeout};
+use crate::phase::{BACKSTOP, POLL, later};
+use crate::view::Workload;
+
+/// Those workloads, in the order of their names.
+pub(super) struct Busy<'d, 'a> {
+    drive: &'d Drive<'a>,
+    all: Vec<(&'a Workload, &'d Placement)>,
+    /// Until when they are waited for; none where they are named instead.
+    until: Option<Timestamp>,
+}
+
+impl<'d, 'a> Busy<'d, 'a> {
+    pub(super) fn of(drive: &'d Drive<'a>) -> Self {
+        let all = drive
+            .judged
+            .in_order(|p| matches!(p, Placement::Busy | Placement::Held { .. }));
+        let until = deadline(drive, &all);
+        Self { drive, all, until }
+    }
+
+    /// Whether an eviction is to be tried again before long.
+    pub(super) fn tries(&self) -> bool {
+        let held = |(_, p): &(&Workload, &Placement)| matches!(p, Placement::Held { .. });
+        self.until.is_some() && self.all.iter().any(held)
+    }
+
+    /// Evictions that were refused, and are tried again now. Nothing is said of the try: until it
+    /// succeeds, the workload is waited for as before.
+    pub(super) fn again(&self, pacing: &mut Pacing) -> Batch {
+        let drive = self.drive;
+        if self.until.is_none() || drive.destination_ill().is_some() {
+            return Vec::new();
+        }
+        let due = self
+            .all
+            .iter()
+            .filter_map(|(workload, placement)| match placement {
+                Placement::Held {
+                    again: Some(pod), ..
+                } => Some((workload, pod)),
+                _ => None,
+            });
+        let injects = |workload: &Workload| {
+            let namespace = &workload.key.namespace;
+            not_injecting(drive.view, namespace, drive.heading.to, drive.version()).is_none()
+        };
+        let due = due.filter(|(workload, _)| injects(workload));
+        due.take_while(|_| pacing.begin(1))
+            .map(|(workload, pod)| drive.effect(workload, &Turn::Evict(pod.clone())))
+            .collect()
+    }
+
+    /// They get the restart timeout, then they are named.
+    pub(super) fn wait(&self, again: Batch, report: Report) -> Option<Decision> {
+        let deadline = self.until?;
+        let progress = Progress {
+            waits: self.all.iter().map(|(w, p)| waiting(w, p)).collect(),
+            ..Progress::default()
+        };
+        let message = self.drive.say(&progress);
+        let pause = if self.tries() { POLL } else { BACKSTOP };
+        let waiting = Waiting {
+            on: WaitingOn::Workloads,
+            until: later(self.drive.now, pause).min(deadline),
+        };
+        let report = Report { message, ..report };
+        Some(Decision::new(acts_or_waits(again, waiting), report))
+    }
+}
+
+/// The batch, if there is anything in it.
+pub(super) fn acts_or_waits(batch: Batch, waiting: Waiting) -> Next {
+    match batch.is_empty() {
+        true => Next::Wait(waiting),
+        false => Next::Act(batch),
+    }
+}
+
+fn deadline(drive: &Drive<'_>, all: &[(&Workload, &Placement)]) -> Option<Timestamp> {
+    // While health is watched they are named, and moved if they settle meanwhile.
+    let watched = drive.upgrade.phase() == Phase::HealthChecking
+        || drive.is_verifying()
+        || drive.proves_back();
+    let waits = |(workload, _): &(&Workload, &Placement)| {
+        let now = drive.stage() == Some(drive.stages.of_workload(workload));
+        now || drive.stages.all().is_empty() || drive.heading.is_back()
+    };
+    if watched || !all.iter().any(waits) {
+        return None;
+    }
+    let began = step_began(drive.upgrade, drive.restarting_step(), drive.now);
+    let since = all.iter().filter_map(|(workload, _)| workload.evicted_at);
+    let deadline = later(since.fold(began, Timestamp::max), timeout(drive.upgrade));
+    Some(deadline).filter(|deadline| drive.now < *deadline)
+}
+
+/// Who is waited for, and what for.
+fn waiting(workload: &Workload, placement: &Placement) -> String {
+    match placement {
+        Placement::Held { why, .. } => format!("{}: {why}", workload.key.short()),
+        _ => format!("{}, whose own rollout goes on", progress_of(workload)),
+    }
+}
