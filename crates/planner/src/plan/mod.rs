@@ -185,27 +185,33 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
         record,
         hops,
     } = *inputs;
-    let judged = assess(now, &record.target_revision, upgrade, view).ok_or_else(|| {
+    let heading = Heading::forward(&record.target_revision);
+    let stages = Stages::of(upgrade, record).opened();
+    let judged = assess_toward(now, heading, Some(&stages), upgrade, view).ok_or_else(|| {
         "the plan needs the namespaces, workloads and control planes, and not all of them could be seen"
             .to_owned()
     })?;
     let mut blocked = judged.blocked.clone();
     blocked.retain(|blocked| !blocked.predicate.moves());
     blocked.sort_by(|a, b| a.reference.cmp(&b.reference));
-    let restarts: Vec<Restart> = judged
+    let mut restarts: Vec<Restart> = judged
         .in_order(|p| {
             matches!(
                 p,
-                Placement::Stale(_) | Placement::Held { .. } | Placement::Busy
+                Placement::Stale(_) | Placement::Held { .. } | Placement::Busy | Placement::Later
             )
         })
         .into_iter()
-        .map(|(workload, placement)| Restart {
+        // istiod rolls those that it renders.
+        .filter(|(workload, _)| !workload.managed_gateway)
+        .map(|(workload, _)| Restart {
             workload: workload.key.clone(),
             pods: workload.pods.len(),
-            waits: *placement == Placement::Busy,
+            waits: !workload.settled,
         })
         .collect();
+    restarts.sort_by_key(|restart| stages.of_key(view, &restart.workload));
+    let tags = tags_to_move(now, upgrade, view, record);
     let moving = |ns: &&Namespace| to_move(upgrade, view, record, ns);
     let namespaces: Vec<NamespaceMove> = view
         .namespaces
