@@ -303,8 +303,8 @@ impl Effect {
         )
     }
 
-    /// Whether it begins an upgrade or goes on with it, so that it waits for a maintenance window.
-    pub fn waits_for_window(&self) -> bool {
+    /// Whether it begins an upgrade or goes on with it, so that it waits for a maintenance window and a pause holds it.
+    pub fn begins(&self) -> bool {
         self.changes_mesh() || matches!(self, Effect::HoldDeletion | Effect::BackUp(_))
     }
 

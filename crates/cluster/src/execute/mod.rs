@@ -6,10 +6,11 @@ mod objects;
 mod patches;
 mod tags;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
-use kube::Client;
+use kube::{Client, ResourceExt};
 use meshlift_api::MeshUpgrade;
 use meshlift_planner::view::MeshView;
 use meshlift_planner::{Batch, ChartTarget, Decision, Effect, Executed, Next, Upgrade, lint};
@@ -102,6 +103,11 @@ impl Executor {
         effect: &Effect,
         told: Told<'_>,
     ) -> Result<()> {
+        // A batch takes its time, and a pause comes before the next mutation; the next look decides anew.
+        let newest = self.watches.upgrades.get(None, &object.name_any());
+        if paused(newest.present(), effect) {
+            return Ok(());
+        }
         let result = self.one(object, upgrade, effect).await;
         told(effect, &result);
         result
@@ -216,6 +222,11 @@ impl Executor {
     }
 }
 
+/// Whether an upgrade has been paused since an effect of it was decided.
+fn paused(newest: Option<&Arc<MeshUpgrade>>, effect: &Effect) -> bool {
+    effect.begins() && newest.is_some_and(|object| object.spec.paused)
+}
+
 async fn within(
     limit: Duration,
     what: &str,
@@ -240,5 +251,32 @@ fn outcome(results: impl IntoIterator<Item = Result<()>>) -> Executed {
             class: error.class(),
             message: error.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshlift_api::MeshUpgradeSpec;
+
+    use super::*;
+
+    fn upgrade(paused: bool) -> Arc<MeshUpgrade> {
+        let spec = serde_json::json!({ "targetVersion": "1.31.0", "paused": paused });
+        let spec: MeshUpgradeSpec = serde_json::from_value(spec).expect("a spec");
+        Arc::new(MeshUpgrade::new("to-1-31", spec))
+    }
+
+    #[test]
+    fn a_pause_holds_what_is_left_of_a_batch_and_never_the_letting_go() {
+        let retire = Effect::RetireRevision {
+            release: "istiod".into(),
+            namespace: "istio-system".into(),
+            revision: "default".into(),
+        };
+        assert!(paused(Some(&upgrade(true)), &retire));
+        assert!(paused(Some(&upgrade(true)), &Effect::HoldDeletion));
+        assert!(!paused(Some(&upgrade(true)), &Effect::LetGo));
+        assert!(!paused(Some(&upgrade(false)), &retire));
+        assert!(!paused(None, &retire));
     }
 }

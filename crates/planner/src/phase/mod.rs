@@ -127,7 +127,7 @@ fn waits_for_window(upgrade: &Upgrade, decision: &Decision) -> bool {
     }
     match &decision.next {
         Next::Record(_) => true,
-        Next::Act(batch) => batch.iter().any(Effect::waits_for_window),
+        Next::Act(batch) => batch.iter().any(Effect::begins),
         // An upgrade that has not begun can be changed and deleted until the window opens.
         Next::Enter(phase) => *phase == Phase::Upgrading && upgrade.phase() == Phase::Detecting,
         Next::Wait(_) => false,
