@@ -72,15 +72,15 @@ fn rounded(time: SignedDuration) -> SignedDuration {
     }
 }
 
-/// The time of an upgrade that restarts these, in this order, one wave after the other. Nobody knows how long a
-/// person takes to let one begin.
-pub(crate) fn estimate(spec: &MeshUpgradeSpec, waves: &[&[Restart]]) -> Estimate {
+/// The time of an upgrade that restarts these, in this order, one wave after the other, with at most so many new
+/// proxies a second. Nobody knows how long a person takes to let a wave begin.
+pub(crate) fn estimate(spec: &MeshUpgradeSpec, waves: &[&[Restart]], admitted: u32) -> Estimate {
     let limits = &spec.data_plane.restart;
     let all = limits.max_concurrent as usize;
     let each = limits.max_concurrent_per_namespace as usize;
     let restarting = |step| {
-        let of_wave = waves.iter().map(|of| schedule(of, all, each, step));
-        SignedDuration::from_secs(of_wave.sum())
+        let of_wave = |of: &&[Restart]| schedule(of, all, each, step).max(taken_in(of, admitted));
+        SignedDuration::from_secs(waves.iter().map(of_wave).sum())
     };
     let soaks = spec.data_plane.waves.iter().filter_map(|wave| wave.soak);
     let soaks = soaks
@@ -125,6 +125,12 @@ pub(crate) fn estimate(spec: &MeshUpgradeSpec, waves: &[&[Restart]]) -> Estimate
         high: sum(|part| part.high),
         parts,
     }
+}
+
+/// Seconds in which istiod takes in all of their pods.
+fn taken_in(restarts: &[Restart], admitted: u32) -> i64 {
+    let pods: usize = restarts.iter().map(|restart| restart.pods).sum();
+    i64::try_from(pods).unwrap_or(i64::MAX) / i64::from(admitted.max(1))
 }
 
 /// How many pods are replaced one after another.
@@ -193,6 +199,16 @@ mod tests {
         assert_eq!(schedule(&three, 5, 1, 20), 20);
         assert_eq!(schedule(&three, 2, 1, 20), 40);
         assert_eq!(schedule(&[], 5, 1, 20), 0);
+    }
+
+    #[test]
+    fn no_restart_is_faster_than_istiod_takes_in_its_pods() {
+        let spec = serde_json::json!({ "targetVersion": "1.31.0" });
+        let spec: MeshUpgradeSpec = serde_json::from_value(spec).expect("a spec");
+        let large = [restart("a", WorkloadKind::Deployment, 6000)];
+        let restarts = |admitted| estimate(&spec, &[&large[..]], admitted).parts[1].low.as_secs();
+        assert_eq!(restarts(20), 300);
+        assert_eq!(restarts(1000), 80);
     }
 
     #[test]

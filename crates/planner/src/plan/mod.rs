@@ -30,12 +30,14 @@ pub use self::waves::{PlannedApproval, PlannedWave};
 use crate::data_plane::{Placement, assess_toward};
 use crate::heading::Heading;
 use crate::message;
+use crate::pace;
 use crate::phase::{drafted, tags_to_move, to_move};
 use crate::record::Record;
 use crate::stages::Stages;
 use crate::upgrade::Upgrade;
 use crate::version::Version;
 use crate::view::{MeshView, Namespace, Seen, WorkloadKey};
+use crate::windows;
 
 /// What an upgrade would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -78,8 +80,21 @@ pub struct Plan {
     pub old_used_by: Vec<String>,
     /// Sidecars by revision; current are those of the target.
     pub proxies: ProxyCounts,
+    /// When it may begin, where no maintenance window is open now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begins: Option<Opening>,
     /// How long it may take.
     pub estimate: Estimate,
+}
+
+/// The next maintenance window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Opening {
+    /// When it opens.
+    pub at: Timestamp,
+    /// The same as clocks in its time zone show it.
+    pub told: String,
 }
 
 /// What happens to one Helm release.
@@ -241,7 +256,12 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
             namespace: restart.max_concurrent_per_namespace,
         },
         waves: waves::waves(inputs, &stages, &judged, &restarts),
-        estimate: estimate::estimate(&upgrade.spec, &waves::by_wave(&stages, view, &restarts)),
+        begins: begins(now, upgrade),
+        estimate: estimate::estimate(
+            &upgrade.spec,
+            &waves::by_wave(&stages, view, &restarts),
+            admitted(record, view),
+        ),
         old_used_by: old_used_by(record, view, &tags, &blocked),
         tags,
         namespaces,
@@ -249,6 +269,27 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
         blocked,
         proxies: judged.proxies,
     })
+}
+
+fn begins(now: Timestamp, upgrade: &Upgrade) -> Option<Opening> {
+    let windows = &upgrade.spec.windows;
+    match windows::open(now, windows) {
+        windows::Opening::ClosedUntil(at) => Some(Opening {
+            at,
+            told: windows::told(at, windows),
+        }),
+        windows::Opening::Open | windows::Opening::Never => None,
+    }
+}
+
+/// New proxies a second that the new control plane gets at most: it will have as many replicas as the old one.
+fn admitted(record: &Record, view: &MeshView) -> u32 {
+    let mut planes = view.control_planes.present().into_iter().flatten();
+    let old = planes.find(|plane| {
+        plane.revision == record.source_revision && plane.namespace == record.source.namespace
+    });
+    let replicas = old.map_or(1, |plane| plane.desired.max(1));
+    pace::admitted_by(1).saturating_mul(replicas) / 2
 }
 
 fn namespace_move(namespace: &Namespace, revision: &str) -> NamespaceMove {

@@ -215,7 +215,20 @@ impl Plan {
     }
 
     fn time_lines(&self) -> String {
-        let mut text = format!("Time: {}. This is an estimate.\n", self.estimate.range());
+        let mut text = String::new();
+        if let Some(begins) = &self.begins {
+            line(
+                &mut text,
+                &format!(
+                    "Begins: not before its next maintenance window, {}. Nothing new begins outside of them, so it may take several.",
+                    begins.told
+                ),
+            );
+        }
+        line(
+            &mut text,
+            &format!("Time: {}. This is an estimate.", self.estimate.range()),
+        );
         for part in &self.estimate.parts {
             line(
                 &mut text,

@@ -314,3 +314,24 @@ fn a_plan_too_long_for_a_secret_leaves_out_the_lines_of_crds_first() {
         "{stored}"
     );
 }
+
+#[test]
+fn a_plan_says_when_it_may_begin() {
+    let (mut upgrade, view) = mesh();
+    let window = |start: &str| meshlift_api::Window {
+        days: vec![meshlift_api::Day::Sat],
+        start: start.into(),
+        end: "04:00".into(),
+        time_zone: "Europe/Berlin".into(),
+    };
+    upgrade.spec.windows = vec![window("22:00")];
+    let plan = planned_for(&upgrade, &view, &[version("1.31.0")]);
+    let begins = plan.begins.as_ref().expect("a window");
+    assert_eq!(begins.at.to_string(), "2026-11-07T21:00:00Z");
+    let text = plan.render(DiffStyle::None);
+    let said = "Begins: not before its next maintenance window, Sat 2026-11-07 22:00 Europe/Berlin (2026-11-07 21:00:00 UTC).";
+    assert!(text.contains(said), "{text}");
+    // It is Monday, 03:00 in Berlin.
+    upgrade.spec.windows[0].days = vec![meshlift_api::Day::Sun];
+    assert_eq!(planned_for(&upgrade, &view, &[]).begins, None);
+}
