@@ -123,6 +123,16 @@ fn api_bad_fields_are_refused_by_name() -> Result<()> {
             &["healthCheck.soak", "is no duration: write", "1h30m"],
         ),
         (
+            "window of no length",
+            with("windows", json!([{ "start": "04:00", "end": "04:00" }])),
+            &["spec.windows[0]", "it is never open"],
+        ),
+        (
+            "window without minutes",
+            with("windows", json!([{ "start": "22", "end": "04:00" }])),
+            &["windows[0].start", "is no time of the day: write"],
+        ),
+        (
             "soak negative",
             with("healthCheck", json!({ "soak": "-5m" })),
             &["healthCheck.soak"],
