@@ -64,6 +64,8 @@ pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 pub const HELM_RELEASE_NAME: &str = "meta.helm.sh/release-name";
 /// Annotation that Helm writes beside [`HELM_RELEASE_NAME`].
 pub const HELM_RELEASE_NAMESPACE: &str = "meta.helm.sh/release-namespace";
+/// Annotation with which Helm leaves an object alone that a release no longer has: `keep`.
+pub const HELM_RESOURCE_POLICY: &str = "helm.sh/resource-policy";
 /// The revision that an installation without a revision has.
 pub const DEFAULT_REVISION: &str = "default";
 /// The validating webhook of the default revision.

@@ -17,6 +17,7 @@ mod lint;
 mod manual;
 pub mod mesh_list;
 mod message;
+mod owners;
 mod pace;
 mod phase;
 pub mod plan;

@@ -35,6 +35,9 @@ pub(crate) enum CarryError {
     },
 }
 
+/// Revision tags that the istiod chart renders; `pilot` is an alias of the root.
+const TAGS: &str = "revisionTags";
+
 /// Where an image tag can stand in the values of the istiod chart.
 /// Source: `istio-discovery/values.yaml`; `pilot` is an alias of the root.
 const TAG_PATHS: &[&[&str]] = &[&["tag"], &["global", "tag"], &["pilot", "tag"]];
@@ -60,12 +63,8 @@ pub(crate) fn istiod(
     from: &Version,
     to: &Version,
 ) -> Result<Values, CarryError> {
-    let mut values = running.clone();
     // A tag object rendered by two releases would be fought over; tags are not moved this way.
-    values.remove("revisionTags");
-    if let Some(Value::Object(pilot)) = values.get_mut("pilot") {
-        pilot.remove("revisionTags");
-    }
+    let mut values = without_tags(running);
     for path in TAG_PATHS {
         carry_tag(&mut values, path, &mesh.values.istiod, from, to)?;
     }
@@ -75,6 +74,23 @@ pub(crate) fn istiod(
     }
     values.insert("revision".to_owned(), Value::String(to.revision()));
     Ok(values)
+}
+
+/// The same without revision tags: Helm renders none.
+pub(crate) fn without_tags(running: &Values) -> Values {
+    let mut values = running.clone();
+    values.remove(TAGS);
+    if let Some(Value::Object(pilot)) = values.get_mut("pilot") {
+        pilot.remove(TAGS);
+    }
+    values
+}
+
+/// Whether Helm renders revision tags with these values.
+pub(crate) fn has_tags(values: &Values) -> bool {
+    let pilot = values.get("pilot").and_then(|pilot| pilot.get(TAGS));
+    let mut tags = values.get(TAGS).into_iter().chain(pilot);
+    tags.any(|tags| tags.as_array().is_some_and(|tags| !tags.is_empty()))
 }
 
 /// Values for the `base` release at the target version. The default revision stays where it is.
@@ -242,9 +258,18 @@ mod tests {
     #[test]
     fn tags_and_the_old_revision_stay_behind() {
         let running = json!({ "revision": "1-30-2", "revisionTags": ["prod"] });
+        assert!(has_tags(&object(running.clone())));
         assert_eq!(
             carried(running, json!({})),
             Ok(json!({ "revision": "1-31-0" }))
         );
+        let in_pilot = object(json!({ "pilot": { "revisionTags": ["prod"], "replicaCount": 2 } }));
+        assert!(has_tags(&in_pilot));
+        let without = without_tags(&in_pilot);
+        assert_eq!(
+            Value::Object(without.clone()),
+            json!({ "pilot": { "replicaCount": 2 } })
+        );
+        assert!(!has_tags(&without) && !has_tags(&object(json!({ "revisionTags": [] }))));
     }
 }

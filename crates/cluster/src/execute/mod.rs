@@ -126,7 +126,8 @@ impl Executor {
         match effect {
             Effect::UpgradeBase(target)
             | Effect::InstallRevision(target)
-            | Effect::PointDefaultRevision(target) => self.install(upgrade, target).await,
+            | Effect::PointDefaultRevision(target)
+            | Effect::ReleaseTags(target) => self.install(upgrade, target).await,
             Effect::RetireRevision {
                 release, namespace, ..
             } => self.settings.helm.uninstall(release, namespace).await,
@@ -184,6 +185,9 @@ impl Executor {
             }
             Effect::PointTag { .. } => {
                 within(LIMIT, &what, tags::point(client, watches, effect)).await
+            }
+            Effect::KeepTag { .. } => {
+                within(LIMIT, &what, tags::keep(client, watches, effect)).await
             }
             Effect::LabelGateway { .. } => {
                 within(LIMIT, &what, gateways::label(client, watches, effect)).await

@@ -67,6 +67,45 @@ pub(super) async fn point(client: &Client, watches: &Watches, effect: &Effect) -
     Ok(())
 }
 
+/// Has Helm leave a tag alone, its Service first: the webhook configuration tells that both are done.
+pub(super) async fn keep(client: &Client, watches: &Watches, effect: &Effect) -> Result<()> {
+    let Effect::KeepTag {
+        tag,
+        configuration,
+        uid,
+        resource_version,
+        namespace,
+    } = effect
+    else {
+        return Ok(());
+    };
+    let doing = || format!("keeping tag {tag} from Helm");
+    let keep = json!({ (l::HELM_RESOURCE_POLICY): "keep" });
+    let services = Api::<Service>::namespaced(client.clone(), namespace);
+    for service in of_tag(&services, tag).await.map_err(Error::kube(doing()))? {
+        let patch = json!({ "metadata": { "uid": service.uid(), "annotations": keep } });
+        services
+            .patch(&service.name_any(), &params(), &Patch::Merge(patch))
+            .await
+            .map_err(Error::kube(doing()))?;
+    }
+    let patch = json!({ "metadata": {
+        "uid": uid, "resourceVersion": resource_version, "annotations": keep,
+    } });
+    let api = Api::<MutatingWebhookConfiguration>::all(client.clone());
+    let written = api
+        .patch(configuration, &params(), &Patch::Merge(patch))
+        .await
+        .map_err(Error::kube(doing()))?;
+    watches.injectors.wrote(written);
+    Ok(())
+}
+
+async fn of_tag(services: &Api<Service>, tag: &str) -> kube::Result<Vec<Service>> {
+    let of_tag = ListParams::default().labels(&format!("{}={tag}", l::ISTIO_TAG));
+    Ok(services.list(&of_tag).await?.items)
+}
+
 /// The Service of a tag selects the pods of the istiod that it points at.
 async fn point_service(
     client: &Client,
@@ -76,9 +115,8 @@ async fn point_service(
 ) -> Result<()> {
     let doing = || format!("pointing the Service of tag {tag} at {revision}");
     let api = Api::<Service>::namespaced(client.clone(), namespace);
-    let of_tag = ListParams::default().labels(&format!("{}={tag}", l::ISTIO_TAG));
-    let found = api.list(&of_tag).await.map_err(Error::kube(doing()))?;
-    if found.items.is_empty() {
+    let found = of_tag(&api, tag).await.map_err(Error::kube(doing()))?;
+    if found.is_empty() {
         return Ok(());
     }
     let istiod = api.get(istiod).await.map_err(Error::kube(doing()))?;

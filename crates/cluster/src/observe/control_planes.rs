@@ -122,6 +122,7 @@ pub(super) fn tags(watches: &Watches) -> Vec<Tag> {
                 moved_to: webhook.moved_to.clone(),
                 owner: webhook.owner.clone(),
                 helm_release: webhook.helm_release.clone(),
+                kept: webhook.kept,
             })
         })
         .collect();

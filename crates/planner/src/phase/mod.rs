@@ -10,6 +10,7 @@ mod health_checking;
 mod pending;
 mod preflight;
 mod retirement;
+mod retirement_tags;
 mod rolling_back;
 pub(crate) mod survey;
 mod upgrading;

@@ -148,6 +148,9 @@ impl Look<'_> {
         if !users.is_empty() {
             return self.old_stays(&users);
         }
+        if let Some(decision) = release.and_then(|release| self.release_tags(release)) {
+            return decision;
+        }
         let Some(plane) = plane else {
             // The Deployment is gone and the release is not: the uninstall was cut off.
             return self.uninstall();

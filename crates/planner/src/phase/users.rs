@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::injection::{Injector, injector_of};
+use crate::owners::Owners;
 use crate::view::{ControlPlane, MeshView};
 
 /// Who still uses a revision, by name; `plane` is its istiod, if it is there.
@@ -10,6 +11,7 @@ pub(crate) fn users(view: &MeshView, revision: &str, plane: Option<&ControlPlane
     let mut users = bound_namespaces(view, revision);
     let tags = view.tags.iter().filter(|tag| tag.revision == revision);
     users.extend(tags.map(|tag| format!("revision tag {}", tag.name)));
+    users.extend(owned_gateways(view, revision));
     if let (Some(plane), Some(validator)) = (plane, view.validator.present())
         && validator.service == plane.name
     {
@@ -24,6 +26,16 @@ pub(crate) fn users(view: &MeshView, revision: &str, plane: Option<&ControlPlane
         }
     }
     users
+}
+
+/// Gateways that it renders: without it nobody would.
+fn owned_gateways(view: &MeshView, revision: &str) -> Vec<String> {
+    let owners = Owners::now(view);
+    let gateways = view.gateways.present().into_iter().flatten();
+    gateways
+        .filter(|g| owners.owner(g.label.as_deref(), &g.namespace) == Some(revision))
+        .map(|gateway| format!("Gateway {}/{}", gateway.namespace, gateway.name))
+        .collect()
 }
 
 fn bound_namespaces(view: &MeshView, revision: &str) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::watch::table::Fact;
 /// What of its spec says whether istiod renders it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct GatewaySpec {
+pub(super) struct GatewaySpec {
     gateway_class_name: String,
 }
 

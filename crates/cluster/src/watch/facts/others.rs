@@ -75,6 +75,8 @@ pub struct WebhookFact {
     pub owner: Option<String>,
     /// The Helm release that it is part of, as `namespace/name`.
     pub helm_release: Option<String>,
+    /// Whether Helm leaves it alone when its release no longer has it.
+    pub kept: bool,
 }
 
 impl Fact<MutatingWebhookConfiguration> for WebhookFact {
@@ -111,6 +113,7 @@ fn webhook<K: ResourceExt>(object: &K, configs: Vec<&WebhookClientConfig>) -> We
         resource_version: object.resource_version().unwrap_or_default(),
         moved_to: annotation(l::MOVED_TO).cloned(),
         owner: label_owner(object.managed_fields(), &[l::ISTIO_REV]),
+        kept: annotation(l::HELM_RESOURCE_POLICY).is_some_and(|policy| policy == "keep"),
         helm_release: release.map(|(namespace, name)| format!("{namespace}/{name}")),
         name: object.name_any(),
         revision: object.labels().get(l::ISTIO_REV).cloned(),

@@ -9,13 +9,12 @@ use meshlift_api::labels::ISTIO_REV;
 use meshlift_api::{GatewayOrder, Move};
 
 use super::git::Change;
-use super::owners::Owners;
 use crate::data_plane::excluded;
 use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
+use crate::owners::Owners;
 use crate::phase::data_plane::Drive;
 use crate::phase::upgrading::{step_began, timeout};
 use crate::phase::{BACKSTOP, failing, later};
-use crate::stages::GATEWAYS;
 use crate::view::{Gateway, Workload, gitops_tool};
 
 /// The label that a Gateway shall have.
@@ -171,11 +170,7 @@ impl Drive<'_> {
     }
 
     fn stage_of(&self, gateway: &Gateway) -> usize {
-        let own = self
-            .stages
-            .all()
-            .iter()
-            .position(|stage| stage.name == GATEWAYS);
+        let own = self.stages.gateways();
         own.unwrap_or_else(|| self.stages.of_namespace(&gateway.namespace))
     }
 

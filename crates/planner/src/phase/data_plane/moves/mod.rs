@@ -6,7 +6,6 @@
 mod gateways;
 mod git;
 mod namespaces;
-mod owners;
 mod tags;
 
 use meshlift_api::{Move, Step};

@@ -12,7 +12,7 @@ use crate::view::MeshView;
 
 /// What the label of a Gateway comes to.
 #[derive(Clone)]
-pub(super) struct Owners<'a> {
+pub(crate) struct Owners<'a> {
     revisions: Vec<&'a str>,
     tags: BTreeMap<&'a str, &'a str>,
     namespaces: BTreeMap<&'a str, Option<&'a str>>,
@@ -21,7 +21,7 @@ pub(super) struct Owners<'a> {
 }
 
 impl<'a> Owners<'a> {
-    pub(super) fn now(view: &'a MeshView) -> Self {
+    pub(crate) fn now(view: &'a MeshView) -> Self {
         let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
         let service = view.validator.present().map(|v| v.service.as_str());
         let called = planes.iter().find(|p| Some(p.name.as_str()) == service);
@@ -46,7 +46,7 @@ impl<'a> Owners<'a> {
     }
 
     /// The same after these moves.
-    pub(super) fn after(mut self, moves: impl IntoIterator<Item = &'a Effect>) -> Self {
+    pub(crate) fn after(mut self, moves: impl IntoIterator<Item = &'a Effect>) -> Self {
         for effect in moves {
             match effect {
                 Effect::MoveNamespace { name, labels, .. } => {
@@ -62,7 +62,7 @@ impl<'a> Owners<'a> {
     }
 
     /// The revision that owns a Gateway with this label in this namespace; none where nobody or more than one does.
-    pub(super) fn owner(&self, label: Option<&str>, namespace: &str) -> Option<&str> {
+    pub(crate) fn owner(&self, label: Option<&str>, namespace: &str) -> Option<&str> {
         let of_namespace = || self.namespaces.get(namespace).copied().flatten();
         match label.or_else(of_namespace) {
             None => self.default_owner(false),
@@ -72,7 +72,7 @@ impl<'a> Owners<'a> {
     }
 
     /// Whether a name is a tag and no revision.
-    pub(super) fn is_tag(&self, name: &str) -> bool {
+    pub(crate) fn is_tag(&self, name: &str) -> bool {
         self.tags.contains_key(name) && !self.revisions.contains(&name)
     }
 
@@ -82,7 +82,7 @@ impl<'a> Owners<'a> {
     }
 
     /// Whether it is the default revision that decides on a Gateway.
-    pub(super) fn by_default(&self, label: Option<&str>, namespace: &str) -> bool {
+    pub(crate) fn by_default(&self, label: Option<&str>, namespace: &str) -> bool {
         let of_namespace = || self.namespaces.get(namespace).copied().flatten();
         matches!(label.or_else(of_namespace), None | Some(DEFAULT_REVISION))
     }
