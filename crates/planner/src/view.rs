@@ -78,7 +78,7 @@ pub struct MeshView {
     pub validator: Seen<Validator>,
     /// Revision tags.
     pub tags: Vec<Tag>,
-    /// Gateways of the Gateway API that istiod renders; absent where that API is not installed.
+    /// Gateways of the Gateway API that istiod renders; none where that API is not installed.
     pub gateways: Seen<Vec<Gateway>>,
     /// All namespaces.
     pub namespaces: Seen<Vec<Namespace>>,

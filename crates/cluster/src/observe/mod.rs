@@ -38,7 +38,7 @@ use self::probes::Probes;
 use self::releases::Releases;
 use self::risks::Risks;
 use crate::charts::{ChartVersions, ChartsClient};
-use crate::watch::{Standing, Watches};
+use crate::watch::Watches;
 use crate::{Error, Settings, backup};
 
 /// How long a look for a backup may take.
@@ -204,7 +204,7 @@ impl Observer {
             }),
             workloads,
             loose_pods,
-            refused_evictions: self.watches.refused_evictions.recent(),
+            refused_evictions: self.watches.refused_evictions.all(),
             knowledge: self.release_catalog.look(&self.watches.catalogs),
             ..MeshView::default()
         }
@@ -340,11 +340,8 @@ impl Observer {
     }
 }
 
-/// Gateways that istiod renders; absent where the Gateway API is not installed.
+/// Gateways that istiod renders; none where the Gateway API is not installed.
 fn gateways(watches: &Watches) -> Seen<Vec<Gateway>> {
-    if watches.gateways.standing() == Standing::NotInstalled {
-        return Seen::Absent;
-    }
     watches.gateways.all().map(|all| {
         let mut all: Vec<_> = all.iter().map(|gateway| (**gateway).clone()).collect();
         all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));

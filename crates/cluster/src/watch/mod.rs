@@ -9,6 +9,7 @@ mod table;
 mod while_served;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, future};
 use k8s_openapi::api::admissionregistration::v1::{
@@ -49,7 +50,7 @@ pub struct Watches {
     pub refused_evictions: Arc<RefusedEvictions>,
     /// Namespaces.
     pub namespaces: Arc<Table<meshlift_planner::view::Namespace>>,
-    /// Gateways that istiod renders; not listed where the Gateway API is not installed.
+    /// Gateways that istiod renders; none where the Gateway API is not installed.
     pub gateways: Arc<Table<meshlift_planner::view::Gateway>>,
     /// Injection webhooks of revisions and tags.
     pub injectors: Arc<Table<WebhookFact>>,
@@ -66,12 +67,22 @@ pub struct Watches {
     changed: Arc<watch::Sender<u64>>,
 }
 
+/// How long until a CRD that was installed meanwhile is noticed.
+const RECHECK: Duration = Duration::from_secs(180);
 /// Pods are asked for in pages: a page is what is in memory at once while listing.
 const PAGE: u32 = 250;
 
 impl Watches {
     /// Starts all watches; the future ends only if one of them does, which they never should.
     pub fn start(client: &Client) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        Self::start_rechecking(client, RECHECK)
+    }
+
+    /// The same, asking so often whether a CRD that is not there was installed meanwhile.
+    pub fn start_rechecking(
+        client: &Client,
+        every: Duration,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let changed = Arc::new(watch::Sender::new(0));
         let watches = Self {
             pods: Arc::default(),
@@ -88,7 +99,7 @@ impl Watches {
             catalogs: Arc::default(),
             changed,
         };
-        let run = watches.clone().run(client.clone());
+        let run = watches.clone().run(client.clone(), every);
         (watches, run)
     }
 
@@ -102,7 +113,7 @@ impl Watches {
         self.changed.subscribe()
     }
 
-    async fn run(self, client: Client) {
+    async fn run(self, client: Client, recheck: Duration) {
         let all = watcher::Config::default().page_size(PAGE);
         let validator = all
             .clone()
@@ -148,24 +159,28 @@ impl Watches {
                 client.clone(),
                 all.clone(),
                 of(WorkloadKind::Rollout),
+                recheck,
                 bell,
             ),
             follow_while_served::<CloneSetObject, _>(
                 client.clone(),
                 all.clone(),
                 of(WorkloadKind::CloneSet),
+                recheck,
                 bell,
             ),
             follow_while_served::<AdvancedStatefulSetObject, _>(
                 client.clone(),
                 all.clone(),
                 of(WorkloadKind::AdvancedStatefulSet),
+                recheck,
                 bell,
             ),
             follow_while_served::<AdvancedDaemonSetObject, _>(
                 client.clone(),
                 all.clone(),
                 of(WorkloadKind::AdvancedDaemonSet),
+                recheck,
                 bell,
             ),
             follow(
@@ -174,10 +189,11 @@ impl Watches {
                 self.namespaces.clone(),
                 bell,
             ),
-            follow(
-                Api::<GatewayObject>::all(client.clone()),
+            follow_while_served::<GatewayObject, _>(
+                client.clone(),
                 all.clone(),
                 self.gateways.clone(),
+                recheck,
                 bell,
             ),
             follow(

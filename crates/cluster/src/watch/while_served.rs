@@ -16,8 +16,6 @@ use super::settle::{refusal, words};
 use super::table::{Fact, Refusal, Table};
 use crate::error::is_not_found;
 
-/// How long until a CRD that was installed meanwhile is noticed.
-const RECHECK: Duration = Duration::from_secs(180);
 /// How long until the API server is asked again after it did not answer.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -26,6 +24,7 @@ pub(super) fn follow_while_served<K, F>(
     client: Client,
     config: watcher::Config,
     table: Arc<Table<F>>,
+    recheck: Duration,
     bell: &Arc<watch::Sender<u64>>,
 ) -> BoxFuture<'static, ()>
 where
@@ -54,7 +53,7 @@ where
                 }
                 Ok(false) => {
                     ring(table.none());
-                    RECHECK
+                    recheck
                 }
                 Err(error) => {
                     ring(table.lost(error.to_string(), None));
