@@ -16,7 +16,7 @@ use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::failure;
 use crate::output::{print, tell};
-use crate::render::progress::{counts, has_ended, line, stage, took, verdict};
+use crate::render::progress::{counts, has_ended, line, stage, took, verdict, wave};
 use crate::render::time::span;
 use crate::terminal::{Terminal, Tone};
 
@@ -56,7 +56,7 @@ pub(crate) async fn follow(
                 signal?;
                 view.close();
                 eprintln!(
-                    "No longer followed; the upgrade goes on.\nFollow it again: {program} watch {name}\nHold it before its next step: kubectl patch mup {name} --type merge -p '{{\"spec\":{{\"paused\":true}}}}'"
+                    "No longer followed; the upgrade goes on.\nFollow it again: {program} watch {name}\nHold it before its next step: {program} pause {name}"
                 );
                 return Ok(Exit::Interrupted);
             }
@@ -257,8 +257,9 @@ impl Bars {
             _ => String::new(),
         };
         let took = took(status, Timestamp::now()).map_or(String::new(), |took| format!("  {took}"));
+        let wave = wave(status).map_or(String::new(), |wave| format!(", {wave}"));
         self.head
-            .set_message(format!("{name}{way}  {}{took}", stage(status)));
+            .set_message(format!("{name}{way}  {}{wave}{took}", stage(status)));
         let counted = status.workloads.filter(|_| {
             let moving = [Phase::Upgrading, Phase::HealthChecking];
             status.phase.is_some_and(|phase| moving.contains(&phase))

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use anyhow::{Context as _, Result};
+
 /// What there is to write on.
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
@@ -102,4 +104,14 @@ pub enum Tone {
     Bad,
     /// Of less weight.
     Faint,
+}
+
+/// Whether a person says yes.
+pub(crate) fn asked(question: &str) -> Result<bool> {
+    eprint!("{question}");
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .context("the answer cannot be read")?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }

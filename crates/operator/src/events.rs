@@ -3,7 +3,9 @@
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use meshlift_api::{Mesh, MeshUpgrade, MeshUpgradeStatus, Outcome, Phase, Step};
+use meshlift_api::{
+    Mesh, MeshUpgrade, MeshUpgradeStatus, Outcome, Phase, Step, WaveState, WaveStatus,
+};
 use meshlift_planner::mesh_list::News;
 
 /// Longest note that the API takes.
@@ -77,12 +79,21 @@ fn changes(before: &MeshUpgradeStatus, after: &MeshUpgradeStatus) -> Vec<Change>
             Some(Phase::Failed) => (EventType::Warning, "UpgradeStopped", message()),
             Some(Phase::Pending) | None => (EventType::Normal, "Accepted", message()),
         });
-    } else if before.step != after.step && after.outcome != Some(Outcome::Stopped) {
+    } else if before.step != after.step
+        && after.outcome != Some(Outcome::Stopped)
+        // The wave tells it.
+        && after.step != Some(Step::WaitingForApproval)
+    {
         changes.extend(
             after
                 .step
                 .map(|step| (EventType::Normal, step_reason(step), message())),
         );
+    }
+    changes.extend(after.waves.iter().filter_map(|wave| told(before, wave)));
+    if let (None, Some(rollback)) = (&before.rollback, &after.rollback) {
+        let note = format!("everything goes back: {}", rollback.reason);
+        changes.push((EventType::Warning, "RollbackStarted", note));
     }
     let failures = |status: &MeshUpgradeStatus| status.attempts.as_ref().map_or(0, |a| a.count);
     if failures(after) > failures(before) {
@@ -101,6 +112,35 @@ fn changes(before: &MeshUpgradeStatus, after: &MeshUpgradeStatus) -> Vec<Change>
         changes.push((EventType::Warning, "OldControlPlaneStays", note.to_owned()));
     }
     changes
+}
+
+/// That a wave begins, waits for a person, or is verified.
+fn told(before: &MeshUpgradeStatus, wave: &WaveStatus) -> Option<Change> {
+    let known = before.waves.iter().find(|known| known.name == wave.name);
+    let entered = known.is_none_or(|known| known.state != wave.state);
+    let begins = known.is_none_or(|known| known.started_at.is_none());
+    let WaveStatus {
+        name,
+        namespaces,
+        progress,
+        ..
+    } = wave;
+    let (reason, note) = match wave.state {
+        WaveState::WaitingForApproval if entered => (
+            "WaveWaitsForApproval",
+            format!("wave {name} waits until a person approves it (namespaces: {namespaces})"),
+        ),
+        WaveState::Moving if entered && begins => (
+            "WaveStarted",
+            format!("wave {name} begins (namespaces: {namespaces})"),
+        ),
+        WaveState::Verified if entered && wave.started_at.is_some() => (
+            "WaveVerified",
+            format!("wave {name} has moved and is healthy ({progress} workloads)"),
+        ),
+        _ => return None,
+    };
+    Some((EventType::Normal, reason, note))
 }
 
 fn ended_reason(status: &MeshUpgradeStatus) -> &'static str {
@@ -178,5 +218,42 @@ mod tests {
             (told[0].1, told[0].2.as_str()),
             ("UpgradeStopped", "stopped: x")
         );
+    }
+
+    #[test]
+    fn a_wave_is_told_when_it_waits_begins_and_is_verified() {
+        let at = |state, begun: bool| {
+            let time = "2026-11-02T02:00:00Z".parse().expect("a time");
+            let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(time);
+            MeshUpgradeStatus {
+                waves: vec![WaveStatus {
+                    state,
+                    started_at: begun.then_some(time),
+                    progress: "2/2".into(),
+                    ..WaveStatus::pending("prod")
+                }],
+                ..Default::default()
+            }
+        };
+        let told = |before: &MeshUpgradeStatus, after: &MeshUpgradeStatus| -> Vec<&'static str> {
+            let changes = changes(before, after);
+            changes.into_iter().map(|(_, reason, _)| reason).collect()
+        };
+        let (waits, moves) = (
+            at(WaveState::WaitingForApproval, false),
+            at(WaveState::Moving, true),
+        );
+        let (verifies, done) = (
+            at(WaveState::Verifying, true),
+            at(WaveState::Verified, true),
+        );
+        let none = MeshUpgradeStatus::default();
+        assert_eq!(told(&none, &waits), ["WaveWaitsForApproval"]);
+        assert_eq!(told(&waits, &moves), ["WaveStarted"]);
+        assert!(told(&moves, &verifies).is_empty());
+        assert!(told(&verifies, &moves).is_empty(), "its soak starts over");
+        assert_eq!(told(&verifies, &done), ["WaveVerified"]);
+        assert!(told(&done, &done).is_empty());
+        assert!(told(&none, &at(WaveState::Verified, false)).is_empty());
     }
 }

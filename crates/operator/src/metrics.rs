@@ -31,6 +31,8 @@ pub(crate) struct Metrics {
     scrape: Mutex<()>,
     phase: IntGaugeVec,
     workloads: IntGaugeVec,
+    waves: IntGaugeVec,
+    rollback: IntGaugeVec,
     meshes: MeshGauges,
     effects: IntCounterVec,
     errors: IntCounterVec,
@@ -81,6 +83,16 @@ impl Metrics {
                 "Workloads of an upgrade by state.",
                 &["upgrade", "state"],
             )?,
+            waves: gauge(
+                "meshlift_upgrade_wave",
+                "1 for the state that a wave of an upgrade is in.",
+                &["upgrade", "wave", "state"],
+            )?,
+            rollback: gauge(
+                "meshlift_upgrade_rollback",
+                "1 if an upgrade goes or went back, else 0.",
+                &["upgrade"],
+            )?,
             meshes: MeshGauges::new(&registry)?,
             effects: counter(
                 "meshlift_effects_total",
@@ -104,6 +116,8 @@ impl Metrics {
     fn upgrades(&self, upgrades: &[Arc<MeshUpgrade>]) {
         self.phase.reset();
         self.workloads.reset();
+        self.waves.reset();
+        self.rollback.reset();
         for upgrade in upgrades {
             if let Some(status) = &upgrade.status {
                 self.status(&upgrade.name_any(), status);
@@ -118,6 +132,14 @@ impl Metrics {
                 .with_label_values(&[upgrade, &phase.to_string()])
                 .set(here.into());
         }
+        for wave in &status.waves {
+            self.waves
+                .with_label_values(&[upgrade, &wave.name, &wave.state.to_string()])
+                .set(1);
+        }
+        self.rollback
+            .with_label_values(&[upgrade])
+            .set(status.rollback.is_some().into());
         let counts = status.workloads.unwrap_or_default();
         for (state, count) in [
             ("moved", counts.moved),

@@ -8,5 +8,6 @@ mod keeping;
 mod kept;
 mod looking;
 mod reaching;
+mod steering;
 mod upgrading;
 mod without_crds;

@@ -14,3 +14,4 @@ mod operator;
 mod policies;
 mod release_catalog;
 mod rights;
+mod waves;

@@ -3,6 +3,7 @@
 mod choice;
 mod keeping;
 mod parse;
+mod steering;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ pub use self::keeping::{
     ShowArgs, ValuesArgs,
 };
 use self::parse::{duration, positive, request_timeout, target};
+pub use self::steering::{ApproveArgs, How, PauseArgs, RollbackArgs};
 use crate::exit::EXIT_CODES;
 
 /// Upgrades Istio meshes: what there is, what stands in the way, what would be done, and doing it.
@@ -114,6 +116,14 @@ pub enum Command {
     Status(StatusArgs),
     /// Follow an upgrade until it ends
     Watch(WatchArgs),
+    /// Let waves of an upgrade begin that wait for a person
+    Approve(ApproveArgs),
+    /// Hold an upgrade before its next change
+    Pause(PauseArgs),
+    /// Let an upgrade go on that is paused
+    Resume(PauseArgs),
+    /// Move everything that an upgrade has moved back to the old control plane
+    Rollback(RollbackArgs),
     /// Show the log of an upgrade: what it did, and what it waited for
     Log(LogArgs),
     /// Take, list and show backups of a mesh

@@ -11,6 +11,7 @@ mod plan;
 mod restore;
 mod shell;
 mod status;
+mod steer;
 mod upgrade;
 
 use anyhow::Result;
@@ -108,6 +109,10 @@ pub async fn run(cli: Cli, terminal: &Terminal, called: Called) -> Result<Exit> 
             let connection = context.connect().await?;
             follow(&connection, &args.name, how, terminal, context.program()).await
         }
+        Command::Approve(args) => steer::approve(&context, &args).await,
+        Command::Pause(args) => steer::pause(&context, &args, true).await,
+        Command::Resume(args) => steer::pause(&context, &args, false).await,
+        Command::Rollback(args) => steer::rollback(&context, &args).await,
         Command::Log(args) => log::log(&context, &args).await,
         Command::Backup(args) => backup::backup(&context, &args).await,
         Command::Restore(args) => restore::restore(&context, &args).await,

@@ -7,6 +7,7 @@ use meshlift_api::MeshUpgrade;
 
 use super::{Context, print, upgrades};
 use crate::args::StatusArgs;
+use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::failure;
 use crate::output::{encode, list};
@@ -35,8 +36,23 @@ pub(super) async fn status(context: &Context<'_>, args: &StatusArgs) -> Result<E
         return Ok(Exit::Fine);
     };
     let api = Api::<MeshUpgrade>::all(connection.requests.clone());
+    let found = found(context, &connection, &api, name).await?;
+    print(&match args.output {
+        Some(form) => encode(form, &found)?,
+        None => render::upgrade::upgrade(context.terminal, &found, Timestamp::now()),
+    })?;
+    Ok(Exit::Fine)
+}
+
+/// One that must be there.
+pub(super) async fn found(
+    context: &Context<'_>,
+    connection: &Connection,
+    api: &Api<MeshUpgrade>,
+    name: &str,
+) -> Result<MeshUpgrade> {
     let doing = format!("reading MeshUpgrade {name}");
-    let found = api.get(name).await.map_err(|error| match error {
+    api.get(name).await.map_err(|error| match error {
         kube::Error::Api(status) if status.code == 404 && !failure::is_not_installed(&status) => {
             anyhow!(
                 "there is no MeshUpgrade {name}: `{} status` lists those there are",
@@ -44,10 +60,5 @@ pub(super) async fn status(context: &Context<'_>, args: &StatusArgs) -> Result<E
             )
         }
         error => failure::request(&doing, &connection.server, error),
-    })?;
-    print(&match args.output {
-        Some(form) => encode(form, &found)?,
-        None => render::upgrade::upgrade(context.terminal, &found, Timestamp::now()),
-    })?;
-    Ok(Exit::Fine)
+    })
 }

@@ -1,6 +1,6 @@
 //! `upgrade`: a MeshUpgrade applied and followed.
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use meshlift_api::{MeshUpgrade, Mode};
@@ -16,9 +16,10 @@ use crate::follow::{Following, follow};
 use crate::look::Look;
 use crate::output::encode;
 use crate::render;
+use crate::terminal::asked;
 
 /// Owns what this program writes.
-const FIELD_MANAGER: &str = "meshlift-cli";
+pub(super) const FIELD_MANAGER: &str = "meshlift-cli";
 
 /// Checks, asks, applies, follows.
 pub(super) async fn upgrade(context: &Context<'_>, args: &UpgradeArgs) -> Result<Exit> {
@@ -108,15 +109,6 @@ async fn may_start(
             Ok(Some(Exit::Fine))
         }
     }
-}
-
-fn asked(question: &str) -> Result<bool> {
-    eprint!("{question}");
-    let mut answer = String::new();
-    std::io::stdin()
-        .read_line(&mut answer)
-        .context("the answer cannot be read")?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// `to-1-31-0` for 1.31.0.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase, WorkloadCounts, labels};
+use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase, WaveState, WorkloadCounts, labels};
 
 use super::time::between;
 
@@ -25,6 +25,16 @@ pub(crate) fn stage(status: &MeshUpgradeStatus) -> String {
         (Some(phase), _) => phase.to_string(),
         (None, _) => "not seen by the operator yet".to_owned(),
     }
+}
+
+/// The wave that moves or is waited for: `wave prod (2 of 4)`.
+pub(crate) fn wave(status: &MeshUpgradeStatus) -> Option<String> {
+    let all = &status.waves;
+    let at = all
+        .iter()
+        .position(|wave| wave.state != WaveState::Verified)?;
+    let moves = matches!(status.phase, Some(Phase::Upgrading)) && status.rollback.is_none();
+    moves.then(|| format!("wave {} ({} of {})", all[at].name, at + 1, all.len()))
 }
 
 /// A line for a log: the stage, how far, and what is done or waited for.
@@ -83,7 +93,7 @@ pub(crate) fn verdict(name: &str, status: &MeshUpgradeStatus, now: Timestamp) ->
 
 #[cfg(test)]
 mod tests {
-    use meshlift_api::{MeshUpgradeSpec, Step};
+    use meshlift_api::{MeshUpgradeSpec, Step, WaveStatus};
     use serde_json::json;
 
     use super::*;
@@ -110,6 +120,21 @@ mod tests {
         let expected = format!("{stage} | 41/60 | waits for Deployment shop/cart");
         assert_eq!(line(&status), expected);
         assert_eq!(line(&Default::default()), "not seen by the operator yet");
+    }
+
+    #[test]
+    fn the_wave_is_that_which_is_not_verified() {
+        let mut status = MeshUpgradeStatus {
+            phase: Some(Phase::Upgrading),
+            ..Default::default()
+        };
+        assert_eq!(wave(&status), None);
+        status.waves = ["canary", "prod"].map(WaveStatus::pending).into();
+        assert_eq!(wave(&status).as_deref(), Some("wave canary (1 of 2)"));
+        status.waves[0].state = WaveState::Verified;
+        assert_eq!(wave(&status).as_deref(), Some("wave prod (2 of 2)"));
+        status.waves[1].state = WaveState::Verified;
+        assert_eq!(wave(&status), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use meshlift_api::conditions::{READY, RECONCILING, STALLED};
 use meshlift_api::{
-    ControlPlaneRef, MeshUpgrade, MeshUpgradeStatus, Mode, Outcome, Phase, RunSummary,
+    ControlPlaneRef, MeshUpgrade, MeshUpgradeStatus, Mode, Outcome, Phase, RunSummary, WaveState,
 };
 
 use super::checks::checks;
@@ -77,6 +77,9 @@ pub(crate) fn upgrade(terminal: &Terminal, upgrade: &MeshUpgrade, now: Timestamp
         };
         parts.push(section(terminal, &passed, &checks(terminal, failed)));
     }
+    if !status.waves.is_empty() {
+        parts.push(section(terminal, "Waves", &waves(terminal, status, now)));
+    }
     if !status.blocked.is_empty() {
         parts.push(section(
             terminal,
@@ -137,6 +140,10 @@ fn head(
     }
     if !status.message.is_empty() {
         say("now", &status.message);
+    }
+    if let Some(rollback) = &status.rollback {
+        let since = between(rollback.since.0, now);
+        say("rollback", &format!("{} ({since} ago)", rollback.reason));
     }
     if let Some(attempts) = status.attempts.as_ref().filter(|tried| tried.count > 0) {
         let next = attempts.next_at.as_ref().map_or(String::new(), |at| {
@@ -204,6 +211,34 @@ fn bar(done: u32, total: u32) -> String {
     let filled = BAR * usize::try_from(done.min(total)).unwrap_or(0)
         / usize::try_from(total).unwrap_or(1).max(1);
     format!("[{}{}]", "#".repeat(filled), "-".repeat(BAR - filled))
+}
+
+fn waves(terminal: &Terminal, status: &MeshUpgradeStatus, now: Timestamp) -> String {
+    let columns = [
+        Column::Fixed("WAVE"),
+        Column::Fixed("STATE"),
+        Column::Fixed("NAMESPACES"),
+        Column::Fixed("WORKLOADS"),
+        Column::Fixed("TOOK"),
+    ];
+    let rows = status.waves.iter().map(|wave| {
+        let tone = match wave.state {
+            WaveState::Pending => Tone::Faint,
+            WaveState::WaitingForApproval => Tone::Warn,
+            WaveState::Moving | WaveState::Verifying => Tone::Plain,
+            WaveState::Verified => Tone::Good,
+        };
+        let end = wave.finished_at.as_ref().map_or(now, |at| at.0);
+        let took = wave.started_at.as_ref().map(|at| between(at.0, end));
+        vec![
+            wave.name.as_str().into(),
+            Cell::toned(tone, wave.state.to_string()),
+            wave.namespaces.to_string().into(),
+            Cell::maybe((!wave.progress.is_empty()).then_some(wave.progress.as_str())),
+            Cell::maybe(took),
+        ]
+    });
+    table(terminal, &columns, rows)
 }
 
 fn not_moved(status: &MeshUpgradeStatus) -> String {

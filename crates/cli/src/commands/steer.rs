@@ -1,0 +1,262 @@
+//! `approve`, `pause`, `resume` and `rollback`: what may be changed of an upgrade that runs.
+
+use anyhow::{Result, anyhow, bail};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use meshlift_api::{Approval, MeshUpgrade, Phase};
+use meshlift_planner::view::gitops_tool;
+use serde_json::{Value, json};
+
+use super::{Context, print};
+use crate::args::{ApproveArgs, How, Output, PauseArgs, RollbackArgs};
+use crate::connect::Connection;
+use crate::exit::Exit;
+use crate::failure;
+use crate::output::encode;
+use crate::render::progress::has_ended;
+use crate::terminal::asked;
+
+/// Somebody else may write in between; more often than this it is a fight.
+const TRIES: usize = 5;
+
+/// A change of the spec, or that it is there already.
+enum Change {
+    Spec(Value),
+    None,
+}
+
+/// Lets waves begin.
+pub(super) async fn approve(context: &Context<'_>, args: &ApproveArgs) -> Result<Exit> {
+    let change = |upgrade: &MeshUpgrade| approvals(upgrade, &args.waves);
+    let what = format!("approved: {}", args.waves.join(", "));
+    steer(context, &args.name, &args.how, &what, change).await
+}
+
+fn approvals(upgrade: &MeshUpgrade, wanted: &[String]) -> Result<Change> {
+    let waves = &upgrade.spec.data_plane.waves;
+    let asks: Vec<&str> = waves
+        .iter()
+        .filter(|wave| wave.approval == Approval::Required)
+        .map(|wave| wave.name.as_str())
+        .collect();
+    for name in wanted.iter().filter(|name| !asks.contains(&name.as_str())) {
+        let name_of = upgrade.name_any();
+        match (waves.iter().any(|wave| wave.name == *name), &asks[..]) {
+            (true, _) => bail!("wave {name} of {name_of} needs no approval: it begins by itself"),
+            (false, []) => bail!("no wave of {name_of} needs an approval"),
+            (false, asks) => bail!(
+                "{name_of} has no wave {name}; those that need an approval are {}",
+                asks.join(", ")
+            ),
+        }
+    }
+    let mut approvals = upgrade.spec.approvals.clone();
+    approvals.extend(wanted.iter().cloned());
+    approvals.sort();
+    approvals.dedup();
+    Ok(match approvals.len() == upgrade.spec.approvals.len() {
+        true => Change::None,
+        false => Change::Spec(json!({ "approvals": approvals })),
+    })
+}
+
+/// Holds an upgrade before its next change, or lets it go on.
+pub(super) async fn pause(context: &Context<'_>, args: &PauseArgs, paused: bool) -> Result<Exit> {
+    let change = |upgrade: &MeshUpgrade| {
+        if has_ended(upgrade) {
+            bail!("{} has ended: there is nothing to hold", args.name);
+        }
+        Ok(match upgrade.spec.paused == paused {
+            true => Change::None,
+            false => Change::Spec(json!({ "paused": paused })),
+        })
+    };
+    let what = match paused {
+        true => "paused",
+        false => "resumed",
+    };
+    steer(context, &args.name, &args.how, what, change).await
+}
+
+/// Moves everything back.
+pub(super) async fn rollback(context: &Context<'_>, args: &RollbackArgs) -> Result<Exit> {
+    if !args.yes && !args.how.dry_run {
+        if !context.terminal.can_ask {
+            bail!("there is no terminal to ask on: add --yes to move back without being asked");
+        }
+        let question = format!(
+            "Move everything that {} has moved back to the old control plane? [y/N] ",
+            args.name
+        );
+        if !asked(&question)? {
+            eprintln!("Nothing was changed.");
+            return Ok(Exit::Fine);
+        }
+    }
+    let what = "asked to move back";
+    let exit = steer(context, &args.name, &args.how, what, back).await?;
+    if !args.how.dry_run {
+        eprintln!("Follow it: {} watch {}", context.program(), args.name);
+    }
+    Ok(exit)
+}
+
+fn back(upgrade: &MeshUpgrade) -> Result<Change> {
+    let phase = upgrade.status.as_ref().and_then(|status| status.phase);
+    if !phase.is_some_and(Phase::is_locked) {
+        bail!(
+            "{} moves nothing just now ({}): there is nothing to move back",
+            upgrade.name_any(),
+            phase.map_or_else(|| "not begun".to_owned(), |phase| phase.to_string())
+        );
+    }
+    Ok(match upgrade.spec.request_rollback {
+        true => Change::None,
+        false => Change::Spec(json!({ "requestRollback": true })),
+    })
+}
+
+async fn steer(
+    context: &Context<'_>,
+    name: &str,
+    how: &How,
+    what: &str,
+    change: impl Fn(&MeshUpgrade) -> Result<Change>,
+) -> Result<Exit> {
+    let connection = context.connect().await?;
+    let api = Api::<MeshUpgrade>::all(connection.requests.clone());
+    for _ in 0..TRIES {
+        let found = super::status::found(context, &connection, &api, name).await?;
+        let spec = match change(&found)? {
+            Change::Spec(spec) => spec,
+            Change::None => {
+                eprintln!("{name} is {what} already");
+                return Ok(Exit::Fine);
+            }
+        };
+        let Some(written) = write(&connection, &found, &spec, how.dry_run).await? else {
+            continue;
+        };
+        warn_of_git(&found);
+        let form = how.output.or(how.dry_run.then_some(Output::Yaml));
+        print(&match form {
+            Some(form) => encode(form, &written)?,
+            None => format!("meshupgrade.meshlift.io/{name} {what}\n"),
+        })?;
+        return Ok(Exit::Fine);
+    }
+    bail!("changing MeshUpgrade {name}: somebody else changes it all the time; try again")
+}
+
+/// Nothing if somebody else changed it since it was read.
+async fn write(
+    connection: &Connection,
+    found: &MeshUpgrade,
+    spec: &Value,
+    dry_run: bool,
+) -> Result<Option<DynamicObject>> {
+    // As it is: the types write durations in their own way.
+    let kind = ApiResource::erase::<MeshUpgrade>(&());
+    let api = Api::<DynamicObject>::all_with(connection.requests.clone(), &kind);
+    let name = found.name_any();
+    let version = found.resource_version();
+    let patch = json!({ "metadata": { "resourceVersion": version }, "spec": spec });
+    let params = PatchParams {
+        dry_run,
+        field_manager: Some(super::upgrade::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    match api.patch(&name, &params, &Patch::Merge(&patch)).await {
+        Ok(mut written) => {
+            written.metadata.managed_fields = None;
+            Ok(Some(written))
+        }
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+        Err(kube::Error::Api(status)) if status.code == 422 => {
+            Err(anyhow!("changing MeshUpgrade {name}: {}", status.message))
+        }
+        Err(error) => {
+            let doing = format!("changing MeshUpgrade {name}");
+            Err(failure::request(&doing, &connection.server, error))
+        }
+    }
+}
+
+/// What a GitOps tool applies it may put back.
+fn warn_of_git(upgrade: &MeshUpgrade) {
+    let managers = upgrade.managed_fields().iter();
+    let mut managers = managers.filter_map(|entry| entry.manager.as_deref());
+    if let Some(tool) = managers.find_map(gitops_tool) {
+        eprintln!(
+            "warning: {tool} applies this object: commit the same change, or it may be put back"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upgrade(spec: Value) -> MeshUpgrade {
+        let object = json!({
+            "apiVersion": "meshlift.io/v1alpha1", "kind": "MeshUpgrade",
+            "metadata": { "name": "to-1-31" }, "spec": spec,
+        });
+        serde_json::from_value(object).expect("an upgrade")
+    }
+
+    fn with_waves() -> MeshUpgrade {
+        upgrade(json!({
+            "targetVersion": "1.31", "approvals": ["eu"],
+            "dataPlane": { "waves": [
+                { "name": "canary" },
+                { "name": "eu", "approval": "Required" },
+                { "name": "us", "approval": "Required" },
+            ] },
+        }))
+    }
+
+    fn approving(waves: &[&str]) -> Result<Option<Value>> {
+        let waves: Vec<String> = waves.iter().map(|name| (*name).to_owned()).collect();
+        Ok(match approvals(&with_waves(), &waves)? {
+            Change::Spec(spec) => Some(spec),
+            Change::None => None,
+        })
+    }
+
+    #[test]
+    fn an_approval_joins_those_there_are() {
+        let both = json!({ "approvals": ["eu", "us"] });
+        assert_eq!(approving(&["us"]).expect("it waits"), Some(both.clone()));
+        assert_eq!(approving(&["us", "eu"]).expect("they wait"), Some(both));
+        assert_eq!(approving(&["eu"]).expect("it waited"), None);
+    }
+
+    #[test]
+    fn what_needs_no_approval_is_refused_with_what_does() {
+        let said = |waves: &[&str]| approving(waves).expect_err("refused").to_string();
+        assert!(said(&["canary"]).contains("begins by itself"));
+        assert!(said(&["eu", "uk"]).contains("no wave uk; those that need an approval are eu, us"));
+        let none = upgrade(json!({ "targetVersion": "1.31" }));
+        let refused = approvals(&none, &["rest".to_owned()])
+            .err()
+            .expect("refused");
+        assert!(
+            refused.to_string().contains("needs an approval"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn only_an_upgrade_that_runs_can_move_back() {
+        let mut running = upgrade(json!({ "targetVersion": "1.31" }));
+        assert!(back(&running).is_err());
+        running.status = Some(meshlift_api::MeshUpgradeStatus {
+            phase: Some(Phase::HealthChecking),
+            ..Default::default()
+        });
+        assert!(matches!(back(&running), Ok(Change::Spec(_))));
+        running.spec.request_rollback = true;
+        assert!(matches!(back(&running), Ok(Change::None)));
+    }
+}
