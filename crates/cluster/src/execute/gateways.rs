@@ -36,7 +36,7 @@ pub(super) async fn label(client: &Client, watches: &Watches, effect: &Effect) -
             "labels": { (l::ISTIO_REV): label },
             "annotations": {
                 (l::MOVED_TO): mark.then_some(revision),
-                (l::RESTARTED_AT): mark.then(|| at.to_string()),
+                (l::RESTARTED_AT): at.to_string(),
             },
         }
     });

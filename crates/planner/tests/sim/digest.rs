@@ -35,6 +35,16 @@ fn state(world: &World) -> String {
         let (name, labels, moved) = (&namespace.name, &namespace.labels, &namespace.moved_to);
         line(format!("{name} {labels:?} {moved:?}"));
     }
+    for tag in &world.tags {
+        line(format!(
+            "tag {} {} {:?}",
+            tag.name, tag.revision, tag.moved_to
+        ));
+    }
+    for gateway in &world.gateways {
+        let (name, label, moved) = (&gateway.name, &gateway.label, &gateway.moved_to);
+        line(format!("gateway {name} {label:?} {moved:?}"));
+    }
     for istiod in &world.istiods {
         let plane = &istiod.plane;
         line(format!(

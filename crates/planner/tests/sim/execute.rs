@@ -73,7 +73,13 @@ impl World {
                 mark,
                 ..
             } => self.point_tag(tag, resource_version, revision, *mark),
-            Effect::LabelGateway { name, .. } => panic!("no Gateway {name} in this world"),
+            Effect::LabelGateway { .. } => self.label_gateway(effect),
+            Effect::KeepTag {
+                tag,
+                resource_version,
+                ..
+            } => self.keep_tag(tag, resource_version),
+            Effect::ReleaseTags(target) => self.release_tags(target),
             Effect::RestartWorkload {
                 key,
                 uid,
@@ -126,6 +132,14 @@ impl World {
         self.helm.releases.retain(|r| !r.revisions.is_empty());
         self.wrote(format!("release {release}"));
         Ok(())
+    }
+
+    /// Runs a Helm operation that does nothing else.
+    pub fn begin_or_die(&mut self, target: &ChartTarget) -> Result<(), Failure> {
+        match self.begin(target)? {
+            true => Ok(()),
+            false => Err(died(target)),
+        }
     }
 
     /// Starts a Helm operation: `Ok(true)` when it may run to its end.
@@ -253,28 +267,6 @@ impl World {
         Ok(())
     }
 
-    fn point_tag(
-        &mut self,
-        name: &str,
-        resource_version: &str,
-        revision: &str,
-        mark: bool,
-    ) -> Result<(), Failure> {
-        self.must_be_ready(revision, name);
-        let serial = self.next_serial();
-        let Some(tag) = self.tags.iter_mut().find(|tag| tag.name == name) else {
-            return Err(conflict(format!("tag {name} is gone")));
-        };
-        if tag.resource_version != resource_version {
-            return Err(conflict(format!("tag {name} changed")));
-        }
-        tag.revision = revision.to_owned();
-        tag.moved_to = mark.then(|| revision.to_owned());
-        tag.resource_version = serial.to_string();
-        self.wrote(format!("tag {name}"));
-        Ok(())
-    }
-
     fn restart(
         &mut self,
         key: &WorkloadKey,
@@ -363,6 +355,9 @@ impl World {
             !foreign,
             "uninstall of {release} in the middle of another operation"
         );
+        if let Some(stored) = self.helm.releases.iter().find(|r| r.name == release) {
+            self.nothing_goes_along(stored, revision);
+        }
         self.istiods.retain(|i| i.plane.revision != revision);
         self.helm.releases.retain(|r| r.name != release);
         self.wrote(format!("release {release}"));
@@ -379,7 +374,7 @@ impl World {
         );
     }
 
-    fn must_be_ready(&self, revision: &str, what: &str) {
+    pub fn must_be_ready(&self, revision: &str, what: &str) {
         // That it fell ill since it was looked at nobody can know; whether it was well then, the lint sees.
         let proved = |i: &Istiod| matches!(&i.plane.injector, Seen::Present(w) if w.has_ca_bundle);
         let ready = |i: &Istiod| i.plane.revision == revision && (i.plane.is_ready() || proved(i));
@@ -397,7 +392,7 @@ fn ask(labels: &mut BTreeMap<String, String>, asked: &TemplateRevision) {
     labels.extend(label.map(|label| ("istio.io/rev".to_owned(), label)));
 }
 
-fn conflict(message: String) -> Failure {
+pub fn conflict(message: String) -> Failure {
     (ErrorClass::Conflict, message)
 }
 

@@ -6,6 +6,7 @@ mod chaos;
 mod digest;
 mod evict;
 mod execute;
+mod gateways;
 mod helm;
 mod observe;
 mod run;

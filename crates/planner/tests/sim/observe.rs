@@ -115,7 +115,7 @@ fn watched(age: &Age<'_>) -> MeshView {
             Some(validator) => Seen::Present(validator.clone()),
             None => Seen::Absent,
         },
-        gateways: Seen::Absent,
+        gateways: seen(world, "gateways", world.gateways.clone()),
         tags: world.tags.clone(),
         namespaces: seen(world, "namespaces", world.namespaces.clone()),
         workloads: seen(world, "workloads", with_sidecar.collect()),

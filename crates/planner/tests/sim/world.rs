@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use meshlift_api::MeshSpec;
 use meshlift_planner::version::{KubernetesVersion, Version};
 use meshlift_planner::view::{
-    ControlPlane, Installer, Namespace, Pod, Rival, Tag, UpdateStrategy, Validator, WorkloadKey,
-    WorkloadKind,
+    ControlPlane, Gateway, Installer, Namespace, Pod, Rival, Tag, UpdateStrategy, Validator,
+    WorkloadKey, WorkloadKind,
 };
 use meshlift_planner::{Injector, Record, Upgrade, injector_of};
 
@@ -36,6 +36,8 @@ pub struct World {
     /// The plan that was written down.
     pub plan: Option<String>,
     pub tags: Vec<Tag>,
+    /// Gateways of the Gateway API; each has an App that istiod renders.
+    pub gateways: Vec<Gateway>,
     pub namespaces: Vec<Namespace>,
     pub apps: Vec<App>,
     pub loose: Vec<Pod>,
@@ -90,6 +92,8 @@ pub struct App {
     pub paused: bool,
     pub managed_gateway: bool,
     pub injected_gateway: bool,
+    /// The revision that rendered it last, if it is of a Gateway.
+    pub rendered_by: Option<String>,
     /// Whether its containers restart all the time on this revision.
     pub flaps_on: Option<&'static str>,
     pub replicas: usize,
@@ -224,6 +228,7 @@ impl World {
             }
         }
         for at in 0..self.apps.len() {
+            self.render(at);
             let settled = (self.apps[at].settled(), self.apps[at].whole());
             let flaps_on = self.apps[at].flaps_on;
             for member in &mut self.apps[at].pods {
@@ -276,7 +281,11 @@ impl World {
     fn start_pod(&mut self, at: usize) -> bool {
         let serial = self.next_serial();
         let app = &self.apps[at];
-        let (revision, sidecar) = match self.injecting(&app.key.namespace, &app.template_labels) {
+        let injection = match &app.rendered_by {
+            Some(revision) => Injection::By(revision.clone()),
+            None => self.injecting(&app.key.namespace, &app.template_labels),
+        };
+        let (revision, sidecar) = match injection {
             Injection::By(revision) => (Some(revision), true),
             Injection::None => (None, false),
             Injection::Refused(why) => panic!("{} cannot start a pod: {why}", app.key),
@@ -341,6 +350,7 @@ impl App {
             paused: false,
             managed_gateway: false,
             injected_gateway: false,
+            rendered_by: None,
             flaps_on: None,
             replicas,
             template: 1,

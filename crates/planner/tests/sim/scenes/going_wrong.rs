@@ -97,11 +97,17 @@ fn namespace_terminating() -> Story {
 
 fn label_put_back() -> Story {
     let story = story("label_put_back", registered("1.31.0"));
-    with(
+    let story = with(
         story,
         When::Once(|world| marked(world, "cart")),
         "Argo CD puts the label of namespace shop back",
         |world| world.namespace("shop").labels = labels(&[("istio-injection", "enabled")]),
+    );
+    with(
+        story,
+        reached(Phase::Upgrading, Step::RestartingWorkloads, 300),
+        "a person commits the new label",
+        |world| world.namespace("shop").labels = labels(&[("istio.io/rev", "1-31-0")]),
     )
 }
 

@@ -1,11 +1,13 @@
 //! The stories: each a mesh, an upgrade and what happens to them.
 
 mod detection;
+mod gateways;
 mod going_well;
 mod going_wrong;
 mod pace;
 mod refused;
 mod rollback;
+mod tags;
 mod waves;
 mod workloads;
 
@@ -155,6 +157,7 @@ fn shop(target: &str) -> World {
             has_ca_bundle: true,
         }),
         tags: Vec::new(),
+        gateways: Vec::new(),
         namespaces: vec![
             namespace("blog", &enabled),
             namespace("default", &[]),
@@ -268,6 +271,8 @@ pub fn all() -> Vec<Story> {
         waves::all(),
         workloads::all(),
         rollback::all(),
+        tags::all(),
+        gateways::all(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -295,7 +295,8 @@ impl Drive<'_> {
     /// The roll of a Gateway that is under way; none where it has what it asks for.
     fn roll(&self, owners: &Owners<'_>, gateway: &Gateway) -> Option<Roll> {
         let revision = owned(owners, gateway, gateway.label.as_deref())?;
-        let asked = gateway.moved_to.is_some();
+        let began = self.upgrade.status.started_at.as_ref().map(|at| at.0);
+        let asked = gateway.asked_at.is_some() && gateway.asked_at >= began;
         let goes = revision == self.heading.to;
         if !asked && !goes {
             return None;
