@@ -45,10 +45,7 @@ pub(crate) fn problem(window: &Window) -> Option<String> {
         let at = &window.start;
         return Some(format!("begins and ends at {at}, so it is never open"));
     }
-    match Hours::of(window) {
-        Ok(_) => None,
-        Err(problem) => Some(problem),
-    }
+    Hours::of(window).err()
 }
 
 /// A moment as the windows' own clocks show it: of the window that opens then.
