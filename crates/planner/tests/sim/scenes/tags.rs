@@ -1,6 +1,6 @@
 //! Revision tags, and labels and tags that Git owns.
 
-use meshlift_api::{Move, NamespaceSelector, Rollback, Wave};
+use meshlift_api::{Move, NamespaceSelector, Wave};
 
 use super::*;
 
@@ -98,9 +98,6 @@ fn tag_goes_back_between_waves() -> Story {
     tag(&mut world, "prod", &["shop", "blog"]);
     tag(&mut world, "other", &[]);
     in_waves(&mut world);
-    edit(&mut world, |object| {
-        object.spec.data_plane.restart.timeout = duration(60);
-    });
     world.app("cart").breaks = Some("container app: CrashLoopBackOff".into());
     story("tag_goes_back_between_waves", world)
 }
@@ -197,17 +194,6 @@ fn tag_of_the_old_release() -> Story {
     story("tag_of_the_old_release", world)
 }
 
-fn tag_with_no_way_back() -> Story {
-    let mut world = revisioned();
-    tag(&mut world, "prod", &["shop"]);
-    edit(&mut world, |object| {
-        object.spec.rollback = Rollback::Never;
-        object.spec.data_plane.restart.timeout = duration(60);
-    });
-    world.app("cart").breaks = Some("container app: CrashLoopBackOff".into());
-    story("tag_with_no_way_back", world)
-}
-
 pub fn all() -> Vec<Story> {
     vec![
         tag_in_one_wave(),
@@ -219,6 +205,5 @@ pub fn all() -> Vec<Story> {
         label_of_git_goes_back(),
         moved_by_others(),
         tag_of_the_old_release(),
-        tag_with_no_way_back(),
     ]
 }
