@@ -2,10 +2,13 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, EvictParams, PostParams, Preconditions};
+use k8s_openapi::api::policy::v1::Eviction;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
+use kube::api::PostParams;
 use kube::{Api, Client};
 use meshlift_api::labels::FIELD_MANAGER;
 use meshlift_planner::view::WorkloadKey;
+use serde_json::Value;
 
 use super::patches::note_eviction;
 use crate::error::is_not_found;
@@ -27,25 +30,35 @@ pub(super) struct Evicted<'a> {
 /// for a moment, and the next look tells of it.
 pub(super) async fn evict(client: &Client, watches: &Watches, pod: &Evicted<'_>) -> Result<()> {
     let api = Api::<Pod>::namespaced(client.clone(), pod.namespace);
-    let only_this = Preconditions {
-        uid: Some(pod.uid.to_owned()),
-        resource_version: None,
-    };
-    let parameters = EvictParams {
-        delete_options: Some(DeleteParams::default().preconditions(only_this)),
-        post_options: PostParams {
-            dry_run: false,
-            field_manager: Some(FIELD_MANAGER.to_owned()),
+    // By hand: kube 5.0 writes the delete options under a name that the API server does not know, and
+    // without them any pod of this name would do.
+    let eviction = Eviction {
+        metadata: ObjectMeta {
+            name: Some(pod.name.to_owned()),
+            namespace: Some(pod.namespace.to_owned()),
+            ..ObjectMeta::default()
         },
+        delete_options: Some(DeleteOptions {
+            preconditions: Some(Preconditions {
+                uid: Some(pod.uid.to_owned()),
+                resource_version: None,
+            }),
+            ..DeleteOptions::default()
+        }),
     };
-    match api.evict(pod.name, &parameters).await {
+    let parameters = PostParams {
+        dry_run: false,
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+    };
+    let what = || format!("evicting pod {}/{}", pod.namespace, pod.name);
+    let asked = api.create_subresource::<_, Value>("eviction", pod.name, &parameters, &eviction);
+    match asked.await {
         Ok(_) => {}
         // Gone meanwhile, and another pod of its name may be there.
         Err(error) if is_not_found(&error) || is_conflict(&error) => return Ok(()),
         Err(error) => {
             let Some(why) = refusal(&error) else {
-                let what = format!("evicting pod {}/{}", pod.namespace, pod.name);
-                return Err(Error::kube(what)(error));
+                return Err(Error::kube(what())(error));
             };
             watches.refused_evictions.note(pod.uid, why);
             return Ok(());
