@@ -130,7 +130,8 @@ pub struct Restart {
     #[serde(default = "ten_minutes")]
     #[schemars(schema_with = "schema::duration")]
     pub timeout: Duration,
-    /// How often a workload that is not ready in time is restarted once more.
+    /// How often a workload that is not ready in time is restarted once more; where pods are evicted, how often
+    /// a new pod that is not ready in time is evicted too.
     #[serde(default)]
     #[schemars(range(max = 5))]
     pub retries: u32,

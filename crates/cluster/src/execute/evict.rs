@@ -27,7 +27,8 @@ pub(super) struct Evicted<'a> {
 }
 
 /// Asks for the eviction. That a budget does not allow it is no failure: the refusal is remembered
-/// for a moment, and the next look tells of it.
+/// for a moment, and the next look tells of it. (The client must not try again by itself: to it, a budget
+/// looks like a busy API server.)
 pub(super) async fn evict(client: &Client, watches: &Watches, pod: &Evicted<'_>) -> Result<()> {
     let api = Api::<Pod>::namespaced(client.clone(), pod.namespace);
     // By hand: kube 5.0 writes the delete options under a name that the API server does not know, and

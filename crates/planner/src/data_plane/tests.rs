@@ -270,53 +270,6 @@ fn a_mark_for_another_revision_is_none() {
     assert_eq!(placement, restart(TARGET));
 }
 
-fn rolling(view: &mut MeshView, since: i64) {
-    let cart = cart(view);
-    cart.mark = Some(TARGET.into());
-    cart.settled = false;
-    cart.restarted_at = Some(ago(since));
-}
-
-#[test]
-fn a_restart_has_its_timeout() {
-    let placement = placement_of(|_, view| rolling(view, 600));
-    assert_eq!(placement, Placement::Restarting);
-    let placement = placement_of(|_, view| rolling(view, 601));
-    assert_eq!(
-        placement,
-        Placement::Failed("not all pods were ready within 10m".into())
-    );
-    let placement = placement_of(|_, view| {
-        rolling(view, 601);
-        let crashing = Pod {
-            trouble: Some("container app: CrashLoopBackOff".into()),
-            ..pod("cart-2", TARGET)
-        };
-        cart(view).pods.push(Arc::new(crashing));
-    });
-    let why = "pod cart-2: container app: CrashLoopBackOff".to_owned();
-    assert_eq!(placement, Placement::Failed(why));
-    let placement = placement_of(|_, view| {
-        rolling(view, 601);
-        cart(view).paused = true;
-    });
-    let Placement::Failed(why) = placement else {
-        panic!("{placement:?}")
-    };
-    assert!(why.contains("rollout resume deployment/cart"), "{why}");
-}
-
-#[test]
-fn a_new_run_gives_the_timeout_anew() {
-    let placement = placement_of(|upgrade, view| {
-        rolling(view, 5000);
-        upgrade.status.started_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
-            ago(10),
-        ));
-    });
-    assert_eq!(placement, Placement::Restarting);
-}
-
 #[test]
 fn another_mesh_and_what_goes_with_its_namespace_do_not_count() {
     let (upgrade, mut view) = stale();
