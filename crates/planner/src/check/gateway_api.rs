@@ -1,11 +1,13 @@
 //! The CRDs of the Gateway API, which Istio reads and does not bring.
 
-use meshlift_api::Severity;
+use meshlift_api::{GatewayOrder, Severity};
 
 use super::subject::{about, judge};
 use super::{Check, Finding, Look, Subject};
 use crate::knowledge::GatewayApiMinimum;
 use crate::message;
+use crate::owners::Owners;
+use crate::version::Minor;
 use crate::view::Crd;
 
 pub(super) static TOO_OLD: Check = Check {
@@ -32,7 +34,24 @@ pub(super) static UNSERVED: Check = Check {
     look: Look::Mesh(unserved),
 };
 
+pub(super) static OUTAGE: Check = Check {
+    code: "GATEWAY-OUTAGE",
+    reason: "GatewayOutage",
+    severity: Severity::Warning,
+    acceptable: true,
+    title: "Gateways that istiod renders change their control plane without a gap",
+    explanation: "Before 1.31, istiod takes the configuration away from the pods of a Gateway at the moment another revision owns it, also from those that still serve: until the new pods are ready, which takes seconds, it refuses requests. Two replicas and a rolling update do not help. From 1.31 on, and in late patches of 1.29 and 1.30 that took the fix over, it does not.",
+    fix: "Let the Gateways move when a gap of seconds does no harm (spec.gateways.order: None keeps them where they are, a window says when), or upgrade to a patch with the fix first.",
+    source: "istio issue 59959, pull requests 60158 and 60627",
+    look: Look::Hop(outage),
+};
+
 const SUFFIX: &str = ".gateway.networking.k8s.io";
+/// The minor version whose istiod keeps the configuration of a Gateway for pods that still serve.
+const FIXED_IN: Minor = Minor {
+    major: 1,
+    minor: 31,
+};
 const V1: [&str; 4] = ["gateways", "gatewayclasses", "httproutes", "grpcroutes"];
 const V1BETA1: [&str; 4] = [
     "gateways",
@@ -40,6 +59,32 @@ const V1BETA1: [&str; 4] = [
     "httproutes",
     "referencegrants",
 ];
+
+/// Gateways that leave a control plane which drops them too soon.
+fn outage(subject: &Subject<'_>) -> Vec<Finding> {
+    let order = subject.upgrade.spec.gateways.order;
+    if Minor::of(subject.from) >= FIXED_IN || order == GatewayOrder::None {
+        return Vec::new();
+    }
+    let owners = Owners::now(subject.view);
+    let source = subject.course.source.revision.as_str();
+    judge(&subject.view.gateways, "the Gateways", |gateways| {
+        let leaving = gateways
+            .iter()
+            .filter(|g| owners.owner(g.label.as_deref(), &g.namespace) == Some(source));
+        let objects = leaving.map(|g| format!("Gateway {}/{}", g.namespace, g.name));
+        about(objects, |all| {
+            Finding::wrong(
+                format!(
+                    "istiod {} takes the configuration away from Gateways as soon as they ask for the new one: each refuses requests for some seconds while it is rolled ({})",
+                    subject.from,
+                    message::first_few(&all)
+                ),
+                "move them when that does no harm (spec.windows, or spec.gateways.order: None and by hand), or upgrade to a patch with the fix of istio issue 59959 first",
+            )
+        })
+    })
+}
 
 fn too_old(subject: &Subject<'_>) -> Vec<Finding> {
     let knowledge = &subject.view.knowledge;

@@ -9,7 +9,7 @@ use super::subject::{about, count, names};
 use super::{Check, Finding, Look, Subject};
 use crate::injection::{Injector, injector_of};
 use crate::message;
-use crate::view::{Namespace, gitops_tool};
+use crate::view::{Namespace, Tag, gitops_tool};
 
 pub(super) static BOTH_LABELS: Check = Check {
     code: "BOTH-LABELS",
@@ -64,9 +64,9 @@ pub(super) static GITOPS: Check = Check {
     reason: "GitOpsLabel",
     severity: Severity::Warning,
     acceptable: true,
-    title: "no GitOps tool owns the injection label of a namespace that is moved",
-    explanation: "To move a namespace its label is changed. A tool that applies the namespace from Git puts the old label back: pods that start after that come from the old revision again, and the old control plane cannot be retired.",
-    fix: "Change the label in Git, or let Git name a revision tag, which stays the same over upgrades.",
+    title: "no GitOps tool owns a label or tag that is moved",
+    explanation: "To move a namespace its label is changed, to move a tag its webhooks. A tool that applies them from Git puts the old ones back: pods that start after that come from the old revision again. So they are not written: when everything else of its wave has moved, the upgrade waits, says what to commit, and goes on when that arrives.",
+    fix: "Change the label in Git when the upgrade asks for it, or let Git name a revision tag that no tool owns, which stays the same over upgrades.",
     source: "argo-cd issue 15880; istio.io docs/setup/upgrade/canary, \"Stable revision labels\"",
     look: Look::Mesh(gitops),
 };
@@ -210,18 +210,33 @@ fn gitops(subject: &Subject<'_>) -> Vec<Finding> {
         .filter(moves)
         .filter_map(|ns| Some((ns, gitops_tool(ns.label_owner.as_deref()?)?)))
         .collect();
-    let tools: BTreeSet<&str> = owned.iter().map(|(_, tool)| *tool).collect();
+    let of_source = |tag: &&Tag| tag.revision == subject.course.source.revision;
+    let owned_tags: Vec<(&Tag, &str)> = tags
+        .iter()
+        .filter(of_source)
+        .filter_map(|tag| Some((tag, gitops_tool(tag.owner.as_deref()?)?)))
+        .collect();
+    let tools = owned.iter().map(|(_, tool)| *tool);
+    let tools: BTreeSet<&str> = tools
+        .chain(owned_tags.iter().map(|(_, tool)| *tool))
+        .collect();
     let tools: Vec<&str> = tools.into_iter().collect();
     let to = subject.to.revision();
-    about(owned.iter().map(|(ns, _)| named(ns)), |all| {
+    let objects = owned.iter().map(|(ns, _)| named(ns));
+    let objects = objects.chain(
+        owned_tags
+            .iter()
+            .map(|(tag, _)| format!("tag {}", tag.name)),
+    );
+    about(objects, |all| {
         Finding::wrong(
             format!(
-                "the injection label of {} comes from {}, which will put the old one back",
-                count(all.len(), "namespace"),
+                "what binds {} to the running revision comes from {}: the upgrade does not write it, and waits until it is changed there",
+                message::first_few(&all),
                 tools.join(" and ")
             ),
             format!(
-                "let Git name a revision tag ({ISTIO_REV}=<tag>), or set {ISTIO_REV}={to} there as soon as a namespace is moved"
+                "when the upgrade asks for it, set {ISTIO_REV}={to} there; or let Git name a revision tag ({ISTIO_REV}=<tag>)"
             ),
         )
     })

@@ -58,6 +58,7 @@ pub static CHECKS: &[&Check] = &[
     &crds::MISSING,
     &gateway_api::TOO_OLD,
     &gateway_api::UNSERVED,
+    &gateway_api::OUTAGE,
     &hub::WITHOUT_TARGET,
     &hub::RETIRED,
     &charts::RETIRED,

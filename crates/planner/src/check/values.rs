@@ -1,13 +1,16 @@
 //! Helm values that the target takes, or refuses, or that are better not carried over.
 
-use meshlift_api::Severity;
+use meshlift_api::labels::ISTIO_REV;
+use meshlift_api::{Move, Severity};
 use serde_json::{Map, Value};
 
 use super::subject::about;
 use super::{Check, Finding, Look, Subject};
+use crate::data_plane::excluded;
 use crate::message;
 use crate::values;
 use crate::version::Minor;
+use crate::view::{Namespace, Tag};
 
 pub(crate) static VALUES: Check = Check {
     code: "VALUES-NOT-CARRIED",
@@ -51,8 +54,8 @@ pub(super) static TAGS: Check = Check {
     severity: Severity::Warning,
     acceptable: true,
     title: "no revision tag keeps the running revision in use",
-    explanation: "Revision tags are not moved by an upgrade: moving one moves every namespace that follows it at once. Until a tag points at the new revision, the workloads in its namespaces stay on the old one, and the old control plane stays with them.",
-    fix: "Once the new control plane is proved, point each tag at it and restart the workloads of its namespaces; then retry the upgrade.",
+    explanation: "A revision tag is pointed at the new control plane once all namespaces that follow it may move. Not where spec.dataPlane.move is Labels, where an excluded namespace follows it, or where its webhooks call an address, of which nobody knows that of the new istiod. Then what still follows the tag stays on the old control plane, and that stays with it.",
+    fix: "Once the new control plane is proved, point each such tag at it and restart the workloads of its namespaces; then retry the upgrade.",
     source: "istio.io docs/setup/upgrade/canary, \"Stable revision labels\"",
     look: Look::Mesh(tags),
 };
@@ -126,11 +129,17 @@ fn compatibility(subject: &Subject<'_>) -> Vec<Finding> {
 
 fn tags(subject: &Subject<'_>) -> Vec<Finding> {
     let source = subject.course.source;
-    let pointing = subject
-        .view
-        .tags
-        .iter()
-        .filter(|tag| tag.revision == source.revision);
+    let data_plane = &subject.upgrade.spec.data_plane;
+    let left_out = |tag: &Tag| {
+        let follows = |ns: &&Namespace| ns.labels.get(ISTIO_REV) == Some(&tag.name);
+        let mut followers = subject.namespaces().filter(follows);
+        followers.any(|ns| excluded(data_plane.exclude.as_ref(), &ns.labels))
+    };
+    let pointing = subject.view.tags.iter().filter(|tag| {
+        let stays = data_plane.by == Move::Labels || tag.by_url || left_out(tag);
+        let of_mesh = tag.namespace.is_empty() || tag.namespace == source.namespace;
+        tag.revision == source.revision && of_mesh && stays
+    });
     let names: Vec<&str> = pointing.map(|tag| tag.name.as_str()).collect();
     let to = subject.to.revision();
     about(names.iter().map(|name| format!("tag {name}")), |_| {

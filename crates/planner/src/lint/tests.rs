@@ -6,9 +6,9 @@ use serde_json::Map;
 use super::*;
 use crate::decision::{Chart, ChartTarget, Report};
 use crate::example::{
-    TARGET, cart, labels, moved, namespace, now, planes, pod, upgrade, version, workload,
+    TARGET, cart, labels, moved, namespace, now, planes, pod, releases, upgrade, version, workload,
 };
-use crate::view::{LiveCounters, Seen, Tag, Validator};
+use crate::view::{Gateway, LiveCounters, Seen, Tag, Validator};
 
 fn target(release: &str) -> ChartTarget {
     ChartTarget {
@@ -148,9 +148,57 @@ fn target_not_ready() {
 }
 
 #[test]
+fn tag_lost() {
+    let tags = |kept: bool| {
+        let mut view = unused();
+        view.tags.push(Tag {
+            name: "prod".into(),
+            revision: TARGET.into(),
+            helm_release: Some("istio-system/istiod".into()),
+            kept,
+            ..Tag::default()
+        });
+        let release = releases(&mut view).iter_mut().find(|r| r.name == "istiod");
+        let values = &mut release.expect("the release").values;
+        values.insert("revisionTags".into(), serde_json::json!(["prod"]));
+        view
+    };
+    let release = |view: &MeshView| {
+        let without = Effect::ReleaseTags(ChartTarget {
+            release: "istiod".into(),
+            namespace: "istio-system".into(),
+            chart: Chart::Istiod,
+            repository: String::new(),
+            version: version("1.30.2"),
+            values: Map::new(),
+        });
+        linted(Phase::HealthChecking, view, vec![without])
+    };
+    let lost = |found: &Result<(), Violation>| matches!(found, Err(Violation::TagLost(..)));
+    assert!(lost(&release(&tags(false))));
+    assert_eq!(release(&tags(true)), Ok(()));
+    // What is kept is still in the manifest until it was taken out.
+    let retire = |view: &MeshView| linted(Phase::HealthChecking, view, vec![retire("default")]);
+    let mut view = tags(true);
+    assert!(lost(&retire(&view)));
+    for release in releases(&mut view) {
+        release.values.clear();
+    }
+    assert_eq!(retire(&view), Ok(()));
+}
+
+#[test]
 fn in_use() {
     type Spoil = fn(&mut MeshView);
-    let spoils: [(&str, Spoil); 9] = [
+    let spoils: [(&str, Spoil); 10] = [
+        ("Gateway shop/front", |v| {
+            v.gateways = Seen::Present(vec![Gateway {
+                namespace: "shop".into(),
+                name: "front".into(),
+                label: Some("default".into()),
+                ..Gateway::default()
+            }]);
+        }),
         ("namespace shop asks for it", |v| {
             namespace(v).labels = labels(&[("istio-injection", "enabled")]);
         }),

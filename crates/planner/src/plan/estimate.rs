@@ -206,7 +206,11 @@ mod tests {
         let spec = serde_json::json!({ "targetVersion": "1.31.0" });
         let spec: MeshUpgradeSpec = serde_json::from_value(spec).expect("a spec");
         let large = [restart("a", WorkloadKind::Deployment, 6000)];
-        let restarts = |admitted| estimate(&spec, &[&large[..]], admitted).parts[1].low.as_secs();
+        let restarts = |admitted| {
+            estimate(&spec, &[&large[..]], admitted).parts[1]
+                .low
+                .as_secs()
+        };
         assert_eq!(restarts(20), 300);
         assert_eq!(restarts(1000), 80);
     }

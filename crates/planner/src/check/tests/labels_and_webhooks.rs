@@ -98,6 +98,10 @@ fn namespaces() -> Vec<Row> {
         fine("GITOPS-LABEL", |_, v| {
             namespace(v).label_owner = Some("kubectl-label".into());
         }),
+        wrong("GITOPS-LABEL", &["tag prod"], "Flux", |_, v| {
+            tag(v, "prod", "default");
+            v.tags[0].owner = Some("kustomize-controller".into());
+        }),
         // It is not moved, so nothing is put back.
         fine("GITOPS-LABEL", |_, v| {
             namespace(v).label_owner = Some("argocd-controller".into());

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use meshlift_api::Move;
 use serde_json::{Map, Value, json};
 
 use super::table::{Row, fine, unknown, wrong};
 use super::{mesh, present, why};
-use crate::example::{ago, cart, planes, pod, release, releases, version};
+use crate::example::{ago, cart, labels, namespace, planes, pod, release, releases, version};
 use crate::view::{Crd, MeshView, NodeAgent, NodeAgentKind, ReleaseState, Seen, Tag};
 
 fn object(value: Value) -> Map<String, Value> {
@@ -154,14 +156,27 @@ fn given() -> Vec<Row> {
             "TAGS-STAY",
             &["tag prod"],
             "istioctl tag set <tag> --revision 1-31-0",
-            |_, v| {
-                v.tags = vec![Tag {
-                    name: "prod".into(),
-                    revision: "default".into(),
-                    ..Tag::default()
-                }];
+            |u, v| {
+                u.spec.data_plane.by = Move::Labels;
+                v.tags = vec![tag("default")];
             },
         ),
+        wrong("TAGS-STAY", &["tag prod"], "istioctl tag set", |_, v| {
+            v.tags = vec![Tag {
+                by_url: true,
+                ..tag("default")
+            }];
+        }),
+        wrong("TAGS-STAY", &["tag prod"], "istioctl tag set", |u, v| {
+            v.tags = vec![tag("default")];
+            namespace(v).labels = labels(&[("istio.io/rev", "prod"), ("team", "legacy")]);
+            u.spec.data_plane.exclude = Some(LabelSelector {
+                match_labels: Some(labels(&[("team", "legacy")])),
+                ..LabelSelector::default()
+            });
+        }),
+        // It is pointed at the new one.
+        fine("TAGS-STAY", |_, v| v.tags = vec![tag("default")]),
         fine("TAGS-STAY", |_, v| {
             v.tags = vec![Tag {
                 name: "prod".into(),
@@ -170,6 +185,14 @@ fn given() -> Vec<Row> {
             }];
         }),
     ]
+}
+
+fn tag(revision: &str) -> Tag {
+    Tag {
+        name: "prod".into(),
+        revision: revision.into(),
+        ..Tag::default()
+    }
 }
 
 fn crds() -> Vec<Row> {

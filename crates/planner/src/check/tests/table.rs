@@ -7,7 +7,7 @@ use meshlift_api::{CheckResult, CheckStatus, Phase, Severity};
 
 use super::super::{CHECKS, sentence};
 use super::Spoil;
-use super::{charts, cluster, labels_and_webhooks, pods, releases, waves, way, windows};
+use super::{charts, cluster, gateways, labels_and_webhooks, pods, releases, waves, way, windows};
 use crate::detect::detect;
 use crate::example::{surrounded, upgrade};
 
@@ -58,6 +58,7 @@ fn rows() -> Vec<Row> {
         releases::rows(),
         cluster::rows(),
         charts::rows(),
+        gateways::rows(),
         labels_and_webhooks::rows(),
         pods::rows(),
         waves::rows(),
