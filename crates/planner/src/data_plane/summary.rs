@@ -126,9 +126,10 @@ impl<'a> DataPlaneView<'a> {
         found
     }
 
-    /// Namespaces that have stale workloads.
+    /// Namespaces that have stale workloads, those whose eviction is tried again among them: new pods of all have to
+    /// be injected.
     pub(crate) fn stale_namespaces(&self) -> BTreeSet<&'a str> {
-        self.in_order(|p| matches!(p, Placement::Stale(_)))
+        self.in_order(|p| matches!(p, Placement::Stale(_) | Placement::Held { .. }))
             .into_iter()
             .map(|(workload, _)| workload.key.namespace.as_str())
             .collect()
