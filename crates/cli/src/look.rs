@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use meshlift_api::{
-    ChartSource, DataPlane, Gateways, HealthCheck, Mesh, MeshSpec, MeshStatus, MeshUpgrade, MeshUpgradeSpec,
-    MeshUpgradeStatus, Mode, Phase, Retire, Rollback, Strategy,
+    ChartSource, DataPlane, Gateways, HealthCheck, Mesh, MeshSpec, MeshStatus, MeshUpgrade,
+    MeshUpgradeSpec, MeshUpgradeStatus, Mode, Phase, Retire, Rollback, Strategy,
 };
 use meshlift_cluster::helm::Helm;
 use meshlift_cluster::watch::{Standing, Unsettled};

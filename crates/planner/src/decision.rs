@@ -171,7 +171,8 @@ pub enum Effect {
         workload: WorkloadKey,
         /// UID of that.
         workload_uid: String,
-        /// When, to be remembered on the workload; the eviction of a pod that had its time is not.
+        /// When, to be remembered on the workload. The eviction of a new pod that had its time is not, and
+        /// is done only while that pod is not ready.
         at: Option<Timestamp>,
     },
     /// Remove the old control plane.

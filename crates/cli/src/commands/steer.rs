@@ -39,7 +39,8 @@ fn approvals(upgrade: &MeshUpgrade, wanted: &[String]) -> Result<Change> {
         .filter(|wave| wave.approval == Approval::Required)
         .map(|wave| wave.name.as_str())
         .collect();
-    for name in wanted.iter().filter(|name| !asks.contains(&name.as_str())) {
+    let unknown = |name: &&String| !asks.contains(&name.as_str());
+    if let Some(name) = wanted.iter().find(unknown) {
         let name_of = upgrade.name_any();
         match (waves.iter().any(|wave| wave.name == *name), &asks[..]) {
             (true, _) => bail!("wave {name} of {name_of} needs no approval: it begins by itself"),

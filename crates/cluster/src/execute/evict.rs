@@ -22,7 +22,8 @@ pub(super) struct Evicted<'a> {
     pub(super) uid: &'a str,
     /// Who replaces it, and its UID.
     pub(super) workload: (&'a WorkloadKey, &'a str),
-    /// When; what is not to be remembered has no time.
+    /// When. A new pod that had its time is evicted without one: that is not remembered, and is right only
+    /// while it is not ready.
     pub(super) at: Option<Timestamp>,
 }
 
@@ -31,6 +32,13 @@ pub(super) struct Evicted<'a> {
 /// looks like a busy API server.)
 pub(super) async fn evict(client: &Client, watches: &Watches, pod: &Evicted<'_>) -> Result<()> {
     let api = Api::<Pod>::namespaced(client.clone(), pod.namespace);
+    let resource_version = match pod.at {
+        Some(_) => None,
+        None => match never_ready(&api, pod).await? {
+            Some(version) => Some(version),
+            None => return Ok(()),
+        },
+    };
     // By hand: kube 5.0 writes the delete options under a name that the API server does not know, and
     // without them any pod of this name would do.
     let eviction = Eviction {
@@ -42,7 +50,7 @@ pub(super) async fn evict(client: &Client, watches: &Watches, pod: &Evicted<'_>)
         delete_options: Some(DeleteOptions {
             preconditions: Some(Preconditions {
                 uid: Some(pod.uid.to_owned()),
-                resource_version: None,
+                resource_version,
             }),
             ..DeleteOptions::default()
         }),
@@ -71,6 +79,21 @@ pub(super) async fn evict(client: &Client, watches: &Watches, pod: &Evicted<'_>)
         Some(at) => note_eviction(client, watches, key, uid, at).await,
         None => Ok(()),
     }
+}
+
+/// The version of a pod that is there and not ready; what the watch shows may be older than that.
+async fn never_ready(api: &Api<Pod>, pod: &Evicted<'_>) -> Result<Option<String>> {
+    let what = || format!("reading pod {}/{}", pod.namespace, pod.name);
+    let found = api.get_opt(pod.name).await.map_err(Error::kube(what()))?;
+    let here = found.filter(|found| found.metadata.uid.as_deref() == Some(pod.uid));
+    let conditions = |found: &Pod| found.status.clone().and_then(|status| status.conditions);
+    let ready = |found: &Pod| {
+        let mut all = conditions(found).into_iter().flatten();
+        all.any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    Ok(here
+        .filter(|found| !ready(found))
+        .and_then(|found| found.metadata.resource_version))
 }
 
 fn is_conflict(error: &kube::Error) -> bool {

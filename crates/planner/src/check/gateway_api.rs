@@ -78,7 +78,7 @@ fn outage(subject: &Subject<'_>) -> Vec<Finding> {
                 format!(
                     "istiod {} takes the configuration away from Gateways as soon as they ask for the new one: each refuses requests for some seconds while it is rolled ({})",
                     subject.from,
-                    message::first_few(&all)
+                    message::first_few(all)
                 ),
                 "move them when that does no harm (spec.windows, or spec.gateways.order: None and by hand), or upgrade to a patch with the fix of istio issue 59959 first",
             )

@@ -232,7 +232,7 @@ fn gitops(subject: &Subject<'_>) -> Vec<Finding> {
         Finding::wrong(
             format!(
                 "what binds {} to the running revision comes from {}: the upgrade does not write it, and waits until it is changed there",
-                message::first_few(&all),
+                message::first_few(all),
                 tools.join(" and ")
             ),
             format!(

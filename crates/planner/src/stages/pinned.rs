@@ -17,7 +17,7 @@ use crate::view::{ControlPlane, MeshView, Namespace, Pod, Workload};
 pub(crate) struct Candidates<'a> {
     /// Namespaces that waves may take, in the order of their names.
     namespaces: Vec<&'a Namespace>,
-    /// Namespaces in which nothing but gateways has a sidecar; they move with the gateways.
+    /// Namespaces in which nothing but gateways has a sidecar; they move with the gateways, or not at all.
     only_gateways: BTreeSet<&'a str>,
     /// Whether there are gateways that move by themselves.
     gateways: bool,
@@ -35,10 +35,8 @@ impl<'a> Candidates<'a> {
             of.iter().map(|w| w.key.namespace.as_str()).collect()
         };
         let (with_gateways, with_others) = (names(&gateways), names(&others));
-        let only_gateways: BTreeSet<&str> = match apart {
-            true => with_gateways.difference(&with_others).copied().collect(),
-            false => BTreeSet::new(),
-        };
+        let only_gateways: BTreeSet<&str> =
+            with_gateways.difference(&with_others).copied().collect();
         let exclude = upgrade.spec.data_plane.exclude.as_ref();
         let mut namespaces: Vec<&Namespace> = view
             .namespaces

@@ -118,19 +118,18 @@ pub fn end(status: &MeshUpgradeStatus) -> String {
         line("proxies", format!("{}/{} current", p.current, p.total));
     }
     for wave in &status.waves {
-        let (state, of, progress) = (wave.state, wave.namespaces, &wave.progress);
-        let begun = if wave.started_at.is_some() {
-            ""
-        } else {
-            ", not begun"
+        let begun = match wave.started_at {
+            Some(_) => "",
+            None => ", not begun",
         };
-        line(
-            "wave",
-            format!(
-                "{} {state}, namespaces: {of}, workloads: {progress}{begun}",
-                wave.name
-            ),
-        );
+        // A rollback leaves it as it was at that moment, which is another one after a crash.
+        let progress = match status.rollback {
+            Some(_) => "as it was",
+            None => wave.progress.as_str(),
+        };
+        let (name, state, of) = (&wave.name, wave.state, wave.namespaces);
+        let entry = format!("{name} {state}, namespaces: {of}, workloads: {progress}{begun}");
+        line("wave", entry);
     }
     for blocked in &status.blocked {
         let entry = format!(

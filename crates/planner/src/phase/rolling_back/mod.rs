@@ -6,6 +6,8 @@ mod proof;
 mod removal;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use meshlift_api::conditions::CONTROL_PLANE_READY;
 use meshlift_api::{BlockedWorkload, Predicate};
 
 use super::data_plane::{Drive, unseen, with_data_plane};
@@ -53,7 +55,7 @@ pub(super) fn decide(
         .or_else(|| back.drive.moves(&back.report()))
         .or_else(|| back.drive.restarts(back.report()))
         .or_else(|| back.drive.git(&back.report()))
-        .map_or_else(|| back.all_moved(), |decision| decision)
+        .unwrap_or_else(|| back.all_moved())
 }
 
 impl<'a> Back<'a> {
@@ -124,6 +126,13 @@ impl<'a> Back<'a> {
         self.planes().iter().find(|plane| {
             plane.revision == record.target_revision && plane.namespace == record.source.namespace
         })
+    }
+
+    /// Whether the new control plane was ever ready: a pod may be on it that no view shows.
+    fn new_was_ready(&self) -> bool {
+        let conditions = &self.drive.upgrade.status.conditions;
+        let ready = |c: &Condition| c.type_ == CONTROL_PLANE_READY && c.status == "True";
+        conditions.iter().any(ready)
     }
 
     /// The old control plane, which everything goes back to.

@@ -42,8 +42,12 @@ impl Back<'_> {
         })
     }
 
-    /// Where no pod was replaced on the way back, all run as they did before.
+    /// Where the new control plane never got ready and no pod was replaced on the way back, all run as
+    /// they did before.
     fn nothing_changed(&self) -> bool {
+        if self.new_was_ready() {
+            return false;
+        }
         let since = heading::rollback(self.drive.upgrade).map(|rollback| rollback.since.0);
         self.drive.judged.placements.iter().all(|(workload, _)| {
             let replaced = workload.restarted_at.max(workload.evicted_at);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use meshlift_api::Move;
 use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
+use meshlift_api::{GatewayOrder, Move};
 
 use super::Moves;
 use super::git::Change;
@@ -13,7 +13,7 @@ use crate::injection::{Injector, injector_of};
 use crate::phase::data_plane::Drive;
 use crate::record::{Record, RecordedNamespace};
 use crate::upgrade::Upgrade;
-use crate::view::{MeshView, Namespace};
+use crate::view::{MeshView, Namespace, Workload};
 
 impl Drive<'_> {
     /// The namespaces whose labels are not yet as they should be.
@@ -63,7 +63,7 @@ impl Drive<'_> {
         let open = self
             .stages
             .is_open(self.stages.of_namespace(&namespace.name));
-        if !open {
+        if !open || left_with_its_gateways(self.upgrade, self.view, namespace) {
             return None;
         }
         let by = self.upgrade.spec.data_plane.by;
@@ -165,6 +165,17 @@ fn change(namespace: &Namespace, labels: &InjectionLabels) -> Change {
     }
 }
 
+/// Whether a namespace has sidecars in gateways only, and those are left alone: relabelled, they would move the next
+/// time that one of their pods is replaced.
+fn left_with_its_gateways(upgrade: &Upgrade, view: &MeshView, namespace: &Namespace) -> bool {
+    if upgrade.spec.gateways.order != GatewayOrder::None {
+        return false;
+    }
+    let workloads = view.workloads.present().into_iter().flatten();
+    let mut here = workloads.filter(|w| w.key.namespace == namespace.name);
+    here.next().is_some_and(Workload::is_gateway) && here.all(Workload::is_gateway)
+}
+
 /// Whether a namespace is relabelled: injected by the old control plane, and nothing speaks against it.
 pub(crate) fn to_move(
     upgrade: &Upgrade,
@@ -181,4 +192,5 @@ pub(crate) fn to_move(
         && upgrade.spec.data_plane.by != Move::Tags
         && !namespace.terminating
         && !data_plane::excluded(upgrade.spec.data_plane.exclude.as_ref(), &namespace.labels)
+        && !left_with_its_gateways(upgrade, view, namespace)
 }

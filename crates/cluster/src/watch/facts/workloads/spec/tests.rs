@@ -64,10 +64,7 @@ fn every_kind_says_in_its_own_way_how_it_replaces_pods() {
             OnDelete,
         ),
     ] {
-        let found = strategy(
-            kind,
-            &spec(json!({ "updateStrategy": update })).update_strategy,
-        );
+        let found = strategy(kind, &spec(json!({ "updateStrategy": update })));
         assert_eq!(found, expected, "{kind} {update}");
     }
     let recreate = spec(json!({ "strategy": { "type": "Recreate" } }));
