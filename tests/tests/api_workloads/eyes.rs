@@ -147,6 +147,15 @@ impl Eyes {
         }
     }
 
+    /// As a new pod that had its time is evicted: only while it is not ready, and not remembered.
+    pub(crate) fn evict_if_not_ready(&self, workload: &Workload) -> Effect {
+        let mut effect = self.evict(workload);
+        if let Effect::EvictPod { at, .. } = &mut effect {
+            *at = None;
+        }
+        effect
+    }
+
     /// Executes it, again where someone wrote in between, as the operator does.
     pub(crate) async fn execute(&self, batch: Vec<Effect>) -> Result<()> {
         until("the effects are executed", SOON, || async {

@@ -26,6 +26,7 @@ fn api_workloads_of_every_kind_are_seen_restarted_and_evicted() -> Result<()> {
         objects.namespace().await?;
         Box::pin(kinds_of_others(&eyes, &objects)).await?;
         Box::pin(evictions(&eyes, &objects)).await?;
+        Box::pin(evictions_of_new_pods(&eyes, &objects)).await?;
         Box::pin(a_template_that_asks_itself(&eyes, &objects)).await?;
         objects.without_crds().await?;
         until("a kind whose CRD goes is empty", SOON, || async {
@@ -141,6 +142,28 @@ async fn evictions(eyes: &Eyes, objects: &Objects<'_>) -> Result<()> {
         bare.mark.is_none() && bare.restarted_at.is_none(),
         "{bare:?}"
     );
+    Ok(())
+}
+
+/// A new pod goes only while it is not ready, by the version in which that was read.
+async fn evictions_of_new_pods(eyes: &Eyes, objects: &Objects<'_>) -> Result<()> {
+    objects.replica_set("late", 1).await?;
+    objects.all_ready("late", 1).await?;
+    let late = eyes
+        .workload(WorkloadKind::ReplicaSet, "late", |w| !w.pods.is_empty())
+        .await?;
+    let pod = late.pods.first().context("a pod")?;
+    eyes.execute(vec![eyes.evict_if_not_ready(&late)]).await?;
+    objects.still_there(pod).await?;
+
+    objects.not_ready(pod).await?;
+    eyes.execute(vec![eyes.evict_if_not_ready(&late)]).await?;
+    ensure!(objects.still_there(pod).await.is_err(), "{pod:?} stayed");
+    let replaced = |w: &Workload| w.pods.iter().all(|new| new.uid != pod.uid) && !w.pods.is_empty();
+    let late = eyes
+        .workload(WorkloadKind::ReplicaSet, "late", replaced)
+        .await?;
+    ensure!(late.evicted_at.is_none(), "{late:?}");
     Ok(())
 }
 

@@ -209,6 +209,15 @@ impl<'b> Objects<'b> {
         .await
     }
 
+    /// What its kubelet says of one that fails its probe.
+    pub(crate) async fn not_ready(&self, pod: &view::Pod) -> Result<()> {
+        let conditions = json!([{ "type": "Ready", "status": "False" }]);
+        let patch = Patch::Merge(json!({ "status": { "conditions": conditions } }));
+        let params = PatchParams::default();
+        self.pods().patch_status(&pod.name, &params, &patch).await?;
+        Ok(())
+    }
+
     pub(crate) async fn still_there(&self, pod: &view::Pod) -> Result<()> {
         let found = self.pods().get(&pod.name).await?;
         ensure!(
