@@ -44,6 +44,8 @@ use crate::{DEFAULT_MESH, DataPlane, Gateways, MeshUpgradeStatus, Rollback, Wind
     printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
     printcolumn = r#"{"name":"Progress","type":"string","jsonPath":".status.progress"}"#,
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    // Of several results a column shows the first: the wave whose turn it is.
+    printcolumn = r#"{"name":"Wave","type":"string","jsonPath":".status.waves[?(@.state!=\"Verified\")].name","priority":1}"#,
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message","priority":1}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
