@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 use meshlift_cli::args::Cli;
 use meshlift_cli::{Called, Terminal, run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let called = Called::now();
-    let matches = Cli::command().bin_name(called.program()).get_matches();
+    let matches = called.command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

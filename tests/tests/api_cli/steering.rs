@@ -77,6 +77,9 @@ fn a_wave_is_shown_as_waiting_and_approved_by_its_name() -> Result<()> {
         meshlift(bed, &["approve", "asks"])
             .await?
             .expect(2, &["<WAVE>"])?;
+        let row = bed.cluster.kubectl(&["get", "mup", "-o", "wide"]).await?;
+        let says = row.contains("WAVE") && row.contains("   prod   ");
+        ensure!(says && !row.contains("canary"), "{row}");
         ends(bed, "asks").await
     })
 }
@@ -94,7 +97,29 @@ fn an_upgrade_is_held_and_let_go_on() -> Result<()> {
             .await?
             .json()?;
         ensure!(resumed["spec"]["paused"] == false, "{resumed:#}");
+        let again = meshlift(bed, &["resume", "held"]).await?;
+        again.expect(0, &["held is not paused"])?;
         ends(bed, "held").await
+    })
+}
+
+#[test]
+fn what_has_ended_says_how_to_go_on() -> Result<()> {
+    with_bed(|bed| async move {
+        waits(bed, "over").await?;
+        says(bed, "over", json!({ "phase": "Failed" })).await?;
+        for what in [
+            &["approve", "over", "prod"][..],
+            &["pause", "over"],
+            &["rollback", "over", "--yes"],
+        ] {
+            let refused = meshlift(bed, what).await?;
+            let way_out = "kubectl annotate mup over meshlift.io/retry=";
+            refused.expect(1, &["over has ended (Failed)", way_out])?;
+        }
+        let resumed = meshlift(bed, &["resume", "over"]).await?;
+        resumed.expect(0, &["over is not paused"])?;
+        bed.delete_upgrade("over").await
     })
 }
 
@@ -105,6 +130,8 @@ fn only_what_runs_goes_back_and_only_if_that_is_allowed() -> Result<()> {
             .await?;
         let early = meshlift(bed, &["rollback", "begins", "--yes"]).await?;
         early.expect(1, &["there is nothing to move back"])?;
+        let unasked = meshlift(bed, &["rollback", "nothing"]).await?;
+        unasked.expect(1, &["there is no MeshUpgrade nothing"])?;
         bed.delete_upgrade("begins").await?;
         waits(bed, "goes").await?;
         let asks = meshlift(bed, &["rollback", "goes"]).await?;

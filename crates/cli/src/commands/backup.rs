@@ -81,7 +81,9 @@ async fn control_plane_namespace(connection: &Connection, mesh: &str) -> Result<
     namespaces.dedup();
     match namespaces.as_slice() {
         [one] => Ok(one.clone()),
-        [] => bail!("no Istio was found in this cluster (a Deployment with label app=istiod)"),
+        [] => bail!(
+            "there is no Mesh {mesh}, and no istiod in this cluster (a Deployment with label app=istiod): choose another --context, or name the mesh with --mesh"
+        ),
         many => bail!(
             "there is no Mesh {mesh}, and istiod runs in {}: make a Mesh object for one, and name it with --mesh",
             many.join(", ")

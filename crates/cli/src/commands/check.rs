@@ -17,14 +17,14 @@ use crate::render;
 /// Detects with the person's own rights and says what was found.
 pub(super) async fn check(context: &Context<'_>, args: &CheckArgs) -> Result<Exit> {
     let connection = context.connect().await?;
-    known(&args.accept)?;
+    known(context.program(), &args.accept)?;
     let look = Look::at(context.global, &connection, context.terminal).await?;
     context.warn(&look);
     let spec = wanted(&look, &args.way, &args.accept, Mode::Apply).await?;
     let found = look.detect(spec).await?.detection;
     print(&match args.output {
         Some(form) => encode(form, &Report::of(&args.way.mesh, &found))?,
-        None => render::checks::detection(context.terminal, &found, args.all),
+        None => render::checks::detection(context.terminal, context.program(), &found, args.all),
     })?;
     Ok(outcome(&found))
 }
@@ -69,7 +69,7 @@ impl<'a> Report<'a> {
 }
 
 /// A code that no check has would be accepted in vain.
-pub(super) fn known(accepted: &[String]) -> Result<()> {
+pub(super) fn known(program: &str, accepted: &[String]) -> Result<()> {
     for code in accepted {
         match super::explain::acceptable(code) {
             Some(true) => {}
@@ -77,7 +77,7 @@ pub(super) fn known(accepted: &[String]) -> Result<()> {
                 let why = check::find(code).map_or("", |check| check.fix);
                 bail!("check {code} cannot be accepted, it must be mended: {why}")
             }
-            None => bail!("{}", super::explain::unknown(code)),
+            None => bail!("{}", super::explain::unknown(program, code)),
         }
     }
     Ok(())
@@ -135,13 +135,17 @@ mod tests {
 
     #[test]
     fn only_what_may_be_accepted_is_taken() {
-        let refused = |code: &str| known(&[code.to_owned()]).expect_err("no").to_string();
+        let refused = |code: &str| {
+            known("meshlift", &[code.to_owned()])
+                .expect_err("no")
+                .to_string()
+        };
         assert!(refused("K8S-TOO-LOW").contains("did you mean"));
         let firm = check::CHECKS.iter().find(|check| !check.acceptable);
         let firm = firm.expect("some must be mended").code;
         assert!(refused(firm).contains("cannot be accepted"));
         let soft = check::CHECKS.iter().find(|check| check.acceptable);
         let soft = soft.expect("some may be accepted").code;
-        assert!(known(&[soft.to_owned()]).is_ok());
+        assert!(known("meshlift", &[soft.to_owned()]).is_ok());
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn explain(context: &Context<'_>, args: &ExplainArgs) -> Result<Exit>
                 .iter()
                 .find(|entry| entry.code().eq_ignore_ascii_case(code));
             let Some(entry) = named else {
-                bail!("{}", unknown(code));
+                bail!("{}", unknown(context.program(), code));
             };
             match args.output {
                 Some(form) => encode(form, &entry.value())?,
@@ -66,7 +66,7 @@ pub(super) fn acceptable(code: &str) -> Option<bool> {
 }
 
 /// The sentence for a code that there is not, with those that are like it.
-pub(super) fn unknown(code: &str) -> String {
+pub(super) fn unknown(program: &str, code: &str) -> String {
     let knowledge = Knowledge::embedded();
     let typed = code.to_ascii_uppercase();
     let mut near: Vec<(f64, String)> = entries(&knowledge)
@@ -82,9 +82,9 @@ pub(super) fn unknown(code: &str) -> String {
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
     let near: Vec<String> = near.into_iter().take(3).map(|(_, code)| code).collect();
     match near.is_empty() {
-        true => format!("there is no check or risk {code}: `meshlift explain` lists them"),
+        true => format!("there is no check or risk {code}: `{program} explain` lists them"),
         false => format!(
-            "there is no check or risk {code}: did you mean {}? `meshlift explain` lists them",
+            "there is no check or risk {code}: did you mean {}? `{program} explain` lists them",
             near.join(", ")
         ),
     }
@@ -187,9 +187,9 @@ mod tests {
 
     #[test]
     fn a_code_that_is_nearly_right_is_found() {
-        let said = unknown("k8s-too-odl");
+        let said = unknown("meshlift", "k8s-too-odl");
         assert!(said.contains("did you mean K8S-TOO-OLD"), "{said}");
-        let said = unknown("xyzzy");
+        let said = unknown("meshlift", "xyzzy");
         assert!(!said.contains("did you mean"), "{said}");
     }
 

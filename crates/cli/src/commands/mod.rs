@@ -15,6 +15,7 @@ mod steer;
 mod upgrade;
 
 use anyhow::Result;
+use clap::CommandFactory;
 use kube::{Api, Resource};
 use meshlift_api::{Mesh, MeshUpgrade};
 
@@ -56,6 +57,19 @@ impl Called {
             Self::Itself => "meshlift",
             Self::Plugin => "kubectl meshlift",
         }
+    }
+
+    /// The command line, whose usage and examples are what a person types.
+    pub fn command(self) -> clap::Command {
+        let program = format!("{} ", self.program());
+        let command = Cli::command().bin_name(self.program());
+        command.mut_subcommands(|command| match command.get_after_help() {
+            Some(help) => {
+                let help = help.to_string().replace("meshlift ", &program);
+                command.after_help(help)
+            }
+            None => command,
+        })
     }
 }
 
@@ -155,5 +169,18 @@ mod tests {
         assert_eq!(by("/usr/local/bin/kubectl-meshlift"), "kubectl meshlift");
         assert_eq!(by("./meshlift"), "meshlift");
         assert_eq!(by(""), "meshlift");
+    }
+
+    #[test]
+    fn examples_are_what_a_person_types() {
+        let examples = |called: Called| {
+            let mut command = called.command();
+            let rollback = command.find_subcommand_mut("rollback").expect("a command");
+            rollback.render_help().to_string()
+        };
+        assert!(examples(Called::Plugin).contains("--yes && kubectl meshlift watch to-1-31"));
+        assert!(
+            examples(Called::Itself).contains("\n  meshlift rollback to-1-31 --yes && meshlift")
+        );
     }
 }

@@ -24,7 +24,7 @@ struct Planned<'a> {
 /// Detects and plans, as an upgrade with `mode: Preflight` does.
 pub(super) async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<Exit> {
     let connection = context.connect().await?;
-    known(&args.accept)?;
+    known(context.program(), &args.accept)?;
     let look = Look::at(context.global, &connection, context.terminal).await?;
     context.warn(&look);
     let mode = match args.diff {
@@ -44,7 +44,8 @@ pub(super) async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<Exit>
             encode(form, &Planned { detection, plan })?
         }
         None => {
-            let checks = render::checks::detection(context.terminal, detection, false);
+            let checks =
+                render::checks::detection(context.terminal, context.program(), detection, false);
             match plan {
                 Some(plan) => format!("{checks}\n{}", plan.render(style(args.diff))),
                 None => checks,

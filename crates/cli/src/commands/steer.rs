@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use meshlift_api::{Approval, MeshUpgrade, Phase};
+use meshlift_api::{Approval, MeshUpgrade, Phase, labels};
 use meshlift_planner::view::gitops_tool;
 use serde_json::{Value, json};
 
@@ -27,12 +27,21 @@ enum Change {
 
 /// Lets waves begin.
 pub(super) async fn approve(context: &Context<'_>, args: &ApproveArgs) -> Result<Exit> {
-    let change = |upgrade: &MeshUpgrade| approvals(upgrade, &args.waves);
     let what = format!("approved: {}", args.waves.join(", "));
-    steer(context, &args.name, &args.how, &what, change).await
+    let steering = Steering {
+        what: &what,
+        already: &format!("has {what} already"),
+        question: None,
+    };
+    let change = |upgrade: &MeshUpgrade| approvals(upgrade, &args.waves);
+    steer(context, &args.name, &args.how, steering, change).await?;
+    Ok(Exit::Fine)
 }
 
 fn approvals(upgrade: &MeshUpgrade, wanted: &[String]) -> Result<Change> {
+    if has_ended(upgrade) {
+        bail!("{}: there is no wave to approve", ended(upgrade));
+    }
     let waves = &upgrade.spec.data_plane.waves;
     let asks: Vec<&str> = waves
         .iter()
@@ -44,7 +53,9 @@ fn approvals(upgrade: &MeshUpgrade, wanted: &[String]) -> Result<Change> {
         let name_of = upgrade.name_any();
         match (waves.iter().any(|wave| wave.name == *name), &asks[..]) {
             (true, _) => bail!("wave {name} of {name_of} needs no approval: it begins by itself"),
-            (false, []) => bail!("no wave of {name_of} needs an approval"),
+            (false, []) => bail!(
+                "no wave of {name_of} needs an approval (spec.dataPlane.waves[].approval: Required): they begin by themselves; `pause` holds it"
+            ),
             (false, asks) => bail!(
                 "{name_of} has no wave {name}; those that need an approval are {}",
                 asks.join(", ")
@@ -63,53 +74,59 @@ fn approvals(upgrade: &MeshUpgrade, wanted: &[String]) -> Result<Change> {
 
 /// Holds an upgrade before its next change, or lets it go on.
 pub(super) async fn pause(context: &Context<'_>, args: &PauseArgs, paused: bool) -> Result<Exit> {
-    let change = |upgrade: &MeshUpgrade| {
-        if has_ended(upgrade) {
-            bail!("{} has ended: there is nothing to hold", args.name);
-        }
-        Ok(match upgrade.spec.paused == paused {
-            true => Change::None,
-            false => Change::Spec(json!({ "paused": paused })),
-        })
+    let (what, already) = match paused {
+        true => ("paused", "is paused already"),
+        false => ("resumed", "is not paused"),
     };
-    let what = match paused {
-        true => "paused",
-        false => "resumed",
+    let steering = Steering {
+        what,
+        already,
+        question: None,
     };
-    steer(context, &args.name, &args.how, what, change).await
+    let change = |upgrade: &MeshUpgrade| held(upgrade, paused);
+    steer(context, &args.name, &args.how, steering, change).await?;
+    Ok(Exit::Fine)
+}
+
+fn held(upgrade: &MeshUpgrade, paused: bool) -> Result<Change> {
+    if paused && has_ended(upgrade) {
+        bail!("{}: there is nothing to hold", ended(upgrade));
+    }
+    Ok(match upgrade.spec.paused == paused {
+        true => Change::None,
+        false => Change::Spec(json!({ "paused": paused })),
+    })
 }
 
 /// Moves everything back.
 pub(super) async fn rollback(context: &Context<'_>, args: &RollbackArgs) -> Result<Exit> {
-    if !args.yes && !args.how.dry_run {
-        if !context.terminal.can_ask {
-            bail!("there is no terminal to ask on: add --yes to move back without being asked");
-        }
-        let question = format!(
-            "Move everything that {} has moved back to the old control plane? [y/N] ",
-            args.name
-        );
-        if !asked(&question)? {
-            eprintln!("Nothing was changed.");
-            return Ok(Exit::Fine);
-        }
-    }
-    let what = "asked to move back";
-    let exit = steer(context, &args.name, &args.how, what, back).await?;
-    if !args.how.dry_run {
+    let question = format!(
+        "Move everything that {} has moved back to the old control plane? [y/N] ",
+        args.name
+    );
+    let steering = Steering {
+        what: "asked to move back",
+        already: "is asked to move back already",
+        question: (!args.yes && !args.how.dry_run).then_some(&question),
+    };
+    if steer(context, &args.name, &args.how, steering, back).await? && !args.how.dry_run {
         eprintln!("Follow it: {} watch {}", context.program(), args.name);
     }
-    Ok(exit)
+    Ok(Exit::Fine)
 }
 
 fn back(upgrade: &MeshUpgrade) -> Result<Change> {
     let phase = upgrade.status.as_ref().and_then(|status| status.phase);
-    if !phase.is_some_and(Phase::is_locked) {
-        bail!(
-            "{} moves nothing just now ({}): there is nothing to move back",
+    match phase {
+        Some(phase) if phase.is_locked() => {}
+        Some(Phase::Done | Phase::Failed) => {
+            bail!("{}: there is nothing to move back", ended(upgrade))
+        }
+        _ => bail!(
+            "{} has changed nothing yet ({}), so there is nothing to move back: hold it with `pause`, or delete it",
             upgrade.name_any(),
             phase.map_or_else(|| "not begun".to_owned(), |phase| phase.to_string())
-        );
+        ),
     }
     Ok(match upgrade.spec.request_rollback {
         true => Change::None,
@@ -117,13 +134,37 @@ fn back(upgrade: &MeshUpgrade) -> Result<Change> {
     })
 }
 
+/// That it is over, and what can be done then.
+fn ended(upgrade: &MeshUpgrade) -> String {
+    let name = upgrade.name_any();
+    let phase = upgrade.status.as_ref().and_then(|status| status.phase);
+    match phase {
+        Some(Phase::Failed) => format!(
+            "{name} has ended (Failed); to go on with it: kubectl annotate mup {name} {}=$(date +%s) --overwrite",
+            labels::RETRY
+        ),
+        _ => format!("{name} has ended (Done); for another version change spec.targetVersion"),
+    }
+}
+
+/// How a change is told.
+struct Steering<'a> {
+    what: &'a str,
+    /// Where it is so already.
+    already: &'a str,
+    /// What a person has to agree to.
+    question: Option<&'a String>,
+}
+
+/// Whether it was written.
 async fn steer(
     context: &Context<'_>,
     name: &str,
     how: &How,
-    what: &str,
+    steering: Steering<'_>,
     change: impl Fn(&MeshUpgrade) -> Result<Change>,
-) -> Result<Exit> {
+) -> Result<bool> {
+    let mut question = steering.question;
     let connection = context.connect().await?;
     let api = Api::<MeshUpgrade>::all(connection.requests.clone());
     for _ in 0..TRIES {
@@ -131,10 +172,17 @@ async fn steer(
         let spec = match change(&found)? {
             Change::Spec(spec) => spec,
             Change::None => {
-                eprintln!("{name} is {what} already");
-                return Ok(Exit::Fine);
+                eprintln!("{name} {}", steering.already);
+                return Ok(false);
             }
         };
+        // Nobody is asked about what cannot be, nor twice.
+        if let Some(question) = question.take()
+            && !agreed(context, question)?
+        {
+            eprintln!("Nothing was changed.");
+            return Ok(false);
+        }
         let Some(written) = write(&connection, &found, &spec, how.dry_run).await? else {
             continue;
         };
@@ -142,11 +190,18 @@ async fn steer(
         let form = how.output.or(how.dry_run.then_some(Output::Yaml));
         print(&match form {
             Some(form) => encode(form, &written)?,
-            None => format!("meshupgrade.meshlift.io/{name} {what}\n"),
+            None => format!("meshupgrade.meshlift.io/{name} {}\n", steering.what),
         })?;
-        return Ok(Exit::Fine);
+        return Ok(true);
     }
     bail!("changing MeshUpgrade {name}: somebody else changes it all the time; try again")
+}
+
+fn agreed(context: &Context<'_>, question: &str) -> Result<bool> {
+    if !context.terminal.can_ask {
+        bail!("there is no terminal to ask on: add --yes to do it without being asked");
+    }
+    asked(question)
 }
 
 /// Nothing if somebody else changed it since it was read.
@@ -246,6 +301,30 @@ mod tests {
             refused.to_string().contains("needs an approval"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn what_has_ended_says_how_to_go_on() {
+        let mut over = with_waves();
+        let mut refused = |phase| {
+            over.status = Some(meshlift_api::MeshUpgradeStatus {
+                phase: Some(phase),
+                ..Default::default()
+            });
+            let said = |change: Result<Change>| change.err().expect("refused").to_string();
+            let approved = said(approvals(&over, &["us".to_owned()]));
+            assert!(matches!(held(&over, false), Ok(Change::None)));
+            [approved, said(held(&over, true)), said(back(&over))]
+        };
+        for said in refused(Phase::Failed) {
+            assert!(
+                said.contains("kubectl annotate mup to-1-31 meshlift.io/retry="),
+                "{said}"
+            );
+        }
+        for said in refused(Phase::Done) {
+            assert!(said.contains("change spec.targetVersion"), "{said}");
+        }
     }
 
     #[test]

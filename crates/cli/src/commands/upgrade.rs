@@ -25,7 +25,7 @@ pub(super) const FIELD_MANAGER: &str = "meshlift-cli";
 pub(super) async fn upgrade(context: &Context<'_>, args: &UpgradeArgs) -> Result<Exit> {
     let name = args.name.clone().unwrap_or_else(|| name_for(&args.to));
     let connection = context.connect().await?;
-    known(&args.accept)?;
+    known(context.program(), &args.accept)?;
     if upgrades(&connection).await?.is_none() {
         bail!(failure::not_installed(&format!(
             "upgrading mesh {}",
@@ -84,7 +84,7 @@ async fn may_start(
         // Standard output is for what follows.
         eprint!(
             "{}",
-            render::checks::detection(context.terminal, &found, false)
+            render::checks::detection(context.terminal, context.program(), &found, false)
         );
     }
     if args.yes {

@@ -10,7 +10,12 @@ use crate::terminal::{Terminal, Tone};
 const ROOM_FOR_A_TABLE: u16 = 120;
 
 /// The clusters, the checks and the summary.
-pub(crate) fn detection(terminal: &Terminal, found: &Detection, all: bool) -> String {
+pub(crate) fn detection(
+    terminal: &Terminal,
+    program: &str,
+    found: &Detection,
+    all: bool,
+) -> String {
     let mut parts = vec![way(terminal, found)];
     if !found.clusters.is_empty() {
         parts.push(clusters(terminal, &found.clusters));
@@ -23,7 +28,7 @@ pub(crate) fn detection(terminal: &Terminal, found: &Detection, all: bool) -> St
     if !shown.is_empty() {
         parts.push(checks(terminal, shown));
     }
-    parts.push(summary(terminal, found));
+    parts.push(summary(terminal, program, found));
     parts.join("\n")
 }
 
@@ -181,7 +186,7 @@ fn tone(told: &CheckStatus) -> Tone {
 }
 
 /// One line: whether an upgrade may start.
-pub(crate) fn summary(terminal: &Terminal, found: &Detection) -> String {
+fn summary(terminal: &Terminal, program: &str, found: &Detection) -> String {
     if found.at_target {
         return "Nothing to do.\n".to_owned();
     }
@@ -200,7 +205,7 @@ pub(crate) fn summary(terminal: &Terminal, found: &Detection) -> String {
         None => format!("{} ({passed})", found.summary()),
     };
     let hint = match found.blocking().next() {
-        Some(first) => format!("; `meshlift explain {}` says more", first.code),
+        Some(first) => format!("; `{program} explain {}` says more", first.code),
         None => String::new(),
     };
     format!("{verdict}: {told}{hint}.\n")
@@ -280,18 +285,33 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_way_comes_first() {
-        let text = detection(&Terminal::plain(), &found(&["1.30.2", "1.31.0"]), true);
+        let text = detection(
+            &Terminal::plain(),
+            "meshlift",
+            &found(&["1.30.2", "1.31.0"]),
+            true,
+        );
         insta::assert_snapshot!(text);
     }
 
     #[test]
     fn on_a_narrow_terminal_checks_stand_below_each_other() {
-        insta::assert_snapshot!(detection(&Terminal::wide(80), &found(&["1.30.2"]), false));
+        insta::assert_snapshot!(detection(
+            &Terminal::wide(80),
+            "meshlift",
+            &found(&["1.30.2"]),
+            false
+        ));
     }
 
     #[test]
     fn on_a_wide_terminal_both_wrap() {
-        insta::assert_snapshot!(detection(&Terminal::wide(140), &found(&["1.30.2"]), false));
+        insta::assert_snapshot!(detection(
+            &Terminal::wide(140),
+            "meshlift",
+            &found(&["1.30.2"]),
+            false
+        ));
     }
 
     #[test]
@@ -300,7 +320,7 @@ mod tests {
         there.at_target = true;
         there.checks.clear();
         there.clusters.clear();
-        let text = detection(&Terminal::plain(), &there, false);
+        let text = detection(&Terminal::plain(), "meshlift", &there, false);
         assert_eq!(text, "The mesh is at 1.30.2 already.\n\nNothing to do.\n");
     }
 }
