@@ -18,7 +18,7 @@ fn api_every_example_is_accepted() -> Result<()> {
             ensure!(said.contains("server dry run"), "{file}: {said}");
             count += 1;
         }
-        ensure!(count >= 5, "{count} examples in {folder}");
+        ensure!(count >= 8, "{count} examples in {folder}");
         Ok(())
     })
 }
