@@ -67,9 +67,7 @@ impl Question<'_> {
         // all the same, is a reason for another.
         let made_by_it = |pod: &Arc<Pod>| self.heading.leaves(pod) && workload.made_by_restart(pod);
         match attempt {
-            Some(attempt) if !workload.pods.iter().any(made_by_it) => {
-                self.in_rollout(workload, attempt, template)
-            }
+            Some(_) if !workload.pods.iter().any(made_by_it) => self.left_over(workload),
             None => Placement::Stale(Turn::Restart {
                 mark: self.heading.to.to_owned(),
                 template,
@@ -79,6 +77,22 @@ impl Question<'_> {
                 Placement::Failed(message::restarts_do_not_move(attempt, self.heading.to))
             }
         }
+    }
+
+    /// Its rollout is over, and pods from before are still seen: they take their time to end, or are not
+    /// seen to be gone yet. Another restart would not hasten them.
+    fn left_over(&self, workload: &Workload) -> Placement {
+        if !self.is_overdue(workload) {
+            return Placement::Restarting;
+        }
+        let left = workload.pods.iter().filter(|pod| self.heading.leaves(pod));
+        let names = left.map(|pod| pod.name.as_str()).collect::<Vec<_>>();
+        Placement::Failed(message::pods_do_not_end(&names))
+    }
+
+    fn is_overdue(&self, workload: &Workload) -> bool {
+        let since = workload.restarted_at.max(self.began).unwrap_or(self.now);
+        self.now.duration_since(since) > self.timeout
     }
 
     /// Whether its restart was ours, on the way that is now gone back: that is not waited for.
@@ -101,8 +115,7 @@ impl Question<'_> {
         attempt: u32,
         template: Option<TemplateRevision>,
     ) -> Placement {
-        let since = workload.restarted_at.max(self.began).unwrap_or(self.now);
-        if self.now.duration_since(since) <= self.timeout {
+        if !self.is_overdue(workload) {
             return Placement::Restarting;
         }
         if workload.paused && workload.key.kind == WorkloadKind::Deployment {

@@ -10,6 +10,14 @@ pub(crate) fn not_ready_in_time(timeout: SignedDuration) -> String {
     format!("not all pods were ready within {}", span(timeout))
 }
 
+/// `names` are the pods from before its restart.
+pub(crate) fn pods_do_not_end(names: &[&str]) -> String {
+    format!(
+        "its rollout is over, and pods from before it do not end: {}",
+        super::first_few(names)
+    )
+}
+
 pub(crate) fn paused_rollout(key: &WorkloadKey) -> String {
     format!(
         "it was paused in the middle of its restart: {}",

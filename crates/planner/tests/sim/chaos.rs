@@ -89,6 +89,8 @@ fn a_second_crash_changes_nothing() {
 fn no_earlier_view_leads_to_a_wrong_write() {
     let mut tried = 0;
     for story in scenes::all() {
+        // Which one it was, where it fails.
+        println!("{}", story.name);
         tried += Run::new(&story).with_hindsight().tell().tried;
     }
     assert!(tried >= 1000, "only {tried} writes from earlier views");

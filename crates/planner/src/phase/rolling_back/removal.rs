@@ -68,7 +68,7 @@ impl Back<'_> {
             Seen::Present(live) if live.connected == 0 => None,
             Seen::Present(live) => Some(self.wait_for_disconnect(live.connected)),
             // Nothing can be connected to an istiod of which no pod ever got ready.
-            Seen::Unreadable(_) | Seen::Absent if plane.ready == 0 && !self.new_was_ready() => None,
+            Seen::Unreadable(_) | Seen::Absent if plane.ready == 0 => None,
             Seen::Unreadable(why) => Some(self.blind_to_new(why)),
             Seen::Absent => Some(self.blind_to_new("not looked at yet")),
         }
