@@ -288,7 +288,10 @@ fn what_is_no_backup_is_told_as_such() -> Result<()> {
         let file = bed.cluster.scratch().join("rubbish");
         std::fs::write(&file, "rubbish")?;
         let rubbish = meshlift(bed, &["restore", file.to_str().context("a path")?]).await?;
-        rubbish.expect(1, &["this is no whole backup"])?;
+        rubbish.expect(
+            1,
+            &["this is no whole backup", "that `meshlift backup` wrote"],
+        )?;
         let filter = meshlift(bed, &["restore", "x", "--only", "a/b/c/d"]).await?;
         filter.expect(2, &["KIND/NAMESPACE/NAME"])?;
         Ok(())

@@ -76,11 +76,13 @@ fn what_an_upgrade_kept_is_found_by_its_name() -> Result<()> {
             .expect(0, &["by MeshUpgrade kept"])?;
         let status = meshlift(bed, &["status", "kept"]).await?;
         status.expect(0, &[backup])?;
-        bed.delete_upgrade("kept").await?;
         let secret = format!("secret/{backup}-0");
         let delete = ["-n", OPERATOR_NAMESPACE, "delete", &secret];
         bed.cluster.kubectl(&delete).await?;
-        Ok(())
+        let gone = meshlift(bed, &["backup", "show", "kept"]).await?;
+        let why = format!("the backup {backup} that MeshUpgrade kept took is not in namespace");
+        gone.expect(1, &[&why, "backup list"])?;
+        bed.delete_upgrade("kept").await
     })
 }
 

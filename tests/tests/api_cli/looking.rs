@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::fixture::{meshlift, with_bed};
 
+const WAVES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/waves.yaml");
+
 /// The check with this code, of a report.
 pub(crate) fn check<'a>(report: &'a Value, code: &str) -> Result<&'a Value> {
     let checks = report["checks"].as_array().context("no checks")?;
@@ -171,6 +173,40 @@ fn the_steps_by_hand_are_those_of_this_mesh() -> Result<()> {
             let steps = meshlift(bed, &["manual", "--to", "1.31", "--way", way]).await?;
             steps.expect(0, &words)?;
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn what_a_file_asks_for_is_planned_with_its_waves() -> Result<()> {
+    with_bed(|bed| async move {
+        let shop = "
+apiVersion: v1
+kind: Namespace
+metadata: { name: staging-shop, labels: { istio-injection: enabled, tier: staging } }
+";
+        bed.cluster.apply_yaml(shop).await?;
+        let plan = ["plan", "-f", WAVES, "--diff", "none", "--accept", "NO-ROOM"];
+        let words = [
+            "1. staging: namespaces: 1 (staging-shop)",
+            "then healthy for 10m",
+            "3. everything:",
+            "waits until a person approves it",
+        ];
+        meshlift(bed, &plan).await?.expect(0, &words)?;
+        bed.cluster
+            .kubectl(&["delete", "namespace", "staging-shop", "--wait=false"])
+            .await?;
+        meshlift(bed, &["check", "-f", WAVES, "--to", "1.31"])
+            .await?
+            .expect(2, &["--filename", "--to"])?;
+        let mesh = WAVES.replace("waves.yaml", "mesh.yaml");
+        meshlift(bed, &["check", "-f", &mesh])
+            .await?
+            .expect(1, &["holds no MeshUpgrade", "its kind is not MeshUpgrade"])?;
+        meshlift(bed, &["check", "-f", "no-such-file"])
+            .await?
+            .expect(1, &["no-such-file cannot be read"])?;
         Ok(())
     })
 }

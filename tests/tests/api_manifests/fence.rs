@@ -1,8 +1,9 @@
 //! The fence around the operator's own account: each write it needs passes, everything near it does
-//! not. Here pods, namespaces and workloads.
+//! not. Here pods, evictions, namespaces and workloads.
 
-use anyhow::Result;
-use kube::api::{Api, DeleteParams, DynamicObject};
+use anyhow::{Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, DynamicObject, PostParams};
 use serde_json::{Value, json};
 
 use crate::environment::{Environment, ISTIO, refused_by, with_cluster};
@@ -114,6 +115,55 @@ fn api_fence_pods_only_as_a_dry_run() -> Result<()> {
         refused_by("meshlift-operator-fence-pods", "a real pod", result)?;
         // The fence is about the operator and nobody else.
         env.create(&env.admin, &pod, false).await
+    })
+}
+
+/// Asks for the eviction of a pod that is there, with these preconditions.
+async fn evict(env: &Environment, pod: &Value, preconditions: Value) -> Result<()> {
+    let metadata = &pod["metadata"];
+    let (Some(name), Some(namespace)) = (metadata["name"].as_str(), metadata["namespace"].as_str())
+    else {
+        bail!("no name or namespace: {pod}");
+    };
+    let eviction = json!({
+        "apiVersion": "policy/v1", "kind": "Eviction",
+        "metadata": { "name": name, "namespace": namespace },
+        "deleteOptions": { "preconditions": preconditions },
+    });
+    let pods = Api::<Pod>::namespaced(env.operator.clone(), namespace);
+    let params = PostParams::default();
+    pods.create_subresource::<_, Value>("eviction", name, &params, &eviction)
+        .await?;
+    Ok(())
+}
+
+#[test]
+fn api_fence_evictions_only_by_uid_and_none_of_kubernetes() -> Result<()> {
+    with_cluster(async |env| {
+        for namespace in ["default", "kube-system"] {
+            let pod = merged(
+                object("v1", "Pod", "evicted", Some(namespace)),
+                json!({ "spec": { "containers": [{ "name": "app", "image": "none" }] } }),
+            );
+            crate::environment::eventually("the default service account is there", || async {
+                Ok(env.create(&env.admin, &pod, true).await.is_ok())
+            })
+            .await?;
+            env.create(&env.admin, &pod, false).await?;
+            let there = Api::<Pod>::namespaced(env.admin.clone(), namespace);
+            let uid = there.get("evicted").await?.metadata.uid;
+            let by_name = evict(env, &pod, json!({})).await;
+            refused_by("meshlift-operator-fence-evictions", "by name", by_name)?;
+            let by_uid = evict(env, &pod, json!({ "uid": uid })).await;
+            match namespace {
+                "default" => by_uid?,
+                _ => {
+                    let what = "a pod of Kubernetes";
+                    refused_by("meshlift-operator-fence-evictions", what, by_uid)?;
+                }
+            }
+        }
+        Ok(())
     })
 }
 

@@ -90,7 +90,6 @@ fn api_what_must_not_be_is_not_granted() -> Result<()> {
         ("", "pods", "delete", "default"),
         ("", "pods", "patch", "default"),
         ("", "pods/exec", "create", ISTIO),
-        ("", "pods/eviction", "create", "default"),
         ("", "pods/proxy", "get", "default"),
         ("", "pods/proxy", "create", ISTIO),
         ("", "configmaps", "get", "default"),

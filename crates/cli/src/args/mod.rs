@@ -151,6 +151,14 @@ pub struct Way {
     /// Istio version to reach: exact (1.31.0), or a minor for its newest patch (1.31)
     #[arg(long, value_name = "VERSION", value_parser = target)]
     pub to: Option<String>,
+    /// Instead, a MeshUpgrade in a file, as it would be applied (waves, windows, ...); - for standard input
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "FILE",
+        conflicts_with_all = ["mesh", "to"]
+    )]
+    pub file: Option<PathBuf>,
 }
 
 /// `list`.

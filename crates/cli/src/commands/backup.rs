@@ -175,7 +175,12 @@ pub(super) async fn find(context: &Context<'_>, source: &str) -> Result<Contents
     let path = Path::new(source);
     if path.is_file() {
         let file = File::open(path).with_context(|| format!("{source} cannot be read"))?;
-        return backup::read(file).map_err(|error| anyhow!("{source}: {error}"));
+        return backup::read(file).map_err(|error| {
+            anyhow!(
+                "{source}: {error}; choose a file that `{} backup` wrote",
+                context.program()
+            )
+        });
     }
     let connection = context.connect().await?;
     let (_, _, contents) = loaded(context, &connection, source).await?;
@@ -208,10 +213,13 @@ async fn loaded(
         .ok()
         .flatten()
         .and_then(|upgrade| upgrade.status?.backup);
-    if let Some(taken) = taken
-        && let Some(found) = load(&taken).await?
-    {
-        return Ok(found);
+    if let Some(taken) = taken {
+        return load(&taken).await?.ok_or_else(|| {
+            anyhow!(
+                "the backup {taken} that MeshUpgrade {name} took is not in namespace {namespace}: `{} backup list` lists those there are; an operator elsewhere is named by --operator-namespace",
+                context.program()
+            )
+        });
     }
     bail!(
         "there is no backup {name} in namespace {namespace}, no MeshUpgrade {name} that took one, and no such file: `{} backup list` lists those there are",

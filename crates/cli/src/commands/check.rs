@@ -1,11 +1,15 @@
 //! `check`: what stands in the way of an upgrade.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use kube::Resource;
 use meshlift_api::{
-    CheckStatus, ClusterCheck, ControlPlaneRef, Hop, MeshStatus, MeshUpgradeSpec, Mode,
+    CheckStatus, ClusterCheck, ControlPlaneRef, Hop, MeshStatus, MeshUpgrade, MeshUpgradeSpec, Mode,
 };
 use meshlift_planner::{Detection, check};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Context, print};
 use crate::args::{CheckArgs, Way};
@@ -21,9 +25,10 @@ pub(super) async fn check(context: &Context<'_>, args: &CheckArgs) -> Result<Exi
     let look = Look::at(context.global, &connection, context.terminal).await?;
     context.warn(&look);
     let spec = wanted(&look, &args.way, &args.accept, Mode::Apply).await?;
+    let mesh = spec.mesh.clone();
     let found = look.detect(spec).await?.detection;
     print(&match args.output {
-        Some(form) => encode(form, &Report::of(&args.way.mesh, &found))?,
+        Some(form) => encode(form, &Report::of(&mesh, &found))?,
         None => render::checks::detection(context.terminal, context.program(), &found, args.all),
     })?;
     Ok(outcome(&found))
@@ -83,13 +88,18 @@ pub(super) fn known(program: &str, accepted: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The upgrade to look at; without a target, the best there is.
+/// The upgrade to look at: of a file, or to a target; without one, the best there is.
 pub(super) async fn wanted(
     look: &Look,
     way: &Way,
     accept: &[String],
     mode: Mode,
 ) -> Result<MeshUpgradeSpec> {
+    if let Some(file) = &way.file {
+        let mut spec = from_file(file)?;
+        spec.accept_risks.extend(accept.iter().cloned());
+        return Ok(MeshUpgradeSpec { mode, ..spec });
+    }
     let to = match &way.to {
         Some(to) => to.clone(),
         None => best(&way.mesh, &look.status(&way.mesh).await?)?,
@@ -98,6 +108,24 @@ pub(super) async fn wanted(
         accept_risks: accept.to_vec(),
         ..spec(&way.mesh, mode, &to)
     })
+}
+
+/// What a MeshUpgrade in a file asks for.
+fn from_file(file: &Path) -> Result<MeshUpgradeSpec> {
+    let name = file.display();
+    let text = match file == Path::new("-") {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(file),
+    };
+    let text = text.with_context(|| format!("{name} cannot be read"))?;
+    let what = || format!("{name} holds no MeshUpgrade, or not only one");
+    let object: Value = serde_yaml_ng::from_str(&text).with_context(what)?;
+    let kind = MeshUpgrade::kind(&());
+    if object["kind"] != *kind {
+        bail!("{}: its kind is not {kind}", what());
+    }
+    let upgrade: MeshUpgrade = serde_json::from_value(object).with_context(what)?;
+    Ok(upgrade.spec)
 }
 
 /// The newest version that a mesh can go to; where it can go nowhere, the newest there is, so that what

@@ -32,6 +32,7 @@ pub(super) async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<Exit>
         Diff::None => Mode::Apply,
     };
     let spec = wanted(&look, &args.way, &args.accept, mode).await?;
+    let mesh = spec.mesh.clone();
     let found = look.detect(spec).await?;
     let plan = planned(Timestamp::now(), &found.upgrade, &found.view)
         .transpose()
@@ -39,7 +40,7 @@ pub(super) async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<Exit>
     let detection = &found.detection;
     print(&match args.output {
         Some(form) => {
-            let detection = Report::of(&args.way.mesh, detection);
+            let detection = Report::of(&mesh, detection);
             let plan = plan.as_ref();
             encode(form, &Planned { detection, plan })?
         }

@@ -5,6 +5,7 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use meshlift_api::{Approval, MeshUpgrade, Phase, labels};
 use meshlift_planner::view::gitops_tool;
+use meshlift_planner::{GATEWAYS, REST};
 use serde_json::{Value, json};
 
 use super::{Context, print};
@@ -40,7 +41,7 @@ pub(super) async fn approve(context: &Context<'_>, args: &ApproveArgs) -> Result
 
 fn approvals(upgrade: &MeshUpgrade, wanted: &[String]) -> Result<Change> {
     if has_ended(upgrade) {
-        bail!("{}: there is no wave to approve", ended(upgrade));
+        bail!("{}", ended(upgrade, "no wave to approve"));
     }
     let waves = &upgrade.spec.data_plane.waves;
     let asks: Vec<&str> = waves
@@ -49,9 +50,11 @@ fn approvals(upgrade: &MeshUpgrade, wanted: &[String]) -> Result<Change> {
         .map(|wave| wave.name.as_str())
         .collect();
     let unknown = |name: &&String| !asks.contains(&name.as_str());
+    let exists =
+        |name: &str| [REST, GATEWAYS].contains(&name) || waves.iter().any(|w| w.name == name);
     if let Some(name) = wanted.iter().find(unknown) {
         let name_of = upgrade.name_any();
-        match (waves.iter().any(|wave| wave.name == *name), &asks[..]) {
+        match (exists(name), &asks[..]) {
             (true, _) => bail!("wave {name} of {name_of} needs no approval: it begins by itself"),
             (false, []) => bail!(
                 "no wave of {name_of} needs an approval (spec.dataPlane.waves[].approval: Required): they begin by themselves; `pause` holds it"
@@ -90,7 +93,7 @@ pub(super) async fn pause(context: &Context<'_>, args: &PauseArgs, paused: bool)
 
 fn held(upgrade: &MeshUpgrade, paused: bool) -> Result<Change> {
     if paused && has_ended(upgrade) {
-        bail!("{}: there is nothing to hold", ended(upgrade));
+        bail!("{}", ended(upgrade, "nothing to hold"));
     }
     Ok(match upgrade.spec.paused == paused {
         true => Change::None,
@@ -120,7 +123,7 @@ fn back(upgrade: &MeshUpgrade) -> Result<Change> {
     match phase {
         Some(phase) if phase.is_locked() => {}
         Some(Phase::Done | Phase::Failed) => {
-            bail!("{}: there is nothing to move back", ended(upgrade))
+            bail!("{}", ended(upgrade, "nothing to move back"))
         }
         _ => bail!(
             "{} has changed nothing yet ({}), so there is nothing to move back: hold it with `pause`, or delete it",
@@ -135,15 +138,17 @@ fn back(upgrade: &MeshUpgrade) -> Result<Change> {
 }
 
 /// That it is over, and what can be done then.
-fn ended(upgrade: &MeshUpgrade) -> String {
+fn ended(upgrade: &MeshUpgrade, left: &str) -> String {
     let name = upgrade.name_any();
     let phase = upgrade.status.as_ref().and_then(|status| status.phase);
     match phase {
         Some(Phase::Failed) => format!(
-            "{name} has ended (Failed); to go on with it: kubectl annotate mup {name} {}=$(date +%s) --overwrite",
+            "{name} has ended (Failed), so there is {left}; to go on with it: kubectl annotate mup {name} {}=$(date +%s) --overwrite",
             labels::RETRY
         ),
-        _ => format!("{name} has ended (Done); for another version change spec.targetVersion"),
+        _ => format!(
+            "{name} has ended (Done), so there is {left}; for another version change spec.targetVersion"
+        ),
     }
 }
 
@@ -293,8 +298,9 @@ mod tests {
         let said = |waves: &[&str]| approving(waves).expect_err("refused").to_string();
         assert!(said(&["canary"]).contains("begins by itself"));
         assert!(said(&["eu", "uk"]).contains("no wave uk; those that need an approval are eu, us"));
+        assert!(said(&["rest"]).contains("begins by itself"));
         let none = upgrade(json!({ "targetVersion": "1.31" }));
-        let refused = approvals(&none, &["rest".to_owned()])
+        let refused = approvals(&none, &["prod".to_owned()])
             .err()
             .expect("refused");
         assert!(

@@ -77,6 +77,7 @@ async fn may_start(
         let way = Way {
             mesh: args.mesh.clone(),
             to: Some(args.to.clone()),
+            file: None,
         };
         let spec = wanted(&look, &way, &args.accept, Mode::Apply).await?;
         let found = look.detect(spec).await?.detection;
