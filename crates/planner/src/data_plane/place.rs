@@ -62,6 +62,9 @@ impl Question<'_> {
         if !workload.settled && !self.was_moved_forward(workload) {
             return Placement::Busy;
         }
+        if self.loses_a_pod_more(workload) {
+            return Placement::Restarting;
+        }
         // Watches are separate: the one of workloads may say that the rollout is over while the one of
         // pods still shows what was there before. Only a pod that was made by our restart, and is old
         // all the same, is a reason for another.
@@ -95,7 +98,17 @@ impl Question<'_> {
         self.now.duration_since(since) > self.timeout
     }
 
-    /// Whether its restart was ours, on the way that is now gone back: that is not waited for.
+    /// Whether a new template now would take away a pod that serves while another is still coming up: a StatefulSet
+    /// whose pods are managed in parallel begins anew with its last pod, whatever became of the first ones. Its
+    /// rollout of the way forward gets to its end first, if it can.
+    fn loses_a_pod_more(&self, workload: &Workload) -> bool {
+        let began = workload.restarted_at;
+        let in_time = began.is_some_and(|at| self.now.duration_since(at) <= self.timeout);
+        let trouble = workload.pods.iter().any(|pod| pod.trouble.is_some());
+        workload.key.kind.rolls_by_ordinal() && !workload.settled && in_time && !trouble
+    }
+
+    /// Whether its restart was ours, on the way that is now gone back: but for StatefulSets that is not waited for.
     fn was_moved_forward(&self, workload: &Workload) -> bool {
         let mark = workload.mark.as_deref();
         let from = self.heading.from;

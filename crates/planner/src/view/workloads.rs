@@ -109,6 +109,11 @@ impl WorkloadKind {
     pub fn rolls(self) -> bool {
         self != Self::ReplicaSet
     }
+
+    /// Whether its controller replaces pods by their number, from the last to the first.
+    pub fn rolls_by_ordinal(self) -> bool {
+        matches!(self, Self::StatefulSet | Self::AdvancedStatefulSet)
+    }
 }
 
 impl fmt::Display for WorkloadKind {

@@ -132,6 +132,40 @@ fn nothing_stops_the_others_on_the_way_back() {
     );
 }
 
+/// Where a workload stands on the way back whose restart of the way forward goes on, so many seconds after it.
+fn cut_short(kind: WorkloadKind, since: i64, trouble: Option<&str>) -> Placement {
+    let (upgrade, mut view) = stale();
+    namespace(&mut view).labels = labels(&[("istio-injection", "enabled")]);
+    *cart(&mut view) = workload("cart", TARGET);
+    rolling(&mut view, since);
+    cart(&mut view).key.kind = kind;
+    let coming = Pod {
+        trouble: trouble.map(str::to_owned),
+        ..pod("cart-2", TARGET)
+    };
+    cart(&mut view).pods.push(Arc::new(coming));
+    let heading = Heading {
+        to: "default",
+        from: Some(TARGET),
+    };
+    let judged = assess_toward(now(), heading, None, &upgrade, &view).expect("all is seen");
+    judged.placements[0].1.clone()
+}
+
+#[test]
+fn a_restart_of_the_way_forward_is_cut_short_but_where_that_takes_a_pod_more() {
+    let stateful = [WorkloadKind::StatefulSet, WorkloadKind::AdvancedStatefulSet];
+    for kind in [WorkloadKind::Deployment, WorkloadKind::DaemonSet] {
+        assert_eq!(cut_short(kind, 5, None), restart("default"));
+    }
+    for kind in stateful {
+        assert_eq!(cut_short(kind, 600, None), Placement::Restarting);
+        assert_eq!(cut_short(kind, 601, None), restart("default"));
+        // It would not get to its end.
+        assert_eq!(cut_short(kind, 5, Some("crashes")), restart("default"));
+    }
+}
+
 #[test]
 fn a_rollout_that_someone_starts_while_ours_runs_is_no_second_restart() {
     // Its template is newer than our mark, which is still on it.
