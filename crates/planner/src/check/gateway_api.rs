@@ -37,11 +37,11 @@ pub(super) static UNSERVED: Check = Check {
 pub(super) static OUTAGE: Check = Check {
     code: "GATEWAY-OUTAGE",
     reason: "GatewayOutage",
-    severity: Severity::Warning,
+    severity: Severity::Blocking,
     acceptable: true,
     title: "Gateways that istiod renders change their control plane without a gap",
-    explanation: "Before 1.31, istiod takes the configuration away from the pods of a Gateway at the moment another revision owns it, also from those that still serve: until the new pods are ready, which takes seconds, it refuses requests. Two replicas and a rolling update do not help. From 1.31 on, and in late patches of 1.29 and 1.30 that took the fix over, it does not.",
-    fix: "Let the Gateways move when a gap of seconds does no harm (spec.gateways.order: None keeps them where they are, a window says when), or upgrade to a patch with the fix first.",
+    explanation: "Before 1.31, istiod takes the configuration away from the pods of a Gateway at the moment another revision owns it, also from those that still serve: until its new pods are ready, every request through it is lost, two seconds long where pods start quickly. Two replicas and a rolling update do not help, and by hand it is the same. Gateways move one after the other, each is out once; on the way back nothing is lost. From 1.31 on, and in late patches of 1.29 and 1.30 that took the fix over, istiod does not do it. Injected gateways are not concerned.",
+    fix: "Accept it if such a gap does no harm (spec.windows says when it may be), or if the patch of istiod that runs has the fix. Otherwise upgrade to a patch with the fix first, or keep the Gateways, and the old control plane with them, where they are: spec.gateways.order: None.",
     source: "istio issue 59959, pull requests 60158 and 60627",
     look: Look::Hop(outage),
 };
@@ -76,11 +76,11 @@ fn outage(subject: &Subject<'_>) -> Vec<Finding> {
         about(objects, |all| {
             Finding::wrong(
                 format!(
-                    "istiod {} takes the configuration away from Gateways as soon as they ask for the new one: each refuses requests for some seconds while it is rolled ({})",
+                    "istiod {} takes the configuration away from Gateways that move, also from their pods that still serve: each loses all requests once, until its new pods are ready, which takes seconds ({})",
                     subject.from,
                     message::first_few(all)
                 ),
-                "move them when that does no harm (spec.windows, or spec.gateways.order: None and by hand), or upgrade to a patch with the fix of istio issue 59959 first",
+                "accept GATEWAY-OUTAGE if that does no harm or istiod has the fix of istio issue 59959, or keep them where they are (spec.gateways.order: None), or upgrade to a patch with the fix first",
             )
         })
     })

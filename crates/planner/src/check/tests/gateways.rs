@@ -9,9 +9,14 @@ use crate::view::{Gateway, Seen};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
-        wrong("GATEWAY-OUTAGE", FRONT, "for some seconds", |_, v| {
-            v.gateways = Seen::Present(vec![front(None)]);
-        }),
+        wrong(
+            "GATEWAY-OUTAGE",
+            FRONT,
+            "loses all requests once",
+            |_, v| {
+                v.gateways = Seen::Present(vec![front(None)]);
+            },
+        ),
         unknown("GATEWAY-OUTAGE", |_, v| v.gateways = why()),
         // Of another control plane, left alone, or of an istiod that does it well.
         fine("GATEWAY-OUTAGE", |_, v| {

@@ -17,7 +17,10 @@ fn edge(mut world: World) -> World {
 
 fn ordered(name: &'static str, mut world: World, order: GatewayOrder) -> Story {
     in_waves(&mut world);
-    edit(&mut world, |object| object.spec.gateways.order = order);
+    edit(&mut world, |object| {
+        object.spec.gateways.order = order;
+        object.spec.accept_risks = vec!["GATEWAY-OUTAGE".into()];
+    });
     story(name, world)
 }
 
