@@ -100,7 +100,8 @@ async fn ensure_removed(bed: &Bed, revision: &str) -> Result<()> {
     Ok(())
 }
 
-/// Forward and back is two restarts; what had not come to its turn has none.
+/// Forward and back is two restarts, or one where the first had not made a pod yet when its label went back; what had
+/// not come to its turn has none.
 fn ensure_only_what_had_moved(restarts: &std::collections::BTreeMap<String, i64>) -> Result<()> {
     let text = format!("{restarts:?}");
     let of = |namespace: &str| {
@@ -115,8 +116,8 @@ fn ensure_only_what_had_moved(restarts: &std::collections::BTreeMap<String, i64>
         ensure!(of(untouched) == [0], "its turn had not come: {text}");
     }
     ensure!(
-        restarts.values().all(|count| [0, 2].contains(count)),
-        "forward and back, or not at all: {text}"
+        restarts.values().all(|count| *count <= 2),
+        "more than forward and back: {text}"
     );
     let second = [of("shop"), of("orders")].concat();
     ensure!(second.contains(&2), "{SECOND} had begun to move: {text}");

@@ -6,14 +6,14 @@ use kube::Api;
 use kube::api::ListParams;
 use meshlift_api::{MeshUpgradeStatus, Phase, WaveState, WaveStatus};
 use meshlift_testbed::istio::INGRESS;
-use meshlift_testbed::shop::{NAMESPACES, NEIGHBOURS, VISITORS};
+use meshlift_testbed::shop::{LoadHandle, NAMESPACES, NEIGHBOURS, VISITORS};
 use meshlift_testbed::versions::{ISTIO_FROM, ISTIO_TO};
 use meshlift_tests::bed::Bed;
 use meshlift_tests::operator::Operator;
 use meshlift_tests::upgrades::{shown, wait_phase, wait_status};
 use serde_json::json;
 
-use crate::fixture::{UPGRADE, ensure_upgraded, ensure_values_survived};
+use crate::fixture::{UPGRADE, ensure_none_lost, ensure_upgraded, ensure_values_survived};
 use crate::street::{
     EDGE, FIRST, SECOND, all_namespaces, ensure_at, generations, in_waves, kill_every_istiod,
     restarts_since,
@@ -21,11 +21,12 @@ use crate::street::{
 
 const NAME: &str = "in-waves";
 
-/// Moves wave by wave to the end. Returns the operator that runs then.
+/// Moves wave by wave to the end. Returns how the wave of the gateways went.
 pub(crate) async fn go_in_order_and_wait_for_a_person(
     bed: &Bed,
     operator: Operator,
-) -> Result<Operator> {
+    load: &LoadHandle,
+) -> Result<WaveStatus> {
     let before = generations(bed).await?;
     bed.create_upgrade(NAME, in_waves()).await?;
     wait_for_wave(bed, SECOND, WaveState::WaitingForApproval).await?;
@@ -38,6 +39,7 @@ pub(crate) async fn go_in_order_and_wait_for_a_person(
     wait_for_wave(bed, SECOND, WaveState::Moving).await?;
     kill_every_istiod(bed).await?;
     wait_for_wave(bed, SECOND, WaveState::Verified).await?;
+    ensure_none_lost(&load.totals())?;
     operator.kill()?;
     let operator = Operator::start(bed).await?;
     let status = wait_phase(bed, NAME, Phase::Done, UPGRADE)
@@ -54,7 +56,9 @@ pub(crate) async fn go_in_order_and_wait_for_a_person(
         restarts.len() == 9 && restarts.values().all(|count| *count == 1),
         "not each restarted once: {restarts:?}"
     );
-    Ok(operator)
+    wave(&status, "gateways")
+        .cloned()
+        .context("no wave of the gateways")
 }
 
 /// Waits until a wave is there, or further.

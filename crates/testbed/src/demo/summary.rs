@@ -144,6 +144,8 @@ fn times(f: &mut Formatter<'_>, title: &str, times: &[(String, Duration)]) -> fm
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::load::Totals;
 
@@ -182,7 +184,11 @@ mod tests {
             |s| s.status.outcome = None,
             |s| s.after = BTreeMap::new(),
             |s| s.lost_values = vec!["/global/hub".to_owned()],
-            |s| s.seen.totals.fail("reset".to_owned(), String::new()),
+            |s| {
+                s.seen
+                    .totals
+                    .fail(Timestamp::UNIX_EPOCH, "reset".to_owned(), "")
+            },
             |s| s.seen.totals.sent += 1,
             |s| drop(s.seen.ways.remove(istio::INGRESS)),
             |s| s.seen.running = vec!["visitors-1".to_owned()],

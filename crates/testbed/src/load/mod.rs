@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use futures::future::join_all;
+use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -205,13 +206,9 @@ async fn work(load: &Load) {
         let mut totals = load.totals.lock().await;
         match outcome {
             Ok(()) => totals.succeed(started.elapsed()),
-            Err((kind, detail)) => totals.fail(kind, format!("{}: {detail}", now())),
+            Err((kind, detail)) => totals.fail(Timestamp::now(), kind, &detail),
         }
     }
-}
-
-fn now() -> String {
-    jiff::Timestamp::now().strftime("%H:%M:%S%.3f").to_string()
 }
 
 /// Names the kind of a failure that is not an answer.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Failures kept word for word, per client: enough to see what went wrong.
@@ -60,6 +61,8 @@ pub struct Totals {
     pub failed: BTreeMap<String, u64>,
     /// The first failures, word for word.
     pub samples: Vec<String>,
+    /// When the first request was lost, and when the last.
+    pub lost_within: Option<(Timestamp, Timestamp)>,
     /// Latency of the requests that were answered with success.
     pub latency: Histogram,
 }
@@ -77,10 +80,12 @@ impl Totals {
     }
 
     /// Counts the loss of a request.
-    pub fn fail(&mut self, kind: String, detail: String) {
+    pub fn fail(&mut self, at: Timestamp, kind: String, detail: &str) {
         *self.failed.entry(kind).or_default() += 1;
+        self.lost_within = spanning(self.lost_within, Some((at, at)));
         if self.samples.len() < SAMPLES {
-            self.samples.push(detail);
+            let time = at.strftime("%H:%M:%S%.3f");
+            self.samples.push(format!("{time}: {detail}"));
         }
     }
 
@@ -102,7 +107,19 @@ impl Totals {
             *self.failed.entry(kind.clone()).or_default() += count;
         }
         self.samples.extend(other.samples.iter().cloned());
+        self.lost_within = spanning(self.lost_within, other.lost_within);
         self.latency.merge(&other.latency);
+    }
+}
+
+/// The span that holds both.
+fn spanning(
+    one: Option<(Timestamp, Timestamp)>,
+    other: Option<(Timestamp, Timestamp)>,
+) -> Option<(Timestamp, Timestamp)> {
+    match (one, other) {
+        (Some((from, until)), Some((first, last))) => Some((from.min(first), until.max(last))),
+        (one, other) => one.or(other),
     }
 }
 
@@ -149,14 +166,18 @@ mod tests {
             one.begin();
         }
         one.succeed(Duration::from_millis(1));
-        one.fail("reset".into(), "reset by peer".into());
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        one.fail(at(7), "reset".into(), "reset by peer");
         two.begin();
-        two.fail("reset".into(), "reset by peer".into());
+        two.fail(at(5), "reset".into(), "reset by peer");
         one.merge(&two);
         assert_eq!(
             (one.sent, one.ok, one.lost(), one.in_flight()),
             (4, 1, 2, 1)
         );
         assert_eq!(one.failed["reset"], 2);
+        assert_eq!(one.lost_within, Some((at(5), at(7))));
+        one.merge(&Totals::default());
+        assert_eq!(one.lost_within, Some((at(5), at(7))));
     }
 }
