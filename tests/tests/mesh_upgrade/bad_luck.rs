@@ -210,11 +210,14 @@ async fn what_git_owns_is_waited_for(bed: &Bed) -> Result<()> {
     bed.cluster
         .kubectl(&[&patch[..], &["-p", &sound.to_string()]].concat())
         .await?;
-    bed.retry(NAME, "the frail one is sound").await?;
+    let mended = "the frail one is sound";
+    bed.retry(NAME, mended).await?;
     let waits = |status: &MeshUpgradeStatus| {
         let reason = condition(status, conditions::RECONCILING).map(|(_, reason, _)| reason);
-        status.phase.is_some_and(Phase::is_terminal)
-            || reason.is_ok_and(|reason| reason == "WaitingForGit")
+        // Until it has seen the retry, the run before is told, which has ended.
+        status.observed_retry.as_deref() == Some(mended)
+            && (status.phase.is_some_and(Phase::is_terminal)
+                || reason.is_ok_and(|reason| reason == "WaitingForGit"))
     };
     let status = wait_status(bed, NAME, "it waits for Git", UPGRADE, waits).await?;
     progress::line(&status.message);
