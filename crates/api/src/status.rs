@@ -60,7 +60,7 @@ pub struct MeshUpgradeStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxies: Option<ProxyCounts>,
     /// Workloads and pods that this upgrade does not move, with the reason and the way out.
-    /// At most 20; the total is in `workloads.blocked`.
+    /// At most 50; the total is in `workloads.blocked`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<BlockedWorkload>,
     /// Name of the Secret, in the operator's namespace, that holds what was found before the first
@@ -341,6 +341,10 @@ pub enum WaveState {
     Verifying,
     /// Moved and healthy, or there was nothing to move.
     Verified,
+    /// A rollback: what had moved of it goes back. What cannot is in `blocked`, and then it stays so.
+    MovingBack,
+    /// A rollback: nothing of it is on the new control plane any more.
+    MovedBack,
 }
 
 /// A rollback.

@@ -48,7 +48,7 @@ pub enum Executed {
 }
 
 const HISTORY: usize = 10;
-const BLOCKED_SHOWN: usize = 20;
+const BLOCKED_SHOWN: usize = 50;
 const CHECKS_SHOWN: usize = 50;
 
 /// How long to wait after this many failures in a row: 2 s doubled up to 5 min; what needs a

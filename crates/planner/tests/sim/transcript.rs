@@ -122,12 +122,7 @@ pub fn end(status: &MeshUpgradeStatus) -> String {
             Some(_) => "",
             None => ", not begun",
         };
-        // A rollback leaves it as it was at that moment, which is another one after a crash.
-        let progress = match status.rollback {
-            Some(_) => "as it was",
-            None => wave.progress.as_str(),
-        };
-        let (name, state, of) = (&wave.name, wave.state, wave.namespaces);
+        let (name, state, of, progress) = (&wave.name, wave.state, wave.namespaces, &wave.progress);
         let entry = format!("{name} {state}, namespaces: {of}, workloads: {progress}{begun}");
         line("wave", entry);
     }

@@ -223,8 +223,8 @@ fn waves(terminal: &Terminal, status: &MeshUpgradeStatus, now: Timestamp) -> Str
     ];
     let rows = status.waves.iter().map(|wave| {
         let tone = match wave.state {
-            WaveState::Pending => Tone::Faint,
-            WaveState::WaitingForApproval => Tone::Warn,
+            WaveState::Pending | WaveState::MovedBack => Tone::Faint,
+            WaveState::WaitingForApproval | WaveState::MovingBack => Tone::Warn,
             WaveState::Moving | WaveState::Verifying => Tone::Plain,
             WaveState::Verified => Tone::Good,
         };

@@ -176,12 +176,12 @@ impl Drive<'_> {
         failed(self.now, upgrade, view, record, &what, report)
     }
 
-    /// The waves as they are, with what they have and how far they are; none on the way back, where status keeps
-    /// how far they had come.
+    /// The waves as they are, with what they have and how much of it is on the new control plane.
     pub(in crate::phase) fn statuses(&self) -> Option<Vec<WaveStatus>> {
-        if self.heading.is_back() || self.stages.all().is_empty() {
+        if self.stages.all().is_empty() {
             return None;
         }
+        let back = self.heading.is_back();
         let placements = &self.judged.placements;
         let workloads = placements.iter().map(|(workload, _)| *workload);
         let mut namespaces = self.stages.namespaces(self.record, workloads);
@@ -192,7 +192,11 @@ impl Drive<'_> {
         let mut moved = vec![(0_u32, 0_u32); namespaces.len()];
         for (workload, placement) in placements {
             if let Some((moved, total)) = moved.get_mut(self.stages.of_workload(workload)) {
-                *moved += u32::from(*placement == Placement::Moved);
+                let there = match back {
+                    false => *placement == Placement::Moved,
+                    true => workload.pods.iter().any(|pod| self.heading.leaves(pod)),
+                };
+                *moved += u32::from(there);
                 *total += 1;
             }
         }
@@ -200,11 +204,18 @@ impl Drive<'_> {
         let told =
             |((stage, names), (moved, total)): ((&Stage<'_>, BTreeSet<&str>), (u32, u32))| {
                 let before = stage.status.cloned();
-                WaveStatus {
+                let mut wave = WaveStatus {
                     namespaces: u32::try_from(names.len()).unwrap_or(u32::MAX),
                     progress: format!("{moved}/{total}"),
                     ..before.unwrap_or_else(|| WaveStatus::pending(stage.name))
+                };
+                if back && wave.started_at.is_some() {
+                    wave.state = match moved {
+                        0 => WaveState::MovedBack,
+                        _ => WaveState::MovingBack,
+                    };
                 }
+                wave
             };
         Some(stages.map(told).collect())
     }

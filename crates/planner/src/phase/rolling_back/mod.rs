@@ -83,6 +83,7 @@ impl<'a> Back<'a> {
         let report = with_data_plane(Report::default(), judged, to);
         let moved = message::moved(judged.proxies, to);
         Report {
+            waves: self.drive.statuses(),
             findings: Findings {
                 data_plane_upgraded: Verdict::no("RollingBack", moved),
                 healthy: Verdict::no("RollingBack", self.reason),
