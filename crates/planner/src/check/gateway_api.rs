@@ -40,8 +40,8 @@ pub(super) static OUTAGE: Check = Check {
     severity: Severity::Blocking,
     acceptable: true,
     title: "Gateways that istiod renders change their control plane without a gap",
-    explanation: "Before 1.31, istiod takes the configuration away from the pods of a Gateway at the moment another revision owns it, also from those that still serve: until its new pods are ready, every request through it is lost, two seconds long where pods start quickly. Two replicas and a rolling update do not help, and by hand it is the same. Gateways move one after the other, each is out once; on the way back nothing is lost. From 1.31 on, and in late patches of 1.29 and 1.30 that took the fix over, istiod does not do it. Injected gateways are not concerned.",
-    fix: "Accept it if such a gap does no harm (spec.windows says when it may be), or if the patch of istiod that runs has the fix. Otherwise upgrade to a patch with the fix first, or keep the Gateways, and the old control plane with them, where they are: spec.gateways.order: None.",
+    explanation: "Before 1.31, istiod takes the configuration away from the pods of a Gateway at the moment another revision owns it, also from those that still serve: until its new pods are ready, every request through it is lost, two seconds long where pods start quickly. Two replicas and a rolling update do not help, nor does labelling by hand while the old istiod runs. Gateways move one after the other, each is out once; on the way back nothing is lost. From 1.31 on, and in late patches of 1.29 and 1.30 that took the fix over, istiod does not do it. Injected gateways are not concerned.",
+    fix: "Accept it if such a gap does no harm (spec.windows says when it may be), or if the patch of istiod that runs has the fix. Otherwise upgrade to a patch with the fix first, or keep the Gateways, and the old control plane with them, where they are (spec.gateways.order: None): docs/data-plane.md says how to move them by hand without a gap.",
     source: "istio issue 59959, pull requests 60158 and 60627",
     look: Look::Hop(outage),
 };
