@@ -21,6 +21,9 @@ impl Question<'_> {
             && !workload.settled
             && (!evicts || workload.replaces_pods())
         {
+            if let Some(pod) = self.in_the_way(workload) {
+                return Placement::Stale(Turn::Evict(Arc::clone(pod)));
+            }
             return self.in_rollout(workload, attempt, None);
         }
         if evicts && let Some(placement) = self.coming_back(workload) {
@@ -96,6 +99,18 @@ impl Question<'_> {
     fn is_overdue(&self, workload: &Workload) -> bool {
         let since = workload.restarted_at.max(self.began).unwrap_or(self.now);
         self.now.duration_since(since) > self.timeout
+    }
+
+    /// A pod of the way forward that is not going to be ready. A StatefulSet that goes back in order waits for it, for
+    /// ever (Kubernetes issue 67250): it has to go before its controller makes any pod of the template of before.
+    fn in_the_way<'w>(&self, workload: &'w Workload) -> Option<&'w Arc<Pod>> {
+        let waits = self.heading.is_back() && workload.key.kind.rolls_by_ordinal();
+        let mut pods = workload.pods.iter().filter(|pod| self.heading.leaves(pod));
+        let stuck = |pod: &&Arc<Pod>| {
+            !pod.ready && pod.trouble.is_some() && !self.refused.contains_key(&pod.uid)
+        };
+        pods.find(stuck)
+            .filter(|_| waits && !self.is_overdue(workload))
     }
 
     /// Whether a new template now would take away a pod that serves while another is still coming up: a StatefulSet

@@ -166,6 +166,48 @@ fn a_restart_of_the_way_forward_is_cut_short_but_where_that_takes_a_pod_more() {
     }
 }
 
+/// Where a workload stands that is on its way back, with a pod of the way forward that is ready or in trouble.
+fn left_behind(kind: WorkloadKind, ready: bool, trouble: Option<&str>, since: i64) -> Placement {
+    let (upgrade, mut view) = stale();
+    namespace(&mut view).labels = labels(&[("istio-injection", "enabled")]);
+    *cart(&mut view) = workload("cart", "default");
+    rolling(&mut view, since);
+    cart(&mut view).key.kind = kind;
+    cart(&mut view).mark = Some("default".into());
+    let left = Pod {
+        ready,
+        trouble: trouble.map(str::to_owned),
+        ..pod("cart-2", TARGET)
+    };
+    cart(&mut view).pods.push(Arc::new(left));
+    let heading = Heading {
+        to: "default",
+        from: Some(TARGET),
+    };
+    let judged = assess_toward(now(), heading, None, &upgrade, &view).expect("all is seen");
+    judged.placements[0].1.clone()
+}
+
+#[test]
+fn what_a_stateful_set_would_wait_for_on_the_way_back_is_evicted() {
+    let crashes = Some("container app: CrashLoopBackOff");
+    let set = WorkloadKind::StatefulSet;
+    let Placement::Stale(Turn::Evict(pod)) = left_behind(set, false, crashes, 60) else {
+        panic!("the pod that crashes stays")
+    };
+    assert_eq!(pod.name, "cart-2");
+    for (kind, ready, trouble) in [
+        (WorkloadKind::Deployment, false, crashes),
+        (set, true, crashes),
+        (set, false, None),
+    ] {
+        let placement = left_behind(kind, ready, trouble, 60);
+        assert_eq!(placement, Placement::Restarting, "{kind} {ready}");
+    }
+    let late = left_behind(set, false, crashes, 601);
+    assert_eq!(late, Placement::Blocked(Predicate::RestartFailed));
+}
+
 #[test]
 fn a_rollout_that_someone_starts_while_ours_runs_is_no_second_restart() {
     // Its template is newer than our mark, which is still on it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use meshlift_api::Step;
+use meshlift_api::{RestartMethod, Step};
 
 use super::Drive;
 use super::busy::{Busy, acts_or_waits};
@@ -185,10 +185,15 @@ impl Drive<'_> {
                 uid: pod.uid.clone(),
                 workload: workload.key.clone(),
                 workload_uid: workload.uid.clone(),
-                // Once more for a new pod must not give it its time anew.
-                at: self.heading.leaves(pod).then_some(self.now),
+                // Once more for a new pod must not give it its time anew; where pods are not moved by eviction it
+                // is for one that never was ready.
+                at: (self.heading.leaves(pod) && self.evicts()).then_some(self.now),
             },
         }
+    }
+
+    fn evicts(&self) -> bool {
+        self.upgrade.spec.data_plane.restart.method == RestartMethod::Evict
     }
 
     /// What waits for a restart, in its order: wave by wave, on the way back the last one first.
