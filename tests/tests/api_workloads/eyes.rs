@@ -1,69 +1,25 @@
 //! Looks and acts as the operator does, with its account.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use kube::Client;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase};
-use meshlift_cluster::helm::Helm;
-use meshlift_cluster::{Executor, Observer, Settings, Watches};
-use meshlift_planner::view::{
-    ControlPlane, Installer, MeshView, Requests, Seen, Workload, WorkloadKind,
-};
-use meshlift_planner::{
-    Decision, Effect, ErrorClass, Executed, Next, Record, Report, TemplateRevision,
-};
-use meshlift_tests::bed::{Bed, ISTIO, OPERATOR_NAMESPACE};
+use meshlift_planner::view::{MeshView, Workload, WorkloadKind};
+use meshlift_planner::{Effect, ErrorClass, Executed, TemplateRevision};
+use meshlift_tests::bed::Bed;
+use meshlift_tests::hands::Hands;
 use meshlift_tests::wait::{SOON, until};
-use serde_json::json;
 
 use crate::objects::NAMESPACE;
 
-pub(crate) struct Eyes {
-    observer: Observer,
-    executor: Executor,
-    watches: Watches,
-    upgrade: MeshUpgrade,
-}
+pub(crate) struct Eyes(Hands);
 
 impl Eyes {
     pub(crate) async fn open(bed: &Bed) -> Result<Self> {
-        let kubeconfig = Kubeconfig::read_from(&bed.operator_kubeconfig)?;
-        let options = KubeConfigOptions::default();
-        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-        // As the operator's: who is told to wait tells it, and tries again later.
-        config.default_retry = false;
-        let client = Client::try_from(config)?;
-        // A test does not wait for minutes until a CRD is noticed.
-        let (watches, run) = Watches::start_rechecking(&client, Duration::from_secs(1));
-        // It ends with the runtime of the test.
-        tokio::spawn(run);
-        let settings = Settings {
-            namespace: OPERATOR_NAMESPACE.into(),
-            default_charts_repository: bed.cluster.charts_url_host()?,
-            helm: Helm::new(bed.cluster.tools().program("helm")?, None),
-        };
-        let observer = Observer::new(client.clone(), settings.clone(), watches.clone())?;
-        let charts = observer.charts().clone();
-        let spec = serde_json::from_value(json!({ "targetVersion": "1.31.0" }))?;
-        let mut upgrade = MeshUpgrade::new("workloads", spec);
-        upgrade.status = Some(MeshUpgradeStatus {
-            phase: Some(Phase::Upgrading),
-            ..MeshUpgradeStatus::default()
-        });
-        Ok(Self {
-            executor: Executor::new(client, settings, watches.clone(), charts),
-            observer,
-            watches,
-            upgrade,
-        })
+        Ok(Self(Hands::of(bed, "workloads").await?))
     }
 
     pub(crate) async fn settled(&self) -> Result<()> {
         until("everything is listed", SOON, || async {
-            let open = self.watches.unsettled();
+            let open = self.0.watches.unsettled();
             let open: Vec<_> = open
                 .into_iter()
                 .filter(|table| !table.what.contains("gateway.networking"))
@@ -73,10 +29,8 @@ impl Eyes {
         .await
     }
 
-    pub(crate) async fn look(&self) -> Result<MeshView> {
-        let upgrade = self.observer.upgrade(&self.upgrade);
-        // On the heap: the stack of a test is small, and these are large in a debug build.
-        Ok(Box::pin(self.observer.look(Timestamp::now(), &upgrade)).await)
+    pub(crate) async fn look(&self) -> MeshView {
+        self.0.look().await
     }
 
     /// The workload, once it is as it should be.
@@ -87,7 +41,7 @@ impl Eyes {
         fits: impl Fn(&Workload) -> bool,
     ) -> Result<Workload> {
         until(&format!("{kind} {name}"), SOON, || async {
-            let view = self.look().await?;
+            let view = self.look().await;
             let why = view
                 .workloads
                 .unreadable()
@@ -171,26 +125,12 @@ impl Eyes {
         .await
     }
 
-    /// Executes it as in the middle of an upgrade: the lint sees a record, a backup and a ready target.
     async fn try_to(&self, mut batch: Vec<Effect>) -> Result<Executed> {
-        let view = MeshView {
-            record: Seen::Present(record()?),
-            control_planes: Seen::Present(vec![target()]),
-            ..self.look().await?
-        };
+        let view = self.look().await;
         for effect in &mut batch {
             self.at_its_newest(&view, effect)?;
         }
-        let upgrade = self.observer.upgrade(&self.upgrade);
-        let decision = Decision {
-            next: Next::Act(batch),
-            report: Report::default(),
-        };
-        let told = |_: &Effect, _: &Result<(), meshlift_cluster::Error>| ();
-        let execute = self
-            .executor
-            .execute(&self.upgrade, &upgrade, &view, &decision, &told);
-        Ok(execute.await)
+        self.0.execute(view, batch).await
     }
 
     /// Status writes of controllers go on: what counts here is not that nothing changed.
@@ -208,33 +148,5 @@ impl Eyes {
         ensure!(!found.resource_version.is_empty(), "{found:?}");
         resource_version.clone_from(&found.resource_version);
         Ok(())
-    }
-}
-
-fn record() -> Result<Record> {
-    let release =
-        |name: &str| json!({ "name": name, "namespace": ISTIO, "version": "1.30.2", "values": {} });
-    Ok(serde_json::from_value(json!({
-        "madeAt": "2026-11-02T02:00:00Z", "repository": "", "source": release("istiod"),
-        "sourceRevision": "default", "base": release("istio-base"), "targetVersion": "1.31.0",
-        "targetRevision": "1-31-0", "targetValues": {}, "baseValues": {}, "namespaces": [], "backup": "b",
-    }))?)
-}
-
-fn target() -> ControlPlane {
-    ControlPlane {
-        namespace: ISTIO.into(),
-        name: "istiod-1-31-0".into(),
-        revision: "1-31-0".into(),
-        version: None,
-        image: String::new(),
-        installer: Installer::Unknown,
-        desired: 1,
-        ready: 1,
-        trouble: None,
-        injector: Seen::Absent,
-        live: Seen::Absent,
-        requests: Requests::default(),
-        external: false,
     }
 }

@@ -30,7 +30,7 @@ fn api_workloads_of_every_kind_are_seen_restarted_and_evicted() -> Result<()> {
         Box::pin(a_template_that_asks_itself(&eyes, &objects)).await?;
         objects.without_crds().await?;
         until("a kind whose CRD goes is empty", SOON, || async {
-            let view = eyes.look().await?;
+            let view = eyes.look().await;
             let left = view.workloads.present().context("workloads")?.iter();
             let left = left
                 .filter(|w| w.key.kind == WorkloadKind::CloneSet)
@@ -119,7 +119,7 @@ async fn evictions(eyes: &Eyes, objects: &Objects<'_>) -> Result<()> {
 
     eyes.execute(vec![eyes.evict(&bare)]).await?;
     objects.still_there(pod).await?;
-    let view = eyes.look().await?;
+    let view = eyes.look().await;
     let refused = view.refused_evictions.get(&pod.uid).context("a refusal")?;
     ensure!(refused.why.contains("budget bare"), "{refused:?}");
 
