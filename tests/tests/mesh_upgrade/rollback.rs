@@ -1,14 +1,18 @@
-//! A rollback that a person asks for in the middle of the second wave, the operator killed on the way.
+//! A rollback that a person asks for in the middle of the second wave, as a StatefulSet crashes; the operator is killed
+//! on the way.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use meshlift_api::{MeshUpgradeStatus, Outcome, Phase, Step, WaveState};
 use meshlift_testbed::istio::INGRESS;
 use meshlift_testbed::progress;
-use meshlift_testbed::shop::{NEIGHBOURS, VISITORS};
+use meshlift_testbed::shop::{NAMESPACES, NEIGHBOURS, VISITORS, wait_ready_in};
 use meshlift_testbed::versions::{ISTIO_FROM, ISTIO_TO};
 use meshlift_tests::bed::{Bed, ISTIO};
 use meshlift_tests::operator::Operator;
 use meshlift_tests::upgrades::{shown, wait_status};
+use meshlift_tests::wait::until;
 use serde_json::json;
 
 use crate::fixture::{UPGRADE, helm_json, kubectl_json};
@@ -17,6 +21,8 @@ use crate::street::{
 };
 
 const NAME: &str = "there-and-back";
+/// Namespace and name of a StatefulSet that crashes once it has moved.
+const BRITTLE: &str = "brittle";
 
 /// Moves forward until the second wave moves, then back, and leaves the mesh as it was. Returns the operator that
 /// runs then.
@@ -26,8 +32,12 @@ pub(crate) async fn goes_back_in_the_second_wave(
 ) -> Result<Operator> {
     let bound = bindings(bed).await?;
     let before = generations(bed).await?;
+    bed.cluster.apply_yaml(include_str!("brittle.yaml")).await?;
+    wait_ready_in(&bed.client, &[BRITTLE], Duration::from_secs(60)).await?;
     let mut spec = in_waves();
     spec["approvals"] = json!([SECOND]);
+    let names = [&NAMESPACES[..], &[BRITTLE]].concat();
+    spec["dataPlane"]["waves"][1]["namespaces"]["names"] = json!(names);
     bed.create_upgrade(NAME, spec).await?;
     wait_status(bed, NAME, "the second wave moves", UPGRADE, |status| {
         is_ended(status) || has_begun_to_move(status, SECOND)
@@ -35,6 +45,7 @@ pub(crate) async fn goes_back_in_the_second_wave(
     .await
     .and_then(still_runs)?;
     ensure_at(bed, ISTIO_TO, &NEIGHBOURS).await?;
+    wait_until_it_crashes(bed).await?;
     let ask = json!({ "spec": { "requestRollback": true } });
     bed.patch_upgrade(NAME, ask).await?;
     wait_status(bed, NAME, "it moves back", UPGRADE, |status| {
@@ -53,12 +64,17 @@ pub(crate) async fn goes_back_in_the_second_wave(
         "{}",
         shown(&status)
     );
+    ensure!(status.blocked.is_empty(), "{:?}", status.blocked);
     ensure_at(bed, ISTIO_FROM, &all_namespaces()).await?;
+    ensure_at(bed, ISTIO_FROM, &[BRITTLE]).await?;
     let after = bindings(bed).await?;
     ensure!(after == bound, "labels were {bound:?}, and are {after:?}");
     ensure_removed(bed, "1-31-0").await?;
     ensure_only_what_had_moved(&restarts_since(bed, &before).await?)?;
     bed.delete_upgrade(NAME).await?;
+    bed.cluster
+        .kubectl(&["delete", "namespace", BRITTLE])
+        .await?;
     Ok(operator)
 }
 
@@ -70,6 +86,17 @@ fn is_ended(status: &MeshUpgradeStatus) -> bool {
 fn still_runs(status: MeshUpgradeStatus) -> Result<()> {
     ensure!(!is_ended(&status), "it ended before: {}", shown(&status));
     Ok(())
+}
+
+async fn wait_until_it_crashes(bed: &Bed) -> Result<()> {
+    until("the brittle one crashes", UPGRADE, || async {
+        let pods = kubectl_json(bed, &["get", "pods", "-n", BRITTLE]).await?;
+        let containers = &pods["items"][0]["status"]["containerStatuses"];
+        let mut containers = containers.as_array().into_iter().flatten();
+        let crashes = containers.any(|c| c["restartCount"].as_u64() > Some(0));
+        Ok(crashes.then_some(()).ok_or_else(|| pods.to_string()))
+    })
+    .await
 }
 
 /// Whether a workload of the wave has moved, and not all of them.

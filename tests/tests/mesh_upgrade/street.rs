@@ -202,10 +202,13 @@ pub(crate) async fn ensure_lost_but_at_the_door(
     Ok(Some((first, last)))
 }
 
-/// Deletes every istiod pod at once, of whatever revision, and does not wait for the new ones.
-pub(crate) async fn kill_every_istiod(bed: &Bed) -> Result<()> {
-    let delete = ["delete", "pods", "-n", ISTIO, "-l", "app=istiod"];
+/// Deletes the istiod pod of the revision that is moved to, and does not wait for the new one. The other one stays: what
+/// ends meanwhile is told to those that call it by somebody, as by the second replica of an istiod.
+pub(crate) async fn kill_the_new_istiod(bed: &Bed) -> Result<()> {
+    let selector = "app=istiod,istio.io/rev=1-31-0";
+    let delete = ["delete", "pods", "-n", ISTIO, "-l", selector];
     let hard = ["--wait=false", "--grace-period=0", "--force"];
-    bed.cluster.kubectl(&[&delete[..], &hard].concat()).await?;
+    let deleted = bed.cluster.kubectl(&[&delete[..], &hard].concat()).await?;
+    ensure!(deleted.contains("istiod-1-31-0"), "killed: {deleted:?}");
     Ok(())
 }

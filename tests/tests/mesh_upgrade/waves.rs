@@ -1,4 +1,4 @@
-//! Two waves, the second with an approval, and the gateways last; every istiod and the operator killed on the way.
+//! Two waves, the second with an approval, and the gateways last; the new istiod and the operator killed on the way.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::fixture::{UPGRADE, ensure_none_lost, ensure_upgraded, ensure_values_survived};
 use crate::street::{
-    EDGE, FIRST, SECOND, all_namespaces, ensure_at, generations, in_waves, kill_every_istiod,
+    EDGE, FIRST, SECOND, all_namespaces, ensure_at, generations, in_waves, kill_the_new_istiod,
     restarts_since,
 };
 
@@ -37,7 +37,7 @@ pub(crate) async fn go_in_order_and_wait_for_a_person(
     bed.patch_upgrade(NAME, json!({ "spec": { "approvals": [SECOND] } }))
         .await?;
     wait_for_wave(bed, SECOND, WaveState::Moving).await?;
-    kill_every_istiod(bed).await?;
+    kill_the_new_istiod(bed).await?;
     wait_for_wave(bed, SECOND, WaveState::Verified).await?;
     ensure_none_lost(&load.totals())?;
     operator.kill()?;
