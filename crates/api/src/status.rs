@@ -271,6 +271,8 @@ pub enum Predicate {
     ProxyImage,
     /// Gateways are left alone (`gateways.order: None`).
     GatewaysExcluded,
+    /// Its pods use the network of their host, where nothing is injected.
+    HostNetwork,
 }
 
 /// Something that this upgrade does not move.

@@ -131,6 +131,7 @@ pub(crate) fn workload(name: &str, revision: &str) -> Workload {
         template_revision_before: None,
         template_revision_owner: None,
         own_proxy_image: false,
+        host_network: false,
         mark: None,
         restarted_at: None,
         evicted_at: None,

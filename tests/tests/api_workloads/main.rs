@@ -168,6 +168,7 @@ async fn evictions_of_new_pods(eyes: &Eyes, objects: &Objects<'_>) -> Result<()>
 }
 
 /// The label of a template is written and remembered, and goes back as it was.
+/// It asks for a revision by itself, and later for the network of its host.
 async fn a_template_that_asks_itself(eyes: &Eyes, objects: &Objects<'_>) -> Result<()> {
     objects.deployment("asks").await?;
     objects.all_ready("asks", 1).await?;
@@ -192,7 +193,12 @@ async fn a_template_that_asks_itself(eyes: &Eyes, objects: &Objects<'_>) -> Resu
     eyes.execute(vec![eyes.restart_asking(&asks, None, None)])
         .await?;
     let back = |w: &Workload| !asked(w) && w.template_revision_before.is_none();
-    eyes.workload(WorkloadKind::Deployment, "asks", back)
+    let asks = eyes
+        .workload(WorkloadKind::Deployment, "asks", back)
+        .await?;
+    ensure!(!asks.host_network, "{asks:?}");
+    objects.onto_the_host("asks").await?;
+    eyes.workload(WorkloadKind::Deployment, "asks", |w| w.host_network)
         .await?;
     Ok(())
 }

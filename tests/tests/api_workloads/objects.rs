@@ -146,6 +146,14 @@ impl<'b> Objects<'b> {
         self.workload("Deployment", name, 1).await
     }
 
+    /// Puts the pods of a Deployment on the network of their hosts.
+    pub(crate) async fn onto_the_host(&self, name: &str) -> Result<()> {
+        let patch =
+            json!({ "spec": { "template": { "spec": { "hostNetwork": true } } } }).to_string();
+        let command = ["patch", "deployment", name, "-n", NAMESPACE, "-p", &patch];
+        self.bed.cluster.kubectl(&command).await.map(drop)
+    }
+
     async fn workload(&self, kind: &str, name: &str, replicas: u32) -> Result<()> {
         self.apply(json!({
             "apiVersion": "apps/v1", "kind": kind,

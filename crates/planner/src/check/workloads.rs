@@ -133,6 +133,10 @@ const WHY: &[(Predicate, &str)] = &[
         "workloads that a restart would take out of the mesh",
     ),
     (
+        Predicate::HostNetwork,
+        "workloads on the host's network, where no sidecar is injected",
+    ),
+    (
         Predicate::RolloutIncomplete,
         "workloads whose own rollout has not ended",
     ),

@@ -31,6 +31,9 @@ impl Question<'_> {
             let moved = self.gateways.iter().any(|gateway| workload.is_of(gateway));
             return moved.then_some(None).ok_or(Predicate::ManagedGateway);
         }
+        if workload.host_network {
+            return Err(Predicate::HostNetwork);
+        }
         let template = self.template(workload, namespace)?;
         let evicts = self.method == RestartMethod::Evict;
         match replaced_by_nobody(workload) {

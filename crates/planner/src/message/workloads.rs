@@ -156,6 +156,9 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
         Predicate::InjectionOff => format!(
             "new pods in namespace {namespace} get no sidecar: restarting would take it out of the mesh; if that is meant, {restart}"
         ),
+        Predicate::HostNetwork => format!(
+            "its pod template asks for hostNetwork, and such pods get no sidecar: restarting would take it out of the mesh; to keep it there, take hostNetwork away, which also restarts it; else {restart}"
+        ),
         Predicate::ManagedGateway => format!(
             "istiod rolls this gateway by itself once its Gateway asks for the new revision: kubectl -n {namespace} label gateway <its name> istio.io/rev={target} --overwrite"
         ),

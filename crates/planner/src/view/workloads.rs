@@ -182,6 +182,9 @@ pub struct Workload {
     pub template_revision_owner: Option<String>,
     /// Whether its pod template names a proxy image of its own.
     pub own_proxy_image: bool,
+    /// Whether new pods use the network of their host. Istio passes those over.
+    /// Source: istio `pkg/kube/inject/inject.go` (`injectRequired`).
+    pub host_network: bool,
     /// The restart mark: on its pod template, or on a Rollout itself.
     pub mark: Option<String>,
     /// When this operator restarted it.

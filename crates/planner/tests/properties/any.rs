@@ -123,6 +123,7 @@ prop_compose! {
             settled: flags[3],
             whole: flags[4],
             own_proxy_image: flags[5] && flags[0],
+            host_network: flags[5] && flags[1],
             template_revision_before: template.0,
             template_revision_owner: template.1,
             evicted_at,

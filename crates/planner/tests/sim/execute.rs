@@ -302,6 +302,7 @@ impl World {
                 !app.pods.iter().all(moved),
                 "needless restart of {key} for {mark}: every pod runs {target}"
             );
+            assert!(!app.host_network, "restart takes {key} out of the mesh");
             let mut template = app.template_labels.clone();
             if let Some(asked) = template_revision {
                 ask(&mut template, asked);

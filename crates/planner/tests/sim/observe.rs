@@ -151,6 +151,7 @@ fn workload(app: &App, pods: &World) -> Workload {
         template_revision_before: app.template_revision_before.clone(),
         template_revision_owner: app.template_revision_owner.clone(),
         own_proxy_image: app.own_proxy_image,
+        host_network: app.host_network,
         mark: app.mark.clone(),
         restarted_at: app.restarted_at,
         evicted_at: app.evicted_at,

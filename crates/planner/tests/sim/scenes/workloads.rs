@@ -36,6 +36,9 @@ fn with_what_does_not_roll(world: &mut World) {
 fn kinds_that_do_not_roll_are_named() -> Story {
     let mut world = registered("1.31.0");
     with_what_does_not_roll(&mut world);
+    let mut on_host = app(WorkloadKind::DaemonSet, "on-host", 1);
+    on_host.host_network = true;
+    add(&mut world, on_host);
     story("kinds_that_do_not_roll_are_named", world)
 }
 

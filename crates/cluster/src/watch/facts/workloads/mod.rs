@@ -176,6 +176,7 @@ fn workload<W: WorkloadObject>(object: &W) -> Option<WorkloadFact> {
         template_revision_before: read(l::TEMPLATE_REVISION).cloned(),
         template_revision_owner: template_revision_owner(meta),
         own_proxy_image: of_template(l::PROXY_IMAGE).is_some(),
+        host_network: pod.host_network,
         mark: match W::KIND {
             WorkloadKind::Rollout => read(l::RESTARTED_FOR).cloned(),
             _ => of_template(l::RESTARTED_FOR).cloned(),

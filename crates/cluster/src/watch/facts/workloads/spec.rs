@@ -41,6 +41,7 @@ pub(super) struct TemplateSpec {
     pub(super) resources: Resources,
     pub(super) tolerations: Vec<Toleration>,
     pub(super) node_selector: BTreeMap<String, String>,
+    pub(super) host_network: bool,
 }
 
 /// What matters of the environment of a container.
