@@ -70,7 +70,7 @@ pub struct Watches {
 /// How long until a CRD that was installed meanwhile is noticed.
 const RECHECK: Duration = Duration::from_secs(180);
 /// Pods are asked for in pages: a page is what is in memory at once while listing.
-const PAGE: u32 = 250;
+const PAGE: u32 = 100;
 
 impl Watches {
     /// Starts all watches; the future ends only if one of them does, which they never should.
