@@ -9,7 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase};
 use meshlift_cluster::helm::Helm;
 use meshlift_cluster::{Executor, Observer, Settings, Watches};
-use meshlift_planner::view::{ControlPlane, Installer, MeshView, Requests, Seen};
+use meshlift_planner::view::{ControlPlane, MeshView, Seen};
 use meshlift_planner::{Decision, Effect, Executed, Next, Record, Report};
 use serde_json::json;
 
@@ -105,15 +105,8 @@ fn target() -> ControlPlane {
         namespace: ISTIO.into(),
         name: "istiod-1-31-0".into(),
         revision: "1-31-0".into(),
-        version: None,
-        image: String::new(),
-        installer: Installer::Unknown,
         desired: 1,
         ready: 1,
-        trouble: None,
-        injector: Seen::Absent,
-        live: Seen::Absent,
-        requests: Requests::default(),
-        external: false,
+        ..ControlPlane::default()
     }
 }

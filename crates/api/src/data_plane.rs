@@ -141,6 +141,13 @@ pub struct Restart {
     pub max_failures: u32,
 }
 
+impl Restart {
+    /// Whether pods are evicted, and workloads not rolled.
+    pub fn evicts(&self) -> bool {
+        self.method == RestartMethod::Evict
+    }
+}
+
 /// How pods are replaced.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 pub enum RestartMethod {

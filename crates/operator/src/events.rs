@@ -117,7 +117,9 @@ fn changes(before: &MeshUpgradeStatus, after: &MeshUpgradeStatus) -> Vec<Change>
 /// That a wave begins, waits for a person, or is verified.
 fn told(before: &MeshUpgradeStatus, wave: &WaveStatus) -> Option<Change> {
     let known = before.waves.iter().find(|known| known.name == wave.name);
-    let entered = known.is_none_or(|known| known.state != wave.state);
+    if known.is_some_and(|known| known.state == wave.state) {
+        return None;
+    }
     let begins = known.is_none_or(|known| known.started_at.is_none());
     let WaveStatus {
         name,
@@ -126,15 +128,15 @@ fn told(before: &MeshUpgradeStatus, wave: &WaveStatus) -> Option<Change> {
         ..
     } = wave;
     let (reason, note) = match wave.state {
-        WaveState::WaitingForApproval if entered => (
+        WaveState::WaitingForApproval => (
             "WaveWaitsForApproval",
             format!("wave {name} waits until a person approves it (namespaces: {namespaces})"),
         ),
-        WaveState::Moving if entered && begins => (
+        WaveState::Moving if begins => (
             "WaveStarted",
             format!("wave {name} begins (namespaces: {namespaces})"),
         ),
-        WaveState::Verified if entered && wave.started_at.is_some() => (
+        WaveState::Verified if wave.started_at.is_some() => (
             "WaveVerified",
             format!("wave {name} has moved and is healthy ({progress} workloads)"),
         ),

@@ -80,30 +80,14 @@ pub fn injector_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{Installer, Seen};
-
-    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
-    }
+    use crate::example::labels;
 
     fn istiod(revision: &str) -> ControlPlane {
         ControlPlane {
             namespace: "istio-system".into(),
             name: "istiod".into(),
             revision: revision.into(),
-            version: None,
-            image: String::new(),
-            installer: Installer::Unknown,
-            desired: 1,
-            ready: 1,
-            trouble: None,
-            injector: Seen::Absent,
-            live: Seen::Absent,
-            requests: Default::default(),
-            external: false,
+            ..ControlPlane::default()
         }
     }
 

@@ -116,7 +116,7 @@ impl MeshView {
 }
 
 /// One istiod.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ControlPlane {
     /// Namespace.
     pub namespace: String,
@@ -194,7 +194,7 @@ pub struct Recent {
 }
 
 /// Who installed a control plane.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Installer {
     /// Helm, as this release.
     Helm {
@@ -206,6 +206,7 @@ pub enum Installer {
     /// The Sail operator.
     Sail,
     /// Nobody who left a trace.
+    #[default]
     Unknown,
 }
 

@@ -1,6 +1,6 @@
 //! Values of which there are only a few.
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
 /// Forms for programs.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,21 @@ pub enum Output {
     Json,
     /// YAML.
     Yaml,
+}
+
+/// In which form a result is printed.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Form {
+    /// Form of the output
+    #[arg(
+        short,
+        long,
+        value_enum,
+        help_heading = "Output",
+        value_name = "json|yaml",
+        hide_possible_values = true
+    )]
+    pub output: Option<Output>,
 }
 
 /// Forms of a stream.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use meshlift_api::DEFAULT_MESH;
 use meshlift_cluster::backup::Filter;
 
-use super::choice::{Output, StreamOutput};
+use super::choice::{Form, Output, StreamOutput};
 
 /// `backup`.
 #[derive(Args, Debug)]
@@ -45,16 +45,9 @@ pub struct CreateArgs {
 /// `backup list`.
 #[derive(Args, Debug)]
 pub struct BackupListArgs {
-    /// Form of the output
-    #[arg(
-        short,
-        long,
-        value_enum,
-        help_heading = "Output",
-        value_name = "json|yaml",
-        hide_possible_values = true
-    )]
-    pub output: Option<Output>,
+    /// As a table, or for programs.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 /// `backup show`.
@@ -63,16 +56,9 @@ pub struct ShowArgs {
     /// A backup, the MeshUpgrade that took it, or a file
     #[arg(value_name = "NAME|FILE")]
     pub source: String,
-    /// Form of the output
-    #[arg(
-        short,
-        long,
-        value_enum,
-        help_heading = "Output",
-        value_name = "json|yaml",
-        hide_possible_values = true
-    )]
-    pub output: Option<Output>,
+    /// As a table, or for programs.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 /// `backup export`.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use meshlift_api::{DEFAULT_CHARTS_REPOSITORY, DEFAULT_MESH, GoDuration};
 
-pub use self::choice::{Diff, ListOutput, ManualWay, Output, StreamOutput};
+pub use self::choice::{Diff, Form, ListOutput, ManualWay, Output, StreamOutput};
 pub use self::keeping::{
     BackupArgs, BackupCommand, BackupListArgs, CreateArgs, ExportArgs, LogArgs, RestoreArgs,
     ShowArgs, ValuesArgs,
@@ -188,16 +188,9 @@ pub struct CheckArgs {
     /// Also show the checks that passed
     #[arg(long)]
     pub all: bool,
-    /// Form of the output
-    #[arg(
-        short,
-        long,
-        value_enum,
-        help_heading = "Output",
-        value_name = "json|yaml",
-        hide_possible_values = true
-    )]
-    pub output: Option<Output>,
+    /// As a table, or for programs.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 /// `plan`.
@@ -212,16 +205,9 @@ pub struct PlanArgs {
     /// How much of the Helm diff
     #[arg(long, value_enum, default_value = "full")]
     pub diff: Diff,
-    /// Form of the output
-    #[arg(
-        short,
-        long,
-        value_enum,
-        help_heading = "Output",
-        value_name = "json|yaml",
-        hide_possible_values = true
-    )]
-    pub output: Option<Output>,
+    /// As a table, or for programs.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 /// `upgrade`.
@@ -286,16 +272,9 @@ pub struct UpgradeArgs {
 pub struct StatusArgs {
     /// The MeshUpgrade; without it, all of them
     pub name: Option<String>,
-    /// Form of the output
-    #[arg(
-        short,
-        long,
-        value_enum,
-        help_heading = "Output",
-        value_name = "json|yaml",
-        hide_possible_values = true
-    )]
-    pub output: Option<Output>,
+    /// As a table, or for programs.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 /// `watch`.
@@ -323,16 +302,9 @@ pub struct WatchArgs {
 pub struct ExplainArgs {
     /// Code of a check or a risk, as `check` prints it; without it, all of them
     pub code: Option<String>,
-    /// Form of the output
-    #[arg(
-        short,
-        long,
-        value_enum,
-        help_heading = "Output",
-        value_name = "json|yaml",
-        hide_possible_values = true
-    )]
-    pub output: Option<Output>,
+    /// As a table, or for programs.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 /// `manual`.
@@ -352,16 +324,9 @@ pub struct CatalogArgs {
     /// Only this minor, in full
     #[arg(long, value_name = "MINOR")]
     pub minor: Option<String>,
-    /// Form of the output
-    #[arg(
-        short,
-        long,
-        value_enum,
-        help_heading = "Output",
-        value_name = "json|yaml",
-        hide_possible_values = true
-    )]
-    pub output: Option<Output>,
+    /// As a table, or for programs.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 /// `completions`.
@@ -374,14 +339,7 @@ pub struct CompletionsArgs {
 /// `version`.
 #[derive(Args, Debug)]
 pub struct VersionArgs {
-    /// Form of the output
-    #[arg(
-        short,
-        long,
-        value_enum,
-        help_heading = "Output",
-        value_name = "json|yaml",
-        hide_possible_values = true
-    )]
-    pub output: Option<Output>,
+    /// As a table, or for programs.
+    #[command(flatten)]
+    pub form: Form,
 }

@@ -120,7 +120,7 @@ async fn list(context: &Context<'_>, args: &BackupListArgs) -> Result<Exit> {
             "there is no backup in namespace {namespace}: an upgrade takes one before it changes anything"
         );
     }
-    print(&match args.output {
+    print(&match args.form.output {
         Some(form) => encode(form, &all)?,
         None if all.is_empty() => String::new(),
         None => render::backups::list(context.terminal, &all),
@@ -130,7 +130,7 @@ async fn list(context: &Context<'_>, args: &BackupListArgs) -> Result<Exit> {
 
 async fn show(context: &Context<'_>, args: &ShowArgs) -> Result<Exit> {
     let contents = find(context, &args.source).await?;
-    print(&match args.output {
+    print(&match args.form.output {
         Some(form) => encode(form, &render::backups::summary(&contents))?,
         None => render::backups::show(context.terminal, &contents),
     })?;

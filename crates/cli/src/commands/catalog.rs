@@ -21,7 +21,7 @@ pub(super) async fn catalog(context: &Context<'_>, args: &CatalogArgs) -> Result
         eprintln!("{}", context.terminal.paint(Tone::Warn, &text));
     }
     let all: Vec<&MinorRelease> = knowledge.releases().rev().collect();
-    let text = match (&args.minor, args.output) {
+    let text = match (&args.minor, args.form.output) {
         (None, None) => overview(context.terminal, &all),
         (None, Some(form)) => {
             let all: Vec<Value> = all.iter().map(|release| value(release)).collect();

@@ -27,7 +27,7 @@ pub(super) async fn check(context: &Context<'_>, args: &CheckArgs) -> Result<Exi
     let spec = wanted(&look, &args.way, &args.accept, Mode::Apply).await?;
     let mesh = spec.mesh.clone();
     let found = look.detect(spec).await?.detection;
-    print(&match args.output {
+    print(&match args.form.output {
         Some(form) => encode(form, &Report::of(&mesh, &found))?,
         None => render::checks::detection(context.terminal, context.program(), &found, args.all),
     })?;

@@ -27,7 +27,7 @@ pub(super) fn explain(context: &Context<'_>, args: &ExplainArgs) -> Result<Exit>
     let knowledge = Knowledge::embedded();
     let all = entries(&knowledge);
     let text = match &args.code {
-        None => match args.output {
+        None => match args.form.output {
             Some(form) => {
                 let all: Vec<Value> = all.iter().map(Entry::value).collect();
                 encode(form, &list(&all)?)?
@@ -41,7 +41,7 @@ pub(super) fn explain(context: &Context<'_>, args: &ExplainArgs) -> Result<Exit>
             let Some(entry) = named else {
                 bail!("{}", unknown(context.program(), code));
             };
-            match args.output {
+            match args.form.output {
                 Some(form) => encode(form, &entry.value())?,
                 None => entry.text(context.terminal),
             }

@@ -38,7 +38,7 @@ pub(super) async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<Exit>
         .transpose()
         .map_err(|why| anyhow!("there is no plan: {why}"))?;
     let detection = &found.detection;
-    print(&match args.output {
+    print(&match args.form.output {
         Some(form) => {
             let detection = Report::of(&mesh, detection);
             let plan = plan.as_ref();

@@ -24,7 +24,7 @@ pub(super) fn completions(context: &Context<'_>, args: &CompletionsArgs) -> Resu
 /// Prints the version.
 pub(super) fn version(args: &VersionArgs) -> Result<Exit> {
     let version = env!("CARGO_PKG_VERSION");
-    match args.output {
+    match args.form.output {
         Some(form) => print(&encode(form, &serde_json::json!({ "version": version }))?)?,
         None => print(&format!("meshlift {version}\n"))?,
     }

@@ -21,7 +21,7 @@ pub(super) async fn status(context: &Context<'_>, args: &StatusArgs) -> Result<E
             return Err(anyhow!(failure::not_installed("listing the upgrades")));
         };
         all.sort_by_key(|upgrade| (upgrade.creation_timestamp(), upgrade.name_any()));
-        let text = match args.output {
+        let text = match args.form.output {
             Some(form) => encode(form, &list(&all)?)?,
             None if all.is_empty() => {
                 eprintln!(
@@ -37,7 +37,7 @@ pub(super) async fn status(context: &Context<'_>, args: &StatusArgs) -> Result<E
     };
     let api = Api::<MeshUpgrade>::all(connection.requests.clone());
     let found = found(context, &connection, &api, name).await?;
-    print(&match args.output {
+    print(&match args.form.output {
         Some(form) => encode(form, &found)?,
         None => render::upgrade::upgrade(context.terminal, &found, Timestamp::now()),
     })?;

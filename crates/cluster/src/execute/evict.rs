@@ -34,9 +34,9 @@ pub(super) async fn evict(client: &Client, watches: &Watches, pod: &Evicted<'_>)
     let api = Api::<Pod>::namespaced(client.clone(), pod.namespace);
     let resource_version = match pod.at {
         Some(_) => None,
-        None => match never_ready(&api, pod).await? {
-            Some(version) => Some(version),
+        None => match version_while_not_ready(&api, pod).await? {
             None => return Ok(()),
+            version => version,
         },
     };
     // By hand: kube 5.0 writes the delete options under a name that the API server does not know, and
@@ -82,18 +82,18 @@ pub(super) async fn evict(client: &Client, watches: &Watches, pod: &Evicted<'_>)
 }
 
 /// The version of a pod that is there and not ready; what the watch shows may be older than that.
-async fn never_ready(api: &Api<Pod>, pod: &Evicted<'_>) -> Result<Option<String>> {
-    let what = || format!("reading pod {}/{}", pod.namespace, pod.name);
-    let found = api.get_opt(pod.name).await.map_err(Error::kube(what()))?;
-    let here = found.filter(|found| found.metadata.uid.as_deref() == Some(pod.uid));
-    let conditions = |found: &Pod| found.status.clone().and_then(|status| status.conditions);
-    let ready = |found: &Pod| {
-        let mut all = conditions(found).into_iter().flatten();
-        all.any(|c| c.type_ == "Ready" && c.status == "True")
-    };
-    Ok(here
-        .filter(|found| !ready(found))
-        .and_then(|found| found.metadata.resource_version))
+async fn version_while_not_ready(api: &Api<Pod>, pod: &Evicted<'_>) -> Result<Option<String>> {
+    let what = format!("reading pod {}/{}", pod.namespace, pod.name);
+    let found = api.get_opt(pod.name).await.map_err(Error::kube(what))?;
+    let same = |found: &Pod| found.metadata.uid.as_deref() == Some(pod.uid);
+    let here = found.filter(|found| same(found) && !is_ready(found));
+    Ok(here.and_then(|found| found.metadata.resource_version))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
 fn is_conflict(error: &kube::Error) -> bool {

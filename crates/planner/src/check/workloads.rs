@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use meshlift_api::{BlockedWorkload, Predicate, RestartMethod, Severity};
+use meshlift_api::{BlockedWorkload, Predicate, Severity};
 
 use super::subject::{about, count, judge};
 use super::{Check, Finding, Look, Subject};
@@ -226,7 +226,7 @@ fn pdb_blocks(subject: &Subject<'_>) -> Vec<Finding> {
                 .filter(|budget| budget.allowed == 0 && budget.expected > 0);
             let ours = used_up.filter(|budget| subject.workloads().any(|w| covers(budget, w)));
             let named = ours.map(|b| format!("PodDisruptionBudget {}/{}", b.namespace, b.name));
-            let evicts = subject.upgrade.spec.data_plane.restart.method == RestartMethod::Evict;
+            let evicts = subject.upgrade.spec.data_plane.restart.evicts();
             let so = match evicts {
                 true => {
                     "their pods are not evicted until it does, and after spec.dataPlane.restart.timeout they are left as they are"
@@ -259,7 +259,7 @@ fn covers(budget: &Budget, workload: &Workload) -> bool {
 }
 
 fn single(subject: &Subject<'_>) -> Vec<Finding> {
-    let evicts = subject.upgrade.spec.data_plane.restart.method == RestartMethod::Evict;
+    let evicts = subject.upgrade.spec.data_plane.restart.evicts();
     let recreates = |workload: &Workload| workload.strategy == UpdateStrategy::Recreate && !evicts;
     // A daemon set has one pod on each node by its nature.
     let concerned = subject.workloads().filter(|workload| {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use meshlift_api::{BlockedWorkload, Move, Predicate, ProxyCounts, RestartMethod};
+use meshlift_api::{BlockedWorkload, Move, Predicate, ProxyCounts};
 
 use crate::decision::TemplateRevision;
 use crate::heading::Heading;
@@ -29,8 +29,8 @@ pub(crate) struct Question<'a> {
     pub(crate) stages: Option<Stages<'a>>,
     /// How labels and tags are moved.
     pub(crate) by: Move,
-    /// How pods are replaced.
-    pub(crate) method: RestartMethod,
+    /// Whether pods are moved by eviction.
+    pub(crate) evicts: bool,
     /// How often a workload that is not ready in time is restarted once more.
     pub(crate) retries: u32,
     /// How many workloads may fail before the others wait.
@@ -171,7 +171,7 @@ pub(crate) fn assess_toward<'a>(
         heading,
         stages: stages.cloned(),
         by: upgrade.spec.data_plane.by,
-        method: restart.method,
+        evicts: restart.evicts(),
         retries: restart.retries,
         // On the way back nothing stops the others.
         max_failures: match heading.is_back() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use meshlift_api::labels::DEFAULT_REVISION;
-use meshlift_api::{Move, Predicate, RestartMethod};
+use meshlift_api::{Move, Predicate};
 
 use super::Question;
 use crate::decision::TemplateRevision;
@@ -35,12 +35,11 @@ impl Question<'_> {
             return Err(Predicate::HostNetwork);
         }
         let template = self.template(workload, namespace)?;
-        let evicts = self.method == RestartMethod::Evict;
         match replaced_by_nobody(workload) {
-            Some(Predicate::OnDelete) if evicts => Ok(template),
-            Some(_) if evicts && template.is_none() => Ok(None),
+            Some(Predicate::OnDelete) if self.evicts => Ok(template),
+            Some(_) if self.evicts && template.is_none() => Ok(None),
             Some(predicate) => Err(predicate),
-            None if evicts || !self.restart_is_put_back(workload) => Ok(template),
+            None if self.evicts || !self.restart_is_put_back(workload) => Ok(template),
             None => Err(Predicate::RestartPutBack),
         }
     }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use meshlift_api::RestartMethod;
-
 use super::{Placement, Question, Turn};
 use crate::decision::TemplateRevision;
 use crate::message;
@@ -15,18 +13,19 @@ const RESTARTS_PER_REVISION: u32 = 3;
 impl Question<'_> {
     pub(super) fn place(&self, workload: &Workload, namespace: &Namespace) -> Placement {
         let attempt = mark_attempt(workload.mark.as_deref(), self.heading.to);
-        let evicts = self.method == RestartMethod::Evict;
         // A change of the template rolls nothing that waits for evictions.
         if let Some(attempt) = attempt
             && !workload.settled
-            && (!evicts || workload.replaces_pods())
+            && (!self.evicts || workload.replaces_pods())
         {
             if let Some(pod) = self.in_the_way(workload) {
                 return Placement::Stale(Turn::Evict(Arc::clone(pod)));
             }
             return self.in_rollout(workload, attempt, None);
         }
-        if evicts && let Some(placement) = self.coming_back(workload) {
+        if self.evicts
+            && let Some(placement) = self.coming_back(workload)
+        {
             return placement;
         }
         let cut_short = !workload.settled && self.was_moved_forward(workload);
@@ -50,7 +49,7 @@ impl Question<'_> {
         if stages.is_some() && waits {
             return Placement::Later;
         }
-        match evicts && template.is_none() {
+        match self.evicts && template.is_none() {
             true => self.evict(workload),
             false => self.restart(workload, attempt, template),
         }

@@ -33,6 +33,16 @@ fn placement_of(change: Spoil) -> Placement {
     judged.placements[0].1.clone()
 }
 
+/// Where the workload stands on the way back from the target.
+fn back_from_target(upgrade: &Upgrade, view: &MeshView) -> Placement {
+    let heading = Heading {
+        to: "default",
+        from: Some(TARGET),
+    };
+    let judged = assess_toward(now(), heading, None, upgrade, view).expect("all is seen");
+    judged.placements[0].1.clone()
+}
+
 fn restart(mark: &str) -> Placement {
     Placement::Stale(Turn::Restart {
         mark: mark.into(),

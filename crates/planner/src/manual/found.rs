@@ -100,7 +100,7 @@ impl<'a> Found<'a> {
             heading: Heading::forward(target),
             stages: None,
             by: Default::default(),
-            method: Default::default(),
+            evicts: false,
             retries: 0,
             max_failures: 0,
             home: Some(&self.home),

@@ -121,13 +121,8 @@ fn nothing_stops_the_others_on_the_way_back() {
     cart(&mut view).mark = Some("default".into());
     cart(&mut view).settled = false;
     cart(&mut view).restarted_at = Some(ago(601));
-    let heading = Heading {
-        to: "default",
-        from: Some(TARGET),
-    };
-    let judged = assess_toward(now(), heading, None, &upgrade, &view).expect("all is seen");
     assert_eq!(
-        judged.placements[0].1,
+        back_from_target(&upgrade, &view),
         Placement::Blocked(Predicate::RestartFailed)
     );
 }
@@ -144,12 +139,7 @@ fn cut_short(kind: WorkloadKind, since: i64, trouble: Option<&str>) -> Placement
         ..pod("cart-2", TARGET)
     };
     cart(&mut view).pods.push(Arc::new(coming));
-    let heading = Heading {
-        to: "default",
-        from: Some(TARGET),
-    };
-    let judged = assess_toward(now(), heading, None, &upgrade, &view).expect("all is seen");
-    judged.placements[0].1.clone()
+    back_from_target(&upgrade, &view)
 }
 
 #[test]
@@ -180,12 +170,7 @@ fn left_behind(kind: WorkloadKind, ready: bool, trouble: Option<&str>, since: i6
         ..pod("cart-2", TARGET)
     };
     cart(&mut view).pods.push(Arc::new(left));
-    let heading = Heading {
-        to: "default",
-        from: Some(TARGET),
-    };
-    let judged = assess_toward(now(), heading, None, &upgrade, &view).expect("all is seen");
-    judged.placements[0].1.clone()
+    back_from_target(&upgrade, &view)
 }
 
 #[test]

@@ -122,12 +122,7 @@ fn back(label: &str, before: Option<&str>) -> Placement {
         &[("istio.io/rev", label), ("sidecar.istio.io/inject", "true")],
     );
     cart(&mut view).template_revision_before = before.map(str::to_owned);
-    let heading = Heading {
-        to: "default",
-        from: Some(TARGET),
-    };
-    let judged = assess_toward(now(), heading, None, &upgrade, &view).expect("all is seen");
-    judged.placements[0].1.clone()
+    back_from_target(&upgrade, &view)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use meshlift_api::{RestartMethod, Step};
+use meshlift_api::Step;
 
 use super::Drive;
 use super::busy::{Busy, acts_or_waits};
@@ -170,6 +170,7 @@ impl Drive<'_> {
     }
 
     pub(super) fn effect(&self, workload: &Workload, turn: &Turn) -> Effect {
+        let evicts = self.upgrade.spec.data_plane.restart.evicts();
         match turn {
             Turn::Restart { mark, template } => Effect::RestartWorkload {
                 key: workload.key.clone(),
@@ -187,13 +188,9 @@ impl Drive<'_> {
                 workload_uid: workload.uid.clone(),
                 // Once more for a new pod must not give it its time anew; where pods are not moved by eviction it
                 // is for one that never was ready.
-                at: (self.heading.leaves(pod) && self.evicts()).then_some(self.now),
+                at: (self.heading.leaves(pod) && evicts).then_some(self.now),
             },
         }
-    }
-
-    fn evicts(&self) -> bool {
-        self.upgrade.spec.data_plane.restart.method == RestartMethod::Evict
     }
 
     /// What waits for a restart, in its order: wave by wave, on the way back the last one first.

@@ -181,7 +181,6 @@ impl Drive<'_> {
         if self.stages.all().is_empty() {
             return None;
         }
-        let back = self.heading.is_back();
         let placements = &self.judged.placements;
         let workloads = placements.iter().map(|(workload, _)| *workload);
         let mut namespaces = self.stages.namespaces(self.record, workloads);
@@ -192,11 +191,7 @@ impl Drive<'_> {
         let mut moved = vec![(0_u32, 0_u32); namespaces.len()];
         for (workload, placement) in placements {
             if let Some((moved, total)) = moved.get_mut(self.stages.of_workload(workload)) {
-                let there = match back {
-                    false => *placement == Placement::Moved,
-                    true => workload.pods.iter().any(|pod| self.heading.leaves(pod)),
-                };
-                *moved += u32::from(there);
+                *moved += u32::from(self.is_on_the_new(workload, placement));
                 *total += 1;
             }
         }
@@ -209,7 +204,7 @@ impl Drive<'_> {
                     progress: format!("{moved}/{total}"),
                     ..before.unwrap_or_else(|| WaveStatus::pending(stage.name))
                 };
-                if back && wave.started_at.is_some() {
+                if self.heading.is_back() && wave.started_at.is_some() {
                     wave.state = match moved {
                         0 => WaveState::MovedBack,
                         _ => WaveState::MovingBack,
@@ -218,6 +213,14 @@ impl Drive<'_> {
                 wave
             };
         Some(stages.map(told).collect())
+    }
+
+    /// Whether a workload has moved; on the way back, whether anything of it has still to go.
+    fn is_on_the_new(&self, workload: &Workload, placement: &Placement) -> bool {
+        match self.heading.is_back() {
+            false => *placement == Placement::Moved,
+            true => workload.pods.iter().any(|pod| self.heading.leaves(pod)),
+        }
     }
 
     /// Workloads of the present wave by state; all of them where there are no waves.
