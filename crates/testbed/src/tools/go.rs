@@ -25,7 +25,6 @@ pub(super) fn components(need: Need, kwok: bool) -> Vec<Component> {
     let mut wanted = vec![
         kubernetes("kube", versions::KUBERNETES, KUBE_SERVERS),
         plain("etcd", ETCD),
-        helm(),
     ];
     if need >= Need::Node {
         wanted.push(kubernetes("node", versions::KUBERNETES, KUBE_NODE));
@@ -40,10 +39,10 @@ pub(super) fn components(need: Need, kwok: bool) -> Vec<Component> {
     wanted
 }
 
-/// What serves charts in every way: Helm, which packs and pushes them, and an OCI registry.
+/// What serves charts beside Helm, which packs and pushes them: an OCI registry.
 pub(super) fn for_charts() -> Vec<Component> {
     let registry = &["github.com/distribution/distribution/v3/cmd/registry"];
-    vec![helm(), plain("registry", registry)]
+    vec![plain("registry", registry)]
 }
 
 const KUBE_SERVERS: &[&str] = &[
@@ -83,7 +82,8 @@ fn kubernetes(name: &str, version: &str, packages: &'static [&'static str]) -> C
     }
 }
 
-fn helm() -> Component {
+/// Helm, for machines that its released program is not for.
+pub(super) fn helm() -> Component {
     Component {
         stamp: format!(
             "-X helm.sh/helm/v4/internal/version.version=v{}",
@@ -141,6 +141,25 @@ impl Component {
             Some(version) => format!("{version}/{program}"),
             None => program.to_owned(),
         }
+    }
+
+    /// How long its build took on two idle cores, in seconds: what a person is told who waits for it.
+    pub(super) fn build_seconds(&self) -> u64 {
+        match (self.pin, self.name.as_str()) {
+            ("kube", "node") => 30,
+            ("kube", _) => 460,
+            ("helm", _) => 170,
+            ("kwok", _) => 120,
+            ("coredns", _) => 75,
+            ("etcd", _) => 40,
+            ("registry", _) => 60,
+            _ => 290,
+        }
+    }
+
+    /// Its name, as progress shows it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether the cache holds it.

@@ -4,7 +4,9 @@ mod apt;
 mod cache;
 mod envoy;
 mod go;
+mod helm;
 mod rootfs;
+mod wheel;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ pub use cache::{
 };
 pub use go::{Component, module_directory};
 
-use crate::versions;
+use crate::{progress, versions};
 
 /// How much of the toolbox is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +38,22 @@ pub enum Need {
 pub struct Tools {
     programs: BTreeMap<String, PathBuf>,
     rootfs: Option<PathBuf>,
+}
+
+/// Reports before the first build what is built and how long that takes: nobody should wonder whether it hangs.
+fn announce(missing: &[&Component]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|component| component.name()).collect();
+    let seconds: u64 = missing.iter().map(|c| c.build_seconds()).sum();
+    progress::line(&format!(
+        "building from source, once: {} (about {} minutes on two cores); later runs find them in {}",
+        names.join(", "),
+        seconds.div_ceil(60),
+        cache_directory()?.display()
+    ));
+    Ok(())
 }
 
 /// Runs a program to its end; the error holds what it said.
@@ -58,7 +76,7 @@ impl Tools {
         if need >= Need::Node {
             apt::install_missing(apt::NODE)?;
         }
-        let mut tools = Tools::built(&go::components(need, kwok))?;
+        let mut tools = Tools::built(go::components(need, kwok))?;
         if need >= Need::Node {
             tools.rootfs = Some(rootfs::ensure()?);
         }
@@ -70,14 +88,22 @@ impl Tools {
 
     /// Makes sure that what serves charts is there: `helm` and `registry`; blocks while it builds.
     pub fn for_charts() -> Result<Tools> {
-        Tools::built(&go::for_charts())
+        Tools::built(go::for_charts())
     }
 
-    fn built(components: &[Component]) -> Result<Tools> {
-        let missing = components.iter().filter(|c| !c.is_built()).count();
+    /// Helm, which every need includes, and what else is built from Go modules.
+    fn built(mut components: Vec<Component>) -> Result<Tools> {
         let mut tools = Tools::default();
+        if helm::RELEASED {
+            tools.programs.insert("helm".into(), helm::ensure()?);
+        } else {
+            components.push(go::helm());
+        }
+        let missing: Vec<&Component> = components.iter().filter(|c| !c.is_built()).collect();
+        announce(&missing)?;
+        let missing = missing.len();
         let mut position = 0;
-        for component in components {
+        for component in &components {
             position += usize::from(!component.is_built());
             let directory = component.build(position, missing)?;
             for program in component.programs() {
