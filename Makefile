@@ -1,7 +1,10 @@
 # `make help` lists what there is to do.
 CARGO ?= cargo
 BINDIR ?= $(HOME)/.local/bin
-TESTBED = $(CARGO) run --release --package meshlift-testbed --bin testbed --
+# Built as the tests are, so that what was built for one serves the other.
+TESTBED = $(CARGO) run --locked --bin testbed --
+# What is measured is what is released.
+BENCH = $(CARGO) run --locked --release --bin testbed -- bench
 
 .PHONY: help build demo test bench bench-large gen lint image install-cli
 
@@ -18,10 +21,10 @@ test: ## Run every test; what needs root is skipped without it, and said
 	./hack/test.sh
 
 bench: ## Measure speed and size on a large mesh (root; QUICK=1 to try it)
-	$(TESTBED) bench $(if $(QUICK),--quick)
+	$(BENCH) $(if $(QUICK),--quick)
 
 bench-large: ## The same with thousands of workloads (root; WORKLOADS=, REPLICAS=, CONCURRENT=, STANDING=)
-	$(TESTBED) bench --large $(if $(WORKLOADS),--workloads $(WORKLOADS)) $(if $(REPLICAS),--replicas $(REPLICAS)) \
+	$(BENCH) --large $(if $(WORKLOADS),--workloads $(WORKLOADS)) $(if $(REPLICAS),--replicas $(REPLICAS)) \
 		$(if $(CONCURRENT),--concurrent $(CONCURRENT)) $(if $(STANDING),--standing $(STANDING))
 
 gen: ## Write the generated files: CRDs, RBAC, manifests

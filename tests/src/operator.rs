@@ -21,8 +21,7 @@ use crate::wait::until;
 static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
 
 async fn build() -> Result<PathBuf> {
-    tokio::task::spawn_blocking(|| cargo::build("meshlift-operator", "meshlift-operator", "dev"))
-        .await?
+    tokio::task::spawn_blocking(|| cargo::build("meshlift-operator", "dev")).await?
 }
 
 /// A running operator; it is killed when this is dropped.

@@ -5,8 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Builds a program of the workspace, in the given profile, and returns its path.
-pub fn build(package: &str, program: &str, profile: &str) -> Result<PathBuf> {
+/// Builds a program of the workspace, in the given profile, and returns its path. The features of its dependencies are
+/// those of the whole workspace, so that what the tests were built with serves it too: with `--package` half of the
+/// dependencies would be compiled a second time.
+pub fn build(program: &str, profile: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // It ends with us, also when only we are interrupted.
     let mut command = Command::new("setpriv");
@@ -21,7 +23,7 @@ pub fn build(package: &str, program: &str, profile: &str) -> Result<PathBuf> {
     let output = command
         .args(["--pdeathsig", "TERM", "--"])
         .arg(cargo)
-        .args(["build", "--locked", "--package", package, "--bin", program])
+        .args(["build", "--locked", "--workspace", "--bin", program])
         .args([
             "--profile",
             profile,

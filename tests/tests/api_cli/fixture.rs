@@ -77,7 +77,7 @@ async fn clear(bed: &Bed) -> Result<()> {
 /// The program, built.
 pub(crate) async fn program() -> Result<PathBuf> {
     let build = || async {
-        let build = || cargo::build("meshlift-cli", "meshlift", "dev");
+        let build = || cargo::build("meshlift", "dev");
         tokio::task::spawn_blocking(build).await?
     };
     Ok(PROGRAM.get_or_try_init(build).await?.clone())

@@ -161,7 +161,7 @@ pub(crate) async fn ready_revisions(bed: &Bed) -> Result<BTreeMap<Key, Vec<Strin
 
 /// What `meshlift status NAME` says.
 pub(crate) async fn meshlift_status(bed: &Bed, name: &str) -> Result<String> {
-    let build = || cargo::build("meshlift-cli", "meshlift", "dev");
+    let build = || cargo::build("meshlift", "dev");
     let program = tokio::task::spawn_blocking(build).await??;
     let output = Command::new(program)
         .args(["status", name])

@@ -100,7 +100,7 @@ async fn upgrade(args: &BenchArgs, binary: &Path, kept: &mut Option<Cluster>) ->
 
 fn build_operator() -> Result<PathBuf> {
     let task = progress::task("build the operator with cargo, for release");
-    let binary = cargo::build("meshlift-operator", "meshlift-operator", "release")?;
+    let binary = cargo::build("meshlift-operator", "release")?;
     task.done();
     Ok(binary)
 }

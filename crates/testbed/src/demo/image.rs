@@ -48,7 +48,7 @@ pub fn build(rootfs: &Path, helm: &Path, profile: &str) -> Result<OperatorImage>
 
 fn build_operator(profile: &str) -> Result<PathBuf> {
     let task = progress::task("build the operator with cargo");
-    let operator = cargo::build("meshlift-operator", "meshlift-operator", profile)?;
+    let operator = cargo::build("meshlift-operator", profile)?;
     task.done();
     Ok(operator)
 }

@@ -27,6 +27,8 @@ use summary::Summary;
 
 /// Namespace the operator is installed in.
 const OPERATOR_NAMESPACE: &str = "meshlift-system";
+/// The profile that the operator is built in: that of the tests and of this program, so that each serves the others.
+const PROFILE: &str = "dev";
 /// What a person would apply.
 const UPGRADE: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -84,7 +86,7 @@ async fn play(kept: &mut Kept, keep: bool) -> Result<()> {
                 tools.rootfs()?.to_owned(),
                 tools.program("helm")?.to_owned(),
             );
-            tokio::task::spawn_blocking(move || image::build(&rootfs, &helm, "release")).await?
+            tokio::task::spawn_blocking(move || image::build(&rootfs, &helm, PROFILE)).await?
         })
         .await?;
     let up = Cluster::up(Options::mesh("demo"));

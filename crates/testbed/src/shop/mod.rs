@@ -85,5 +85,5 @@ fn program() -> Result<PathBuf> {
     } else {
         "release"
     };
-    cargo::build("meshlift-testbed", "testbed", profile)
+    cargo::build("testbed", profile)
 }
