@@ -1,6 +1,6 @@
 //! What [`crate::decide`] answers.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{
     BlockedWorkload, ControlPlaneRef, MeshSpec, Outcome, PaceStatus, Phase, PlanSummary,
     ProxyCounts, RollbackStatus, Soak, Step, WaveStatus, WorkloadCounts,
@@ -12,6 +12,10 @@ use crate::detect::Detection;
 use crate::record::Record;
 use crate::version::Version;
 use crate::view::{Release, StorageRef, WorkloadKey};
+
+/// Helm's own limit for one operation. Who begins one gives it this; who finds one that another process began waits for
+/// longer.
+pub const HELM_TIMEOUT: SignedDuration = SignedDuration::from_secs(90);
 
 /// What to do next, and what to say about it.
 #[derive(Clone, Debug, PartialEq)]

@@ -35,8 +35,8 @@ mod windows;
 
 pub use data_plane::{DataPlaneView, Placement, Turn, assess};
 pub use decision::{
-    BackupScope, Batch, Chart, ChartTarget, Decision, Effect, Findings, InjectionLabels, Next,
-    Report, TemplateRevision, Verdict, Waiting, WaitingOn,
+    BackupScope, Batch, Chart, ChartTarget, Decision, Effect, Findings, HELM_TIMEOUT,
+    InjectionLabels, Next, Report, TemplateRevision, Verdict, Waiting, WaitingOn,
 };
 pub use detect::{Detection, detect};
 pub use heading::Heading;

@@ -190,12 +190,13 @@ pub(crate) fn foreign_proxies(connected: u64) -> String {
     )
 }
 
-pub(crate) fn own_helm(release: &Release, since: Timestamp) -> String {
+pub(crate) fn own_helm(release: &Release, since: Timestamp, ends: Timestamp) -> String {
     format!(
-        "waits whether the Helm operation on {}/{} that began at {} still ends",
+        "waits whether the Helm operation on {}/{} that this operator began at {} still ends; it is cleared at {}",
         release.namespace,
         release.name,
-        moment(since)
+        moment(since),
+        moment(ends)
     )
 }
 

@@ -41,6 +41,22 @@ impl Upgrade {
         spec_changed || retried
     }
 
+    /// Whether what a decision on this object was made from still stands in its newest state: its spec, whether it is to
+    /// go, and what is recorded. Otherwise what follows from the decision must not be recorded: it would pass a spec
+    /// that nobody acted on for one that was, lose a deletion, or take back what another process recorded.
+    ///
+    /// Finalizers and annotations do not count: effects write the first, and what the second ask for is asked until a
+    /// status says that it was seen.
+    pub fn stands_in(&self, newest: &Self) -> bool {
+        (&self.uid, self.generation, self.deleting, &self.status)
+            == (
+                &newest.uid,
+                newest.generation,
+                newest.deleting,
+                &newest.status,
+            )
+    }
+
     /// Whether someone asks for a fresh look that no status has told of yet.
     pub fn redetection_asked(&self) -> bool {
         self.redetect.is_some() && self.redetect != self.status.observed_redetect
@@ -91,6 +107,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use meshlift_api::Phase;
 
+    use super::Upgrade;
     use crate::example::{now, upgrade};
 
     #[test]
@@ -108,6 +125,23 @@ mod tests {
         );
         ended.generation = 2;
         assert!(ended.asked_again());
+    }
+
+    #[test]
+    fn a_decision_stands_until_spec_deletion_or_status_change() {
+        let decided = upgrade(Phase::Detecting);
+        let with = |change: fn(&mut Upgrade)| {
+            let mut newest = decided.clone();
+            change(&mut newest);
+            decided.stands_in(&newest)
+        };
+        assert!(with(|_| ()));
+        assert!(with(|newest| newest.held = true), "our own finalizer");
+        assert!(with(|newest| newest.retry = Some("1".into())));
+        assert!(!with(|newest| newest.generation += 1), "another spec");
+        assert!(!with(|newest| newest.deleting = true));
+        assert!(!with(|newest| newest.uid = "another".into()));
+        assert!(!with(|newest| newest.status.record = Some("r".into())));
     }
 
     #[test]

@@ -238,13 +238,27 @@ pub enum ReleaseState {
     Pending {
         /// When it began.
         since: Timestamp,
-        /// Whether this operator began it.
-        ours: bool,
+        /// Who began it.
+        by: HelmRunner,
     },
     /// The last operation failed.
     Failed,
     /// Any other state, as Helm names it.
     Other(String),
+}
+
+/// Who began a Helm operation, and so: whether it can still be under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelmRunner {
+    /// This process, for this upgrade. It runs nothing of it while it looks, so it was cut off.
+    Here,
+    /// An earlier process in the same pod, for this upgrade. What that started ended with it, or is about to.
+    Before,
+    /// Another process of this operator, for this upgrade. That may be stopped, cut off from the cluster or not yet aware
+    /// that it leads no longer, and its Helm may still be at work.
+    Elsewhere,
+    /// Someone else.
+    Foreign,
 }
 
 /// A Helm storage Secret, exactly.

@@ -4,7 +4,7 @@ use meshlift_api::Severity;
 
 use super::{Check, Finding, Look, Subject};
 use crate::version::Version;
-use crate::view::ReleaseState;
+use crate::view::{HelmRunner, ReleaseState};
 
 pub(super) static PENDING: Check = Check {
     code: "HELM-PENDING",
@@ -59,7 +59,14 @@ fn pending(subject: &Subject<'_>) -> Vec<Finding> {
     let releases = [&course.source_release, &course.base_release];
     let stuck = releases.into_iter().filter_map(|release| {
         let release = release.as_ref().ok()?;
-        matches!(release.state, ReleaseState::Pending { ours: false, .. }).then_some(release)
+        matches!(
+            release.state,
+            ReleaseState::Pending {
+                by: HelmRunner::Foreign,
+                ..
+            }
+        )
+        .then_some(release)
     });
     stuck.map(|release| {
         let (namespace, name) = (&release.namespace, &release.name);

@@ -23,7 +23,9 @@ use crate::example::{ago, before, istiod, now, planes, releases, upgrade, versio
 use crate::phase::decide;
 use crate::upgrade::Upgrade;
 use crate::version::KubernetesVersion;
-use crate::view::{Cluster, InjectorWebhook, Installer, MeshView, ReleaseState, Seen, Validator};
+use crate::view::{
+    Cluster, HelmRunner, InjectorWebhook, Installer, MeshView, ReleaseState, Seen, Validator,
+};
 
 type Spoil = fn(&mut Upgrade, &mut MeshView);
 
@@ -145,12 +147,9 @@ fn only_helm_installations_are_upgraded() {
 #[test]
 fn a_helm_operation_of_someone_else_is_waited_for_and_ours_is_not() {
     for at in [0, 1] {
-        let pending = |ours| ReleaseState::Pending {
-            since: ago(60),
-            ours,
-        };
+        let pending = |by| ReleaseState::Pending { since: ago(60), by };
         let mut view = before();
-        releases(&mut view)[at].state = pending(false);
+        releases(&mut view)[at].state = pending(HelmRunner::Foreign);
         let decision = decide(now(), &upgrade(Phase::Detecting), &view);
         let detected = decision.report.findings.detected.expect("a verdict");
         assert_eq!(detected.reason, "ReleasePending");
@@ -159,7 +158,7 @@ fn a_helm_operation_of_someone_else_is_waited_for_and_ours_is_not() {
             "{}",
             detected.message
         );
-        releases(&mut view)[at].state = pending(true);
+        releases(&mut view)[at].state = pending(HelmRunner::Before);
         let decision = decide(now(), &upgrade(Phase::Detecting), &view);
         assert!(decision.report.findings.detected.is_some_and(|d| d.holds));
     }

@@ -7,13 +7,14 @@ use super::failing::failed;
 use super::upgrading::{same_step, step_began, timeout};
 use super::{BACKSTOP, POLL, blind, later, wait};
 use crate::decision::{
-    Chart, ChartTarget, Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn,
+    Chart, ChartTarget, Decision, Effect, Findings, HELM_TIMEOUT, Next, Report, Verdict, Waiting,
+    WaitingOn,
 };
 use crate::message;
 use crate::record::Record;
 use crate::upgrade::Upgrade;
 use crate::version::Version;
-use crate::view::{ControlPlane, MeshView, Probe, Release, ReleaseState, Seen};
+use crate::view::{ControlPlane, HelmRunner, MeshView, Probe, Release, ReleaseState, Seen};
 
 /// Brings up the new control plane; `None` when it is there and proved.
 pub(super) fn control_plane(
@@ -94,9 +95,25 @@ pub(super) fn base_target(
     }
 }
 
-/// A Helm operation of ours that is still pending when nothing of ours runs was cut off; the label
-/// that tells ours outlives us, though, so a person's operation gets this long to end.
-pub(super) const CUT_OFF_AFTER: SignedDuration = SignedDuration::from_secs(20);
+/// What a process left behind that was killed ends by itself within this.
+const ORPHANED: SignedDuration = SignedDuration::from_secs(20);
+/// What Helm may take beyond its own timeout, and clocks may differ.
+const SLACK: SignedDuration = SignedDuration::from_secs(30);
+
+/// What is said while a Helm operation on a release has to be waited for; `None` if there is none, or one of ours that was
+/// surely cut off.
+pub(super) fn other_helm(now: Timestamp, release: &Release) -> Option<String> {
+    let ReleaseState::Pending { since, by } = release.state else {
+        return None;
+    };
+    let ends = match by {
+        HelmRunner::Foreign => return Some(message::foreign_helm(release, since)),
+        HelmRunner::Here => return None,
+        HelmRunner::Before => later(since, ORPHANED),
+        HelmRunner::Elsewhere => later(later(since, HELM_TIMEOUT), SLACK),
+    };
+    (now < ends).then(|| message::own_helm(release, since, ends))
+}
 
 /// Brings a release to its target, or waits for whoever works on it; `None` when it is there.
 pub(super) fn helm_step(
@@ -124,7 +141,13 @@ pub(super) fn helm_step(
     };
     match found {
         Some(release) => match &release.state {
-            ReleaseState::Pending { ours: true, since } if now >= later(*since, CUT_OFF_AFTER) => {
+            ReleaseState::Pending { .. } => {
+                if let Some(message) = other_helm(now, release) {
+                    return Some(Decision::new(
+                        wait(now, WaitingOn::ForeignHelm, POLL),
+                        Report { message, ..report },
+                    ));
+                }
                 let clear = Effect::ClearPendingRelease {
                     release: release.name.clone(),
                     namespace: release.namespace.clone(),
@@ -136,20 +159,6 @@ pub(super) fn helm_step(
                 );
                 Some(Decision::new(
                     Next::Act(vec![clear]),
-                    Report { message, ..report },
-                ))
-            }
-            ReleaseState::Pending { ours: true, since } => {
-                let message = message::own_helm(release, *since);
-                Some(Decision::new(
-                    wait(now, WaitingOn::ForeignHelm, POLL),
-                    Report { message, ..report },
-                ))
-            }
-            ReleaseState::Pending { ours: false, since } => {
-                let message = message::foreign_helm(release, *since);
-                Some(Decision::new(
-                    wait(now, WaitingOn::ForeignHelm, POLL),
                     Report { message, ..report },
                 ))
             }

@@ -4,7 +4,7 @@
 use jiff::SignedDuration;
 use meshlift_api::{ControlPlaneRef, Outcome, Phase, Step};
 
-use super::control_plane::{base_target, helm_step};
+use super::control_plane::{base_target, helm_step, other_helm};
 use super::health_checking::Look;
 use super::upgrading::step_began;
 use super::users::users;
@@ -141,7 +141,7 @@ impl Look<'_> {
             (None, Ok(None)) => return self.done(),
             (plane, Ok(release)) => (plane, release),
         };
-        if let Some(waiting) = release.and_then(|release| self.foreign_helm(release)) {
+        if let Some(waiting) = release.and_then(|release| self.other_helm(release)) {
             return waiting;
         }
         let users = users(self.view, &self.record.source_revision, plane);
@@ -191,12 +191,9 @@ impl Look<'_> {
         }
     }
 
-    /// Waits for someone else who works on the old release.
-    fn foreign_helm(&self, release: &Release) -> Option<Decision> {
-        let ReleaseState::Pending { ours: false, since } = release.state else {
-            return None;
-        };
-        let message = message::foreign_helm(release, since);
+    /// Waits for whoever works on the old release. One of ours that was cut off is uninstalled as it is.
+    fn other_helm(&self, release: &Release) -> Option<Decision> {
+        let message = other_helm(self.now, release)?;
         Some(Decision::new(
             wait(self.now, WaitingOn::ForeignHelm, POLL),
             self.report(Step::RetiringControlPlane, message),

@@ -192,13 +192,22 @@ fn values() -> impl Strategy<Value = Map<String, Value>> {
     select(all.to_vec()).prop_map(|v| v.as_object().expect("an object").clone())
 }
 
+fn helm_runner() -> impl Strategy<Value = HelmRunner> {
+    select(vec![
+        HelmRunner::Here,
+        HelmRunner::Before,
+        HelmRunner::Elsewhere,
+        HelmRunner::Foreign,
+    ])
+}
+
 prop_compose! {
     fn release()(
         name in text(&["istio-base", "istiod", "istiod-1-31-0"]),
         version in option::of(version()),
         state in prop_oneof![
             6 => Just(ReleaseState::Deployed),
-            1 => (moment(), any::<bool>()).prop_map(|(since, ours)| ReleaseState::Pending { since, ours }),
+            1 => (moment(), helm_runner()).prop_map(|(since, by)| ReleaseState::Pending { since, by }),
             1 => Just(ReleaseState::Failed),
             1 => Just(ReleaseState::Other("uninstalling".into())),
         ],

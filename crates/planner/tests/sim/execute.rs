@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use meshlift_planner::view::{ReleaseState, Seen, StorageRef, Validator, WorkloadKey};
-use meshlift_planner::{ChartTarget, Effect, ErrorClass, InjectionLabels, TemplateRevision};
+use meshlift_planner::view::{HelmRunner, ReleaseState, Seen, StorageRef, Validator, WorkloadKey};
+use meshlift_planner::{
+    ChartTarget, Effect, ErrorClass, HELM_TIMEOUT, InjectionLabels, TemplateRevision,
+};
 
 use crate::helm::{Revision, Stored};
 use crate::world::{Injection, Istiod, World, seconds};
@@ -125,7 +127,21 @@ impl World {
         let stored = self.helm.find(release).expect("found above");
         let pending = stored.revisions.pop().expect("found above");
         assert!(
-            matches!(pending.state, ReleaseState::Pending { ours: true, .. }),
+            match pending.state {
+                ReleaseState::Pending {
+                    by: HelmRunner::Foreign,
+                    ..
+                } => false,
+                // Its Helm may still be at work.
+                ReleaseState::Pending {
+                    by: HelmRunner::Elsewhere,
+                    since,
+                } => {
+                    self.now >= since + HELM_TIMEOUT
+                }
+                ReleaseState::Pending { .. } => true,
+                _ => false,
+            },
             "cleared release {release}, which was {:?}",
             pending.state
         );
@@ -179,7 +195,7 @@ impl World {
         let state = match dies {
             true => ReleaseState::Pending {
                 since: now,
-                ours: true,
+                by: HelmRunner::Here,
             },
             false => ReleaseState::Deployed,
         };
@@ -350,8 +366,17 @@ impl World {
         }
         let newest = self.helm.find(release).and_then(|r| r.revisions.last());
         // Helm takes away what was cut off in the middle of its installation.
-        let foreign =
-            newest.is_some_and(|r| matches!(r.state, ReleaseState::Pending { ours: false, .. }));
+        let foreign = newest.is_some_and(|r| match r.state {
+            ReleaseState::Pending {
+                by: HelmRunner::Foreign,
+                ..
+            } => true,
+            ReleaseState::Pending {
+                by: HelmRunner::Elsewhere,
+                since,
+            } => self.now < since + HELM_TIMEOUT,
+            _ => false,
+        });
         assert!(
             !foreign,
             "uninstall of {release} in the middle of another operation"

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use meshlift_planner::version::Version;
-use meshlift_planner::view::{Release, ReleaseState, StorageRef};
+use meshlift_planner::view::{HelmRunner, Release, ReleaseState, StorageRef};
 use serde_json::{Map, Value};
 
 /// All releases.
@@ -13,6 +13,8 @@ pub struct Helm {
     pub changed_by_us: u32,
     /// The next operation dies halfway.
     pub dies: bool,
+    /// After a crash a process in another pod leads.
+    pub fails_over: bool,
 }
 
 /// One release.
@@ -43,8 +45,27 @@ impl Helm {
         let release = self.find(name).expect("the release");
         let mut revision = release.revisions.last().expect("a revision").clone();
         revision.serial += 1;
-        revision.state = ReleaseState::Pending { since, ours: false };
+        revision.state = ReleaseState::Pending {
+            since,
+            by: HelmRunner::Foreign,
+        };
         release.revisions.push(revision);
+    }
+
+    /// This process is gone: what it began is now of one that was before, or is elsewhere.
+    pub fn crashed(&mut self) {
+        let by = match self.fails_over {
+            true => HelmRunner::Elsewhere,
+            false => HelmRunner::Before,
+        };
+        let revisions = self.releases.iter_mut().flat_map(|r| &mut r.revisions);
+        for revision in revisions {
+            if let ReleaseState::Pending { by: runner, .. } = &mut revision.state
+                && *runner == HelmRunner::Here
+            {
+                *runner = by;
+            }
+        }
     }
 
     /// Ends the operation that is pending on a release.

@@ -19,6 +19,8 @@ pub enum When {
     After(i64),
     /// So many seconds after the status shows this phase and step, or a later one.
     Reached(Phase, Option<Step>, i64),
+    /// After the first decision of which this is true, before it is recorded.
+    Meanwhile(fn(&Decision) -> bool),
     /// As soon as this is true of the world: at the same place in the story, however long it takes.
     Once(fn(&World) -> bool),
 }
@@ -148,6 +150,7 @@ impl Run {
                 Ok(again) => self.sleep(again),
                 Err(Crashed) => {
                     self.world.now += seconds(RESTART);
+                    self.world.helm.crashed();
                     // It was only in memory.
                     self.world.refused.clear();
                 }
@@ -170,6 +173,12 @@ impl Run {
             panic!("{violation} after:\n{}", self.transcript);
         }
         let executed = self.execute(upgrade, &decision)?;
+        self.meanwhile(&decision);
+        let newest = self.world.object.as_ref();
+        if newest.is_some_and(|newest| !upgrade.stands_in(newest)) {
+            self.transcript.say(now, "the decision stands no more");
+            return Ok(now);
+        }
         let status = fold(now, upgrade, &decision, &executed);
         self.transcript.decided(now, &decision, &executed, &status);
         if status != upgrade.status {
@@ -183,6 +192,19 @@ impl Run {
             Next::Wait(waiting) => waiting.until,
             _ => now,
         })
+    }
+
+    /// What happens between a decision and its record.
+    fn meanwhile(&mut self, decision: &Decision) {
+        for event in self.events.iter_mut().filter(|event| !event.fired) {
+            if let When::Meanwhile(holds) = event.when
+                && holds(decision)
+            {
+                event.fired = true;
+                self.transcript.happened(self.world.now, event.what);
+                (event.act)(&mut self.world);
+            }
+        }
     }
 
     fn observe(&mut self, upgrade: &Upgrade) -> MeshView {
@@ -264,7 +286,10 @@ impl Run {
                 for effect in batch {
                     match self.world.execute(effect) {
                         Ok(()) => self.crash_point()?,
-                        Err(failure) => failed = failed.or(Some(failure)),
+                        Err(failure) => {
+                            failed = failed.or(Some(failure));
+                            self.crash_point()?;
+                        }
                     }
                 }
                 Ok(match failed {
@@ -306,6 +331,7 @@ impl Run {
                     (reached >= (phase, step)).then(|| now + seconds(delay))
                 }
                 When::Once(holds) => holds(&self.world).then_some(now),
+                When::Meanwhile(_) => None,
             });
             event.due = due;
             if due.is_some_and(|at| at <= now) {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::table::{Row, fine, unknown, wrong};
 use super::{mesh, present, why};
 use crate::example::{ago, cart, labels, namespace, planes, pod, release, releases, version};
-use crate::view::{Crd, MeshView, NodeAgent, NodeAgentKind, ReleaseState, Seen, Tag};
+use crate::view::{Crd, HelmRunner, MeshView, NodeAgent, NodeAgentKind, ReleaseState, Seen, Tag};
 
 fn object(value: Value) -> Map<String, Value> {
     value.as_object().cloned().expect("an object")
@@ -52,7 +52,10 @@ fn states() -> Vec<Row> {
             "rollback istiod",
             |_, v| {
                 let since = ago(60);
-                releases(v)[1].state = ReleaseState::Pending { since, ours: false };
+                releases(v)[1].state = ReleaseState::Pending {
+                    since,
+                    by: HelmRunner::Foreign,
+                };
             },
         ),
         wrong(

@@ -5,7 +5,7 @@ use meshlift_api::{Outcome, Phase, Step};
 use super::Back;
 use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
 use crate::message;
-use crate::phase::control_plane::CUT_OFF_AFTER;
+use crate::phase::control_plane::other_helm;
 use crate::phase::retirement::SETTLING;
 use crate::phase::upgrading::{step_began, timeout};
 use crate::phase::users::users;
@@ -49,15 +49,7 @@ impl Back<'_> {
 
     /// Waits for whoever works on the release. One of ours that was cut off is uninstalled as it is.
     fn other_helm(&self, release: &Release) -> Option<Decision> {
-        let message = match release.state {
-            ReleaseState::Pending { ours: false, since } => message::foreign_helm(release, since),
-            ReleaseState::Pending { ours: true, since }
-                if self.drive.now < later(since, CUT_OFF_AFTER) =>
-            {
-                message::own_helm(release, since)
-            }
-            _ => return None,
-        };
+        let message = other_helm(self.drive.now, release)?;
         let waiting = wait(self.drive.now, WaitingOn::ForeignHelm, POLL);
         Some(Decision::new(waiting, self.removing(message)))
     }

@@ -92,13 +92,13 @@ fn a_default_that_helm_did_not_end_is_ended_before_anything_goes() {
     retiring(&mut upgrade, &mut view);
     let settled = releases(&mut view)[0].values.clone();
     releases(&mut view)[0].state = ReleaseState::Pending {
-        ours: true,
+        by: HelmRunner::Before,
         since: ago(5),
     };
     let next = |view: &MeshView| decide(now(), &upgrade, view).next;
     assert!(matches!(next(&view), Next::Wait(w) if w.on == WaitingOn::ForeignHelm));
     releases(&mut view)[0].state = ReleaseState::Pending {
-        ours: true,
+        by: HelmRunner::Before,
         since: ago(60),
     };
     let is = |next: Next, kind: &str| matches!(next, Next::Act(b) if b[0].kind() == kind);

@@ -90,13 +90,13 @@ fn before_the_new_control_plane_goes() {
     check(WaitingOn::ForeignHelm, "someone else began", |v| {
         releases(v)[2].state = ReleaseState::Pending {
             since: ago(5),
-            ours: false,
+            by: HelmRunner::Foreign,
         };
     });
     check(WaitingOn::ForeignHelm, "still ends", |v| {
         releases(v)[2].state = ReleaseState::Pending {
             since: ago(5),
-            ours: true,
+            by: HelmRunner::Before,
         };
     });
     check(
@@ -145,7 +145,7 @@ fn a_removal_that_was_cut_off_is_ended() {
         ReleaseState::Other("uninstalling".into()),
         ReleaseState::Pending {
             since: ago(60),
-            ours: true,
+            by: HelmRunner::Before,
         },
     ] {
         releases(&mut view)[2].state = state;

@@ -14,7 +14,9 @@ use crate::example::{
 };
 use crate::status::{Executed, fold};
 use crate::upgrade::Upgrade;
-use crate::view::{LiveCounters, MeshView, Probe, ReleaseState, Rival, Seen, Validator};
+use crate::view::{
+    HelmRunner, LiveCounters, MeshView, Probe, ReleaseState, Rival, Seen, Validator,
+};
 
 mod before_the_soak;
 mod from_the_soak_on;

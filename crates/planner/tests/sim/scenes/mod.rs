@@ -4,6 +4,7 @@ mod detection;
 mod gateways;
 mod going_well;
 mod going_wrong;
+mod meanwhile;
 mod pace;
 mod refused;
 mod rollback;
@@ -273,6 +274,7 @@ pub fn all() -> Vec<Story> {
         rollback::all(),
         tags::all(),
         gateways::all(),
+        meanwhile::all(),
     ];
     groups.into_iter().flatten().collect()
 }
