@@ -38,6 +38,10 @@ pub struct Settings {
     pub elects: Option<String>,
     /// Another kubeconfig than that of the chart's account.
     pub kubeconfig: Option<PathBuf>,
+    /// Another Helm than the cluster's.
+    pub helm: Option<PathBuf>,
+    /// How long a stop may take (`20s`), if not as usual.
+    pub stop_within: Option<&'static str>,
     /// How often chart repositories are asked for new versions (`1s`), if not as usual.
     pub versions_interval: Option<&'static str>,
 }
@@ -68,9 +72,17 @@ impl Operator {
                 bed.cluster.charts_url_host()?
             ))
             .arg("--helm")
-            .arg(bed.cluster.tools().program("helm")?);
+            .arg(match &settings.helm {
+                Some(helm) => helm.as_path(),
+                None => bed.cluster.tools().program("helm")?,
+            });
+        // As in a pod that is started again: what it began before, it knows as its own.
+        command.args(["--identity", name]);
         if settings.elects.is_some() {
-            command.args(["--leader-election", "--identity", name]);
+            command.arg("--leader-election");
+        }
+        if let Some(limit) = settings.stop_within {
+            command.arg(format!("--stop-within={limit}"));
         }
         if let Some(interval) = settings.versions_interval {
             command.arg(format!("--versions-interval={interval}"));
@@ -119,24 +131,40 @@ impl Operator {
         Ok(())
     }
 
-    /// Asks it to stop, waits until it has, and returns how it ended.
-    pub async fn stop(mut self) -> Result<ExitStatus> {
-        kill(
-            Pid::from_raw(self.child.id().cast_signed()),
-            Signal::SIGTERM,
-        )?;
-        let child = &mut self.child;
-        let end = tokio::time::Instant::now() + Duration::from_secs(40);
+    /// Stops it as a debugger or a machine that is paused does: it lives, and does nothing.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on, without its knowing that it did not all the time.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(self.child.id().cast_signed()), signal)?)
+    }
+
+    /// Waits until it has ended, and returns how.
+    pub async fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let end = tokio::time::Instant::now() + limit;
         loop {
-            if let Some(status) = child.try_wait()? {
+            if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
             ensure!(
                 tokio::time::Instant::now() < end,
-                "the operator does not stop"
+                "the operator does not end\n{}",
+                self.log_tail()
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Asks it to stop, waits until it has, and returns how it ended.
+    pub async fn stop(mut self) -> Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.ended(Duration::from_secs(60)).await
     }
 
     /// Fails, with the end of its log, if it has ended.

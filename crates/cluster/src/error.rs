@@ -58,6 +58,9 @@ pub enum Error {
     /// Something came back that cannot be read.
     #[error("{0}")]
     Unreadable(String),
+    /// This process leads no longer, or is about to stop.
+    #[error("nothing was done: the lease of this operator has run out, or it is being stopped")]
+    Deposed,
     /// The decision broke a rule that no decision may break.
     #[error("defect of this program, nothing was done: {0}")]
     Lint(#[from] Violation),
@@ -80,6 +83,7 @@ impl Error {
             Self::Helm { output, .. } => helm_class(output),
             Self::Timeout { .. } | Self::Http(_) | Self::Unreadable(_) => ErrorClass::Transient,
             Self::NoHelm { .. } | Self::Forbidden { .. } => ErrorClass::Blocked,
+            Self::Deposed => ErrorClass::Conflict,
             Self::Lint(_) => ErrorClass::Bug,
         }
     }
@@ -98,6 +102,8 @@ fn kube_class(error: &kube::Error) -> ErrorClass {
             400 | 422 => ErrorClass::Invalid,
             _ => ErrorClass::Transient,
         },
+        // Our own fence: it says nothing of the cluster.
+        kube::Error::Service(error) if error.is::<Error>() => ErrorClass::Conflict,
         _ => ErrorClass::Transient,
     }
 }

@@ -1,23 +1,30 @@
 //! Helm 4, called as a program. Its releases stay what `helm ls` and the user's `helm upgrade`
 //! expect; nothing here waits for what a release brings up.
 
+mod process;
+mod runner;
+
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use meshlift_planner::ChartTarget;
 use meshlift_planner::version::KubernetesVersion;
+use meshlift_planner::{ChartTarget, HELM_TIMEOUT};
 use tokio::process::Command;
 
+use self::process::Ended;
 use crate::charts::ChartArchive;
 use crate::error::{Error, Result};
+use crate::tenure::{Act, Tenure};
+
+pub use self::process::ASKED;
+pub use self::runner::{OPERATION_LABEL, Runner, unique};
 
 /// Label on Helm's storage that names the upgrade which began the operation.
 pub const UPGRADE_LABEL: &str = "meshlift.io/upgrade";
 
-/// Longer than Helm's own timeout, so that Helm has the first word.
-const LIMIT: Duration = Duration::from_secs(330);
-const HELM_TIMEOUT: &str = "300s";
+/// Longer than Helm's own timeout, so that Helm has the first word; and with what it takes to end it, shorter than what
+/// another leader waits for it.
+const LIMIT: Duration = Duration::from_secs(HELM_TIMEOUT.as_secs().unsigned_abs() + 10);
 /// Releases kept in the history, Helm's own default.
 const HISTORY: &str = "10";
 
@@ -26,6 +33,8 @@ const HISTORY: &str = "10";
 pub struct Helm {
     program: PathBuf,
     kubeconfig: Option<PathBuf>,
+    runner: Runner,
+    tenure: Tenure,
 }
 
 impl Helm {
@@ -34,7 +43,23 @@ impl Helm {
         Self {
             program: program.into(),
             kubeconfig,
+            runner: Runner::new(None),
+            tenure: Tenure::unlimited(),
         }
+    }
+
+    /// The same for a process in this pod, which changes releases only while it may act.
+    pub fn within(self, tenure: Tenure, pod: Option<&str>) -> Self {
+        Self {
+            runner: Runner::new(pod),
+            tenure,
+            ..self
+        }
+    }
+
+    /// This process, as it signs operations.
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.runner
     }
 
     /// Installs or upgrades a release to exactly this chart and these values. The chart is handed
@@ -55,7 +80,9 @@ impl Helm {
         let scratch = scratch()?;
         let values = write_values(&what, target, scratch.path())?;
         let chart = write_chart(&what, chart, scratch.path())?;
-        let label = format!("{UPGRADE_LABEL}={upgrade_uid}");
+        let signature = self.runner.sign();
+        let labels = format!("{UPGRADE_LABEL}={upgrade_uid},{OPERATION_LABEL}={signature}");
+        let timeout = timeout();
         let arguments = [
             "upgrade",
             "--install",
@@ -67,13 +94,13 @@ impl Helm {
             "--values",
             &values,
             "--labels",
-            &label,
+            &labels,
             "--history-max",
             HISTORY,
             "--timeout",
-            HELM_TIMEOUT,
+            &timeout,
         ];
-        self.run(what, scratch.path(), &arguments).await.map(|_| ())
+        self.change(what, scratch.path(), &arguments).await
     }
 
     /// The manifest that Helm would make of this chart and these values, without asking a cluster.
@@ -118,6 +145,7 @@ impl Helm {
     /// Uninstalls a release; one that is not there is no error.
     pub async fn uninstall(&self, release: &str, namespace: &str) -> Result<()> {
         let what = format!("uninstalling Helm release {namespace}/{release}");
+        let timeout = timeout();
         let arguments = [
             "uninstall",
             release,
@@ -125,20 +153,34 @@ impl Helm {
             namespace,
             "--ignore-not-found",
             "--timeout",
-            HELM_TIMEOUT,
+            &timeout,
         ];
-        self.run(what, scratch()?.path(), &arguments)
-            .await
-            .map(|_| ())
+        self.change(what, scratch()?.path(), &arguments).await
     }
 
-    /// Runs Helm; what it wrote to its standard output.
+    /// Runs Helm to change a release, as long as this process may act.
+    async fn change(&self, what: String, scratch: &Path, arguments: &[&str]) -> Result<()> {
+        // The chart had to be fetched since the effect was allowed.
+        self.tenure.allow(Act::Helm)?;
+        let run = self.run_within(&self.tenure, what, scratch, arguments);
+        run.await.map(|_| ())
+    }
+
+    /// Runs Helm where it changes nothing; what it wrote to its standard output.
     async fn run(&self, what: String, scratch: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
+        self.run_within(&Tenure::unlimited(), what, scratch, arguments)
+            .await
+    }
+
+    async fn run_within(
+        &self,
+        tenure: &Tenure,
+        what: String,
+        scratch: &Path,
+        arguments: &[&str],
+    ) -> Result<Vec<u8>> {
         let mut command = Command::new(&self.program);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+        command.args(arguments);
         for (name, folder) in [
             ("HELM_CACHE_HOME", "cache"),
             ("HELM_CONFIG_HOME", "config"),
@@ -149,16 +191,12 @@ impl Helm {
         if let Some(kubeconfig) = &self.kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
         }
-        let output = tokio::time::timeout(LIMIT, command.output())
-            .await
-            .map_err(|_| Error::Timeout {
-                what: what.clone(),
-                after: LIMIT,
-            })?
-            .map_err(|source| Error::NoHelm {
-                program: self.program.display().to_string(),
-                source,
-            })?;
+        let ended = process::run(command, LIMIT, tenure).await;
+        let output = match ended.map_err(|source| self.not_run(source))? {
+            Ended::ByItself(output) => output,
+            Ended::Deposed => return Err(Error::Deposed),
+            Ended::TooLate => return Err(Error::Timeout { what, after: LIMIT }),
+        };
         if output.status.success() {
             return Ok(output.stdout);
         }
@@ -167,6 +205,18 @@ impl Helm {
             output: shorten(&output.stderr),
         })
     }
+
+    fn not_run(&self, source: std::io::Error) -> Error {
+        Error::NoHelm {
+            program: self.program.display().to_string(),
+            source,
+        }
+    }
+}
+
+/// The timeout as Helm takes it.
+fn timeout() -> String {
+    format!("{}s", HELM_TIMEOUT.as_secs())
 }
 
 /// Writes the values into the scratch folder, which only this process can read.

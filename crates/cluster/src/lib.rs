@@ -13,11 +13,13 @@ pub mod observe;
 mod quantity;
 mod slim;
 pub mod status;
+pub mod tenure;
 pub mod watch;
 
 pub use error::{Error, Result};
 pub use execute::Executor;
 pub use observe::Observer;
+pub use tenure::Tenure;
 pub use watch::Watches;
 
 /// Where this operator runs, and with what.

@@ -40,8 +40,8 @@ pub async fn make(
     }
 }
 
-/// Writes the status of this very object (by UID), unless it says the same already. Whether it
-/// was written.
+/// Writes the status that was made from this very object (by UID and resource version), unless it says the same already.
+/// Whether it was written.
 pub async fn write(
     client: &Client,
     watches: &Watches,
@@ -55,7 +55,11 @@ pub async fn write(
     let patch = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": "Mesh",
-        "metadata": { "name": name, "uid": object.uid() },
+        "metadata": {
+            "name": name,
+            "uid": object.uid(),
+            "resourceVersion": object.resource_version(),
+        },
         "status": status,
     });
     // Force: this operator is the only owner of the status, whatever wrote it before.

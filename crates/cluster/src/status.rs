@@ -10,21 +10,27 @@ use crate::error::is_not_found;
 use crate::watch::Watches;
 use crate::{Error, Result};
 
-/// Writes the status of this very object (by UID), unless it says the same already. Whether it
-/// was written.
+/// Writes the status that follows from a decision on this very object: by its UID, and only while its resource version
+/// is still this one. A spec that changed, a deletion that was asked for, or what another process recorded after the
+/// decision would be lost under it otherwise: then it is a conflict. The object as written; `None` if the status says the
+/// same already, or the object is gone.
 pub async fn write(
     client: &Client,
     watches: &Watches,
     object: &MeshUpgrade,
     status: &MeshUpgradeStatus,
-) -> Result<bool> {
+) -> Result<Option<MeshUpgrade>> {
     if object.status.as_ref() == Some(status) {
-        return Ok(false);
+        return Ok(None);
     }
     let patch = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": "MeshUpgrade",
-        "metadata": { "name": object.name_any(), "uid": object.uid() },
+        "metadata": {
+            "name": object.name_any(),
+            "uid": object.uid(),
+            "resourceVersion": object.resource_version(),
+        },
         "status": status,
     });
     // Force: this operator is the only owner of the status, whatever wrote it before.
@@ -35,10 +41,10 @@ pub async fn write(
         .await
     {
         Ok(object) => {
-            watches.upgrades.wrote(object);
-            Ok(true)
+            watches.upgrades.wrote(object.clone());
+            Ok(Some(object))
         }
-        Err(error) if is_not_found(&error) => Ok(false),
+        Err(error) if is_not_found(&error) => Ok(None),
         Err(error) => Err(Error::kube("writing the status")(error)),
     }
 }

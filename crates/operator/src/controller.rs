@@ -1,6 +1,6 @@
 //! Reconcile: look, decide, act, record. One direction, no callbacks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,18 @@ use meshlift_planner::{Decision, Effect, ErrorClass, Executed, Next, Upgrade, de
 
 use crate::events::Events;
 use crate::journal::{Journal, Told};
+use crate::locks::Locks;
 use crate::metrics::Metrics;
+use crate::run::rests;
 
 /// Counts alone are written at most this often: status writes per batch, not per workload.
 const COUNTS_EVERY: Duration = Duration::from_secs(2);
+/// How soon to look again after someone else wrote in between.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How soon to try again while another upgrade of the mesh is looked at.
+const BUSY: Duration = Duration::from_secs(1);
+/// How soon to look at an ended upgrade again; a watch tells before if anything is asked of it.
+const REST: Duration = Duration::from_secs(3600);
 
 /// Everything a reconcile needs.
 pub(crate) struct Context {
@@ -30,8 +38,18 @@ pub(crate) struct Context {
     pub(crate) journal: Arc<Journal>,
     pub(crate) metrics: Arc<Metrics>,
     /// One mutation of a mesh at a time, whatever MeshUpgrade asks for it.
-    pub(crate) meshes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    pub(crate) meshes: Locks,
     pub(crate) written: Mutex<HashMap<String, Instant>>,
+}
+
+/// What became of a status.
+enum Recorded {
+    /// It was written; the object as it is stored now.
+    Written(Box<MeshUpgrade>),
+    /// It says the same already, or the object is gone.
+    AsItWas,
+    /// Only counts and words changed, which are not written at every look.
+    Later,
 }
 
 /// Reconciles one MeshUpgrade.
@@ -39,34 +57,25 @@ pub(crate) async fn reconcile(
     object: Arc<MeshUpgrade>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    let mesh = context.mesh(&object.spec.mesh);
-    let _alone = mesh.lock().await;
-    let began = Instant::now();
     let Some(object) = context.newest(&object) else {
         return Ok(Action::await_change());
     };
-    let now = this_second();
-    let upgrade = context.observer.upgrade(&object);
-    let view = context.observer.look(now, &upgrade).await;
-    let decision = decide(now, &upgrade, &view);
-    let upgrade = context.announce(now, &object, upgrade, &decision).await?;
-    let executed = context.act(&object, &upgrade, &view, &decision).await;
-    // Acting on the object itself changes it; the status goes to the newest.
-    let Some(object) = context.newest(&object) else {
-        return Ok(Action::await_change());
+    // Before the lock: a hundred ended upgrades of a mesh must not queue behind the one that runs.
+    if rests(&object) {
+        return Ok(Action::requeue(REST));
+    }
+    // Not waited for: whoever waits takes one of the few places that upgrades of other meshes need.
+    let mesh = context.meshes.of(&object.spec.mesh);
+    let Ok(_alone) = mesh.try_lock() else {
+        return Ok(Action::requeue(BUSY));
     };
-    let after = fold(now, &upgrade, &decision, &executed);
-    let told = Told {
-        now,
-        upgrade: &upgrade,
-        decision: &decision,
-        executed: &executed,
-        after: &after,
-    };
-    context.journal.tell(&object, &told).await;
-    let written = context.record(&object, &after).await?;
-    context.metrics.reconciled(upgrade.phase(), began.elapsed());
-    Ok(next(&decision, &executed, &after, written))
+    match context.step(&object).await {
+        Err(error) if error.class() == ErrorClass::Conflict => {
+            tracing::debug!(upgrade = object.name_any(), %error, "looks again");
+            Ok(Action::requeue(AGAIN))
+        }
+        other => other,
+    }
 }
 
 /// What follows an error of reconcile itself: the status could not be written.
@@ -81,9 +90,38 @@ pub(crate) fn error_policy(
 }
 
 impl Context {
-    fn mesh(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut meshes = self.meshes.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(meshes.entry(name.to_owned()).or_default())
+    /// One look, one decision, and what follows from it.
+    async fn step(&self, object: &Arc<MeshUpgrade>) -> Result<Action, Error> {
+        let began = Instant::now();
+        let now = this_second();
+        let looked = self.observer.upgrade(object);
+        let view = self.observer.look(now, &looked).await;
+        let decision = decide(now, &looked, &view);
+        let upgrade = self.announce(now, object, looked, &decision).await?;
+        let executed = self.act(object, &upgrade, &view, &decision).await;
+        // Acting on the object itself changes it; the status goes to the newest.
+        let Some(newest) = self.newest(object) else {
+            return Ok(Action::await_change());
+        };
+        let stands = upgrade.stands_in(&self.observer.upgrade(&newest));
+        let after = fold(now, &upgrade, &decision, &executed);
+        let told = Told {
+            now,
+            upgrade: &upgrade,
+            decision: &decision,
+            executed: &executed,
+            after: &after,
+        };
+        if stands || told.acted() {
+            self.journal.tell(&newest, &told).await;
+        }
+        if !stands {
+            return Ok(Action::requeue(AGAIN));
+        }
+        let recorded = self.record(&newest, &after).await?;
+        self.metrics.reconciled(upgrade.phase(), began.elapsed());
+        let written = !matches!(recorded, Recorded::Later);
+        Ok(next(&decision, &executed, &after, written))
     }
 
     /// The object as last seen or written, if it is still the same one.
@@ -121,7 +159,11 @@ impl Context {
             after: &status,
         };
         self.journal.tell(object, &told).await;
-        self.record(object, &status).await?;
+        let status = match self.record(object, &status).await? {
+            // As it was stored: that is what the next write has to find.
+            Recorded::Written(written) => written.status.unwrap_or(status),
+            Recorded::AsItWas | Recorded::Later => status,
+        };
         Ok(Upgrade { status, ..upgrade })
     }
 
@@ -154,27 +196,47 @@ impl Context {
         executed
     }
 
-    /// Writes status, events and metrics; whether the status is as it should be.
-    async fn record(&self, object: &MeshUpgrade, after: &MeshUpgradeStatus) -> Result<bool, Error> {
+    /// Writes status and events.
+    async fn record(
+        &self,
+        object: &MeshUpgrade,
+        after: &MeshUpgradeStatus,
+    ) -> Result<Recorded, Error> {
         let before = object.status.clone().unwrap_or_default();
         if !is_weighty(&before, after) && !self.may_write_counts(object) {
-            return Ok(before == *after);
+            return Ok(match before == *after {
+                true => Recorded::AsItWas,
+                false => Recorded::Later,
+            });
         }
-        if status::write(&self.client, &self.watches, object, after).await? {
-            self.written()
-                .insert(object.uid().unwrap_or_default(), Instant::now());
-            if before.phase != after.phase || before.step != after.step {
-                tracing::info!(
-                    upgrade = object.name_any(),
-                    phase = ?after.phase,
-                    step = ?after.step,
-                    message = after.message,
-                    "status"
-                );
-            }
-            self.events.tell(object, after).await;
+        let written = status::write(&self.client, &self.watches, object, after).await?;
+        let Some(written) = written else {
+            return Ok(Recorded::AsItWas);
+        };
+        self.note_written(object);
+        if before.phase != after.phase || before.step != after.step {
+            tracing::info!(
+                upgrade = object.name_any(),
+                phase = ?after.phase,
+                step = ?after.step,
+                message = after.message,
+                "status"
+            );
         }
-        Ok(true)
+        self.events.tell(object, after);
+        Ok(Recorded::Written(Box::new(written)))
+    }
+
+    /// Remembers when its status was written, and forgets upgrades that are gone.
+    fn note_written(&self, object: &MeshUpgrade) {
+        let mut written = self.written();
+        if let Seen::Present(all) = self.watches.upgrades.all() {
+            let uids: HashSet<_> = all.iter().filter_map(|upgrade| upgrade.uid()).collect();
+            written.retain(|uid, _| uids.contains(uid));
+            let logs = all.iter().map(|one| self.observer.upgrade(one).log_name());
+            self.journal.forget_all_but(&logs.collect());
+        }
+        written.insert(object.uid().unwrap_or_default(), Instant::now());
     }
 
     fn may_write_counts(&self, object: &MeshUpgrade) -> bool {
@@ -229,7 +291,7 @@ fn next(
                 class: ErrorClass::Conflict,
                 ..
             },
-        ) => Duration::from_millis(200),
+        ) => AGAIN,
         (_, Executed::Failed { .. }) => {
             let next_at = after.attempts.as_ref().and_then(|a| a.next_at.as_ref());
             next_at.map_or(Duration::from_secs(2), |at| until(at.0))

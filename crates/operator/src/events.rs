@@ -1,5 +1,8 @@
 //! Kubernetes Events with fixed reasons: what changed in an upgrade or a mesh, for `kubectl describe`.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -7,12 +10,27 @@ use meshlift_api::{
     Mesh, MeshUpgrade, MeshUpgradeStatus, Outcome, Phase, Step, WaveState, WaveStatus,
 };
 use meshlift_planner::mesh_list::News;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Longest note that the API takes.
 const NOTE: usize = 1024;
 
-/// Publishes events.
-pub(crate) struct Events(Recorder);
+/// So many events may wait to be written; those that come while so many wait are only logged.
+const WAITING: usize = 256;
+/// At the end of the process the last ones get this long.
+const LAST: Duration = Duration::from_secs(3);
+
+/// Publishes events, one after the other and in the background: an API server that is slow with them must not hold up an
+/// upgrade.
+pub(crate) struct Events {
+    queue: Mutex<Option<Queue>>,
+}
+
+struct Queue {
+    waiting: mpsc::Sender<(Event, ObjectReference)>,
+    publishing: JoinHandle<()>,
+}
 
 impl Events {
     pub(crate) fn new(client: kube::Client, instance: Option<String>) -> Self {
@@ -20,34 +38,42 @@ impl Events {
             controller: "meshlift".to_owned(),
             instance,
         };
-        Self(Recorder::new(client, reporter))
+        let (waiting, queue) = mpsc::channel(WAITING);
+        let publishing = tokio::spawn(publish(Recorder::new(client, reporter), queue));
+        let queue = Queue {
+            waiting,
+            publishing,
+        };
+        Self {
+            queue: Mutex::new(Some(queue)),
+        }
     }
 
-    /// Tells what changed. An event that cannot be written is logged and holds nothing up.
-    pub(crate) async fn tell(&self, object: &MeshUpgrade, after: &MeshUpgradeStatus) {
+    /// Tells what changed.
+    pub(crate) fn tell(&self, object: &MeshUpgrade, after: &MeshUpgradeStatus) {
         let before = object.status.clone().unwrap_or_default();
         let about = object.object_ref(&());
         for change in changes(&before, after) {
-            self.publish(&about, change, "Reconcile").await;
+            self.enqueue(&about, change, "Reconcile");
         }
     }
 
     /// Tells of a version that a mesh can be upgraded to.
-    pub(crate) async fn new_version(&self, mesh: &Mesh, new: &News) {
+    pub(crate) fn new_version(&self, mesh: &Mesh, new: &News) {
         let change = (EventType::Normal, "UpgradeAvailable", new.message.clone());
         // Events of one reason and action soon after each other become one, with the words of the first.
         let action = format!("Offer-{}", new.version);
-        self.publish(&mesh.object_ref(&()), change, &action).await;
+        self.enqueue(&mesh.object_ref(&()), change, &action);
     }
 
     /// Tells why a mesh has an object that nobody wrote.
-    pub(crate) async fn mesh_found(&self, mesh: &Mesh, message: &str) {
+    pub(crate) fn mesh_found(&self, mesh: &Mesh, message: &str) {
         let change = (EventType::Normal, "MeshFound", message.to_owned());
-        self.publish(&mesh.object_ref(&()), change, "Discover")
-            .await;
+        self.enqueue(&mesh.object_ref(&()), change, "Discover");
     }
 
-    async fn publish(&self, about: &ObjectReference, change: Change, action: &str) {
+    /// An event that finds no room is logged: nobody waits for it.
+    fn enqueue(&self, about: &ObjectReference, change: Change, action: &str) {
         let (type_, reason, note) = change;
         let event = Event {
             type_,
@@ -56,7 +82,42 @@ impl Events {
             action: action.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.0.publish(&event, about).await {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = queue
+            .as_ref()
+            .is_some_and(|queue| queue.waiting.try_send((event, about.clone())).is_ok());
+        if !room {
+            tracing::warn!(reason, note, "event was not written: too many wait");
+        }
+    }
+
+    /// Ends the queue, and gives what waits in it a moment.
+    pub(crate) async fn close(&self) {
+        let queue = self
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(Queue {
+            waiting,
+            publishing,
+        }) = queue
+        else {
+            return;
+        };
+        drop(waiting);
+        let stop = publishing.abort_handle();
+        if tokio::time::timeout(LAST, publishing).await.is_err() {
+            tracing::warn!("the last events were not written");
+            stop.abort();
+        }
+    }
+}
+
+async fn publish(recorder: Recorder, mut queue: mpsc::Receiver<(Event, ObjectReference)>) {
+    while let Some((event, about)) = queue.recv().await {
+        if let Err(error) = recorder.publish(&event, &about).await {
+            let reason = event.reason;
             tracing::warn!(%error, reason, "event was not written");
         }
     }

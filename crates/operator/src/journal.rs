@@ -1,7 +1,8 @@
 //! Keeps the logs of upgrades: gathers lines, and writes them in batches, so that a thousand restarts are not a
 //! thousand writes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -20,8 +21,11 @@ const NAMED: usize = 20;
 pub(crate) struct Journal {
     client: Client,
     namespace: String,
-    held: Mutex<HashMap<String, Held>>,
+    /// Each behind a lock of its own: an API server that takes long over one log must not hold up the other meshes.
+    held: std::sync::Mutex<HashMap<String, Place>>,
 }
+
+type Place = Arc<Mutex<Option<Held>>>;
 
 /// A log, and what is not yet written of it.
 struct Held {
@@ -49,35 +53,48 @@ impl Journal {
         Self {
             client,
             namespace,
-            held: Mutex::default(),
+            held: std::sync::Mutex::default(),
         }
     }
 
     /// Takes down a decision. What cannot be written is told in the operator's own log, and tried again with the
-    /// next decision: it holds nothing up.
+    /// next decision.
     pub(crate) async fn tell(&self, object: &MeshUpgrade, told: &Told<'_>) {
         let name = told.upgrade.log_name();
-        let mut all = self.held.lock().await;
         // What ended says no more: also not what it does with its own finalizer.
         let ended = told.upgrade.phase().is_terminal() && has_ended(told.after);
-        if ended && !all.contains_key(&name) {
+        let Some(place) = self.place(&name, !ended) else {
             return;
-        }
-        let mut held = match all.remove(&name) {
+        };
+        let mut place = place.lock().await;
+        let held = match place.take() {
             Some(held) => held,
             None => match self.read(&name, object).await {
                 Ok(held) => held,
                 Err(error) => return warn(object, &error),
             },
         };
-        let entered = told.entered();
+        *place = self.take_down(object, told, held, ended).await;
+        if place.is_none() && has_ended(told.after) {
+            self.places().remove(&name);
+        }
+    }
+
+    /// Adds the line for a decision, and writes the log if it is time to; what is kept of it in memory.
+    async fn take_down(
+        &self,
+        object: &MeshUpgrade,
+        told: &Told<'_>,
+        mut held: Held,
+        ended: bool,
+    ) -> Option<Held> {
         if let Some(line) = told.line(&held.log).filter(|_| !ended) {
             held.log.push(line);
             held.unwritten = true;
         }
         let rested = held.written.is_none_or(|at| at.elapsed() >= EVERY);
-        if held.unwritten && (entered || ended || rested) {
-            match self.write(&name, &held).await {
+        if held.unwritten && (told.entered() || ended || rested) {
+            match self.write(&told.upgrade.log_name(), &held).await {
                 Ok(over) => {
                     held.over = Some(over);
                     held.unwritten = false;
@@ -87,22 +104,39 @@ impl Journal {
                     warn(object, &error);
                     if error.class() == ErrorClass::Conflict {
                         // Someone else wrote it: what is there now is read before the next line.
-                        return;
+                        return None;
                     }
                 }
             }
         }
-        if held.unwritten || !has_ended(told.after) {
-            all.insert(name, held);
+        (held.unwritten || !has_ended(told.after)).then_some(held)
+    }
+
+    /// Where a log is kept; one that is not yet there only if `make` says so.
+    fn place(&self, name: &str, make: bool) -> Option<Place> {
+        let mut places = self.places();
+        match make {
+            true => Some(Arc::clone(places.entry(name.to_owned()).or_default())),
+            false => places.get(name).map(Arc::clone),
         }
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, HashMap<String, Place>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the logs of upgrades that are no more: `kept` has the names of the others' logs.
+    pub(crate) fn forget_all_but(&self, kept: &HashSet<String>) {
+        self.places().retain(|name, _| kept.contains(name));
     }
 
     /// Writes what is not yet written, at the end of the process.
     pub(crate) async fn close(&self) {
-        for (name, held) in self.held.lock().await.drain() {
-            if !held.unwritten {
+        let places = std::mem::take(&mut *self.places());
+        for (name, place) in places {
+            let Some(held) = place.lock().await.take().filter(|held| held.unwritten) else {
                 continue;
-            }
+            };
             if let Err(error) = self.write(&name, &held).await {
                 tracing::warn!(log = name, %error, "the log was not written");
             }
@@ -143,6 +177,11 @@ fn has_ended(status: &MeshUpgradeStatus) -> bool {
 }
 
 impl Told<'_> {
+    /// Whether something was tried, whatever becomes of the status.
+    pub(crate) fn acted(&self) -> bool {
+        matches!(self.decision.next, Next::Act(_) | Next::Record(_))
+    }
+
     /// Whether it entered a phase or a step.
     fn entered(&self) -> bool {
         let before = &self.upgrade.status;

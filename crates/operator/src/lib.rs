@@ -5,6 +5,7 @@ mod events;
 mod http;
 mod journal;
 mod leader;
+mod locks;
 mod meshes;
 mod metrics;
 mod run;

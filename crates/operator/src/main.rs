@@ -47,6 +47,9 @@ struct RunArgs {
     /// Only act while holding the lease; needed with more than one replica.
     #[arg(long)]
     leader_election: bool,
+    /// How long a stop may take: a few seconds less than the pod's terminationGracePeriodSeconds.
+    #[arg(long, env = "MESHLIFT_STOP_WITHIN", default_value = "55s", value_parser = interval)]
+    stop_within: Duration,
     /// The Helm 4 program.
     #[arg(long, env = "MESHLIFT_HELM", default_value = "helm")]
     helm: PathBuf,
@@ -74,6 +77,7 @@ async fn start(args: RunArgs) -> anyhow::Result<()> {
         http_address: Some(args.http_address),
         leader_election: args.leader_election,
         helm: args.helm,
+        stop_within: args.stop_within,
         kubeconfig: std::env::var_os("KUBECONFIG").map(PathBuf::from),
     };
     let config = kube::Config::infer().await?;

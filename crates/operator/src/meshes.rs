@@ -1,7 +1,7 @@
 //! The mesh list: finds meshes, makes their objects, and keeps the status of each.
 //! Look, decide, act, record, as with upgrades.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use meshlift_api::conditions::DATA_PLANE_CURRENT;
 use meshlift_api::{Mesh, MeshStatus};
 use meshlift_cluster::watch::Standing;
 use meshlift_cluster::{Error, Observer, Watches, mesh_status as write};
+use meshlift_planner::ErrorClass;
 use meshlift_planner::mesh_list::{self, FoundMesh, KnownMesh, mesh_status, news};
 use meshlift_planner::view::Seen;
 use tokio::sync::watch;
@@ -54,7 +55,6 @@ pub(crate) struct Pace {
 /// Reconciles one Mesh.
 pub(crate) async fn reconcile(object: Arc<Mesh>, context: Arc<Context>) -> Result<Action, Error> {
     let Some(object) = context.newest(&object) else {
-        context.forget(&object);
         return Ok(Action::await_change());
     };
     if context.is_listing() {
@@ -67,11 +67,15 @@ pub(crate) async fn reconcile(object: Arc<Mesh>, context: Arc<Context>) -> Resul
     let interval = context.versions_interval;
     let view = context.observer.look_at_mesh(&mesh, interval).await;
     let after = mesh_status(this_second(), &mesh, &view);
-    let written = context.record(&object, &mesh.status, &after).await?;
-    Ok(Action::requeue(match written {
-        true => LOOK_AGAIN.min(interval),
-        false => COUNTS_EVERY,
-    }))
+    Ok(Action::requeue(
+        match context.record(&object, &mesh.status, &after).await {
+            Ok(true) => LOOK_AGAIN.min(interval),
+            Ok(false) => COUNTS_EVERY,
+            // It changed after it was looked at.
+            Err(error) if error.class() == ErrorClass::Conflict => LOOK_EVERY,
+            Err(error) => return Err(error),
+        },
+    ))
 }
 
 /// What follows an error of reconcile itself: the status could not be written.
@@ -129,6 +133,11 @@ impl Context {
     /// How long to wait before the next look; none if it is due.
     fn early(&self, object: &Mesh, mesh: &KnownMesh) -> Option<Duration> {
         let mut pace = self.pace();
+        // A controller is not told of an object that is gone, so it is forgotten at the look at another.
+        if let Seen::Present(all) = self.watches.meshes.all() {
+            let uids: HashSet<_> = all.iter().filter_map(|mesh| mesh.uid()).collect();
+            pace.retain(|uid, _| uids.contains(uid));
+        }
         let pace = pace.entry(object.uid().unwrap_or_default()).or_default();
         let asked = mesh.refresh != mesh.status.observed_refresh
             || Some(mesh.generation) != mesh.status.observed_generation;
@@ -164,7 +173,7 @@ impl Context {
                     message = new.message,
                     "new version"
                 );
-                self.events.new_version(object, &new).await;
+                self.events.new_version(object, &new);
             }
         }
         Ok(true)
@@ -175,10 +184,6 @@ impl Context {
         let written = pace.get(&object.uid().unwrap_or_default());
         let written = written.and_then(|pace| pace.written);
         written.is_none_or(|at| at.elapsed() >= COUNTS_EVERY)
-    }
-
-    fn forget(&self, object: &Mesh) {
-        self.pace().remove(&object.uid().unwrap_or_default());
     }
 
     fn pace(&self) -> MutexGuard<'_, HashMap<String, Pace>> {
@@ -208,7 +213,7 @@ impl Context {
         let made = write::make(&self.client, &self.watches, &found.name, spec).await?;
         if let Some(mesh) = made {
             tracing::info!(mesh = found.name, message = found.message, "new mesh");
-            self.events.mesh_found(&mesh, &found.message).await;
+            self.events.mesh_found(&mesh, &found.message);
         }
         Ok(())
     }

@@ -10,21 +10,24 @@ use anyhow::{Context as _, bail};
 use axum::http::HeaderValue;
 use axum::http::header::USER_AGENT;
 use futures::{Stream, StreamExt, stream};
+use kube::client::ClientBuilder;
 use kube::runtime::controller::Config as ControllerConfig;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Config, Resource, ResourceExt};
-use meshlift_api::labels::RETRY;
+use meshlift_api::labels::{FINALIZER, REDETECT, RETRY};
 use meshlift_api::{Mesh, MeshUpgrade, Phase};
-use meshlift_cluster::helm::Helm;
-use meshlift_cluster::{Executor, Observer, Settings, Watches};
+use meshlift_cluster::helm::{ASKED, Helm};
+use meshlift_cluster::{Executor, Observer, Settings, Tenure, Watches};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::controller::{Context, error_policy, reconcile};
 use crate::events::Events;
 use crate::http;
 use crate::journal::Journal;
 use crate::leader::Candidate;
+use crate::locks::Locks;
 use crate::meshes;
 use crate::metrics::Metrics;
 
@@ -45,6 +48,8 @@ pub struct Options {
     pub leader_election: bool,
     /// The Helm 4 program.
     pub helm: PathBuf,
+    /// How long a stop may take, before the process is killed.
+    pub stop_within: Duration,
     /// Kubeconfig for Helm; none for the service account of the pod.
     pub kubeconfig: Option<PathBuf>,
 }
@@ -53,10 +58,16 @@ pub struct Options {
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The same for the mesh list, which has a slower pace of its own for each mesh.
 const LIST_EVERY: Duration = Duration::from_secs(1);
-/// Effects and the lease: an answer must come within this.
+/// Effects: an answer must come within this.
 const REQUEST: Duration = Duration::from_secs(25);
-/// How long the present step may take to end after a stop was asked for.
-const GRACE: Duration = Duration::from_secs(25);
+/// The lease: the same.
+const ELECTION: Duration = Duration::from_secs(3);
+/// Of the time that a stop may take, what is left for ending Helm, for the last lines of the logs and for giving back the
+/// lease.
+const LAST: Duration = Duration::from_secs(10);
+/// How long reconciles have to end once this process may not act any more: as long as Helm has that is asked to end, and
+/// no longer than others wait before they act.
+const DEPOSED: Duration = Duration::from_secs(ASKED.as_secs() + 1);
 
 const NAME: HeaderValue =
     HeaderValue::from_static(concat!("meshlift-operator/", env!("CARGO_PKG_VERSION")));
@@ -71,7 +82,11 @@ pub async fn run(
     // Tells our requests from others in an audit log.
     config.headers.push((USER_AGENT, NAME));
     let watching = Client::try_from(config.clone()).context("the client for watches")?;
-    let acting = acting_client(config)?;
+    let tenure = match options.leader_election {
+        true => Tenure::none(),
+        false => Tenure::unlimited(),
+    };
+    let acting = acting_client(config.clone(), &tenure)?;
     let (watches, follow) = Watches::start(&watching);
     let follow = tokio::spawn(follow);
     let serve = options
@@ -79,59 +94,89 @@ pub async fn run(
         .map(|address| tokio::spawn(http::serve(address, Arc::clone(&metrics), watches.clone())));
     let mut stop = pin!(stop);
     let mut candidate = None;
+    let stop_within = options.stop_within;
     if options.leader_election {
-        let mut standing =
-            Candidate::stand(acting.clone(), &options.namespace, options.identity.clone()).await?;
+        let client = electing_client(config)?;
+        let (namespace, identity) = (&options.namespace, options.identity.as_deref());
+        let standing = Candidate::stand(client, namespace, identity, tenure.clone());
         tracing::info!("waits for the lease");
         tokio::select! {
-            elected = standing.elected() => elected?,
-            () = &mut stop => return Ok(()),
+            () = standing.elected() => {}
+            () = &mut stop => {
+                standing.step_down().await;
+                return Ok(());
+            }
         }
         candidate = Some(standing);
     }
     metrics.leader.set(1);
+    let leader = Arc::clone(&metrics);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "leads");
     let (stop_controller, stopping) = watch::channel(false);
     let mut controller = tokio::spawn(control(
-        watching, acting, options, watches, metrics, stopping,
+        watching,
+        acting,
+        options,
+        watches,
+        metrics,
+        tenure.clone(),
+        stopping,
     ));
     let ended = tokio::select! {
         () = &mut stop => Ok(()),
-        () = deposed(&mut candidate) => Err("the lease was lost: another replica may lead, so this one stops at once"),
+        () = tenure.over() => Err("the lease was lost: another replica may lead, so this one stops at once"),
         _ = &mut controller => Err("the controller ended"),
         () = served(serve) => Err("the HTTP server ended"),
     };
     follow.abort();
+    let _ = stop_controller.send(true);
     if let Err(why) = ended {
-        controller.abort();
+        leader.leader.set(0);
+        // Nothing is written any more, and Helm is being ended: this only waits for it.
+        tenure.cap(Duration::ZERO);
+        wait_or_abort(DEPOSED, controller).await;
         bail!(why);
     }
-    // A stop ends the present step first: a Helm operation cut off would have to be mended.
-    let _ = stop_controller.send(true);
-    if tokio::time::timeout(GRACE, &mut controller).await.is_err() {
-        tracing::warn!("the present step did not end in time; the next look mends what it left");
-        controller.abort();
-    }
+    // A stop ends the present step first. Helm is asked to end while there still is time for it to say that it failed: an
+    // operation that is killed has to be cleared by hand or by the next leader.
+    tenure.cap(stop_within.saturating_sub(LAST));
+    wait_or_abort(stop_within.saturating_sub(LAST / 2), controller).await;
     if let Some(candidate) = candidate {
         candidate.step_down().await;
     }
     Ok(())
 }
 
-/// A client for effects and the lease: no hidden retries, and an end to every request.
-fn acting_client(mut config: Config) -> anyhow::Result<Client> {
+/// Waits until the controllers have ended; when this returns, they have.
+async fn wait_or_abort<T>(limit: Duration, mut controller: JoinHandle<T>) {
+    if controller.is_finished() {
+        return;
+    }
+    if tokio::time::timeout(limit, &mut controller).await.is_err() {
+        tracing::warn!("the present step did not end in time; the next look finds what it left");
+        controller.abort();
+        // Only how it ended is in it.
+        let _ = controller.await;
+    }
+}
+
+/// A client for effects: no hidden retries, an end to every request, and no write by a process that does not lead.
+fn acting_client(mut config: Config, tenure: &Tenure) -> anyhow::Result<Client> {
     config.connect_timeout = Some(Duration::from_secs(5));
     config.read_timeout = Some(REQUEST);
     config.write_timeout = Some(REQUEST);
     config.default_retry = false;
-    Client::try_from(config).context("the client for effects")
+    let builder = ClientBuilder::try_from(config).context("the client for effects")?;
+    Ok(builder.with_layer(&tenure.fence()).build())
 }
 
-async fn deposed(candidate: &mut Option<Candidate>) {
-    match candidate {
-        Some(candidate) => candidate.deposed().await,
-        None => std::future::pending().await,
-    }
+/// A client for the lease, with connections of its own: when those of the effects hang, it still renews.
+fn electing_client(mut config: Config) -> anyhow::Result<Client> {
+    config.connect_timeout = Some(ELECTION);
+    config.read_timeout = Some(ELECTION);
+    config.write_timeout = Some(ELECTION);
+    config.default_retry = false;
+    Client::try_from(config).context("the client for the lease")
 }
 
 async fn served(serve: Option<tokio::task::JoinHandle<anyhow::Result<()>>>) {
@@ -151,12 +196,14 @@ async fn control(
     options: Options,
     watches: Watches,
     metrics: Arc<Metrics>,
+    tenure: Tenure,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let settings = Settings {
         namespace: options.namespace,
         default_charts_repository: options.default_charts_repository.clone(),
-        helm: Helm::new(options.helm, options.kubeconfig),
+        helm: Helm::new(options.helm, options.kubeconfig)
+            .within(tenure.clone(), options.identity.as_deref()),
     };
     let observer = Arc::new(Observer::new(
         acting.clone(),
@@ -181,13 +228,14 @@ async fn control(
             settings,
             watches.clone(),
             observer.charts().clone(),
-        ),
+        )
+        .within(tenure),
         observer,
-        events,
+        events: Arc::clone(&events),
         journal: Arc::clone(&journal),
         client: acting,
         metrics,
-        meshes: std::sync::Mutex::default(),
+        meshes: Locks::default(),
         written: std::sync::Mutex::default(),
         watches: watches.clone(),
     });
@@ -209,6 +257,7 @@ async fn control(
         .for_each(log);
     tokio::join!(upgrades, meshes, meshes::discover(list, stopping));
     journal.close().await;
+    events.close().await;
     Ok(())
 }
 
@@ -261,16 +310,20 @@ fn under_way(watches: &Watches) -> Vec<ObjectRef<MeshUpgrade>> {
         .collect()
 }
 
-/// Whether an upgrade has ended and nobody asks it to go on. One that is asked must be looked at from
+/// Whether an upgrade has ended, nothing is left to do for it, and nobody asks it to go on. One that is asked must be looked at from
 /// here too: the controller has a watch of its own, which may be ahead of what a reconcile then sees.
-fn rests(upgrade: &MeshUpgrade) -> bool {
+pub(crate) fn rests(upgrade: &MeshUpgrade) -> bool {
     let Some(status) = &upgrade.status else {
         return false;
     };
     let retry = upgrade.annotations().get(RETRY);
+    // An ended one has nothing to detect, and says that it has seen it.
+    let redetect = upgrade.annotations().get(REDETECT);
     status.phase.is_some_and(Phase::is_terminal)
+        && !upgrade.finalizers().iter().any(|held| held == FINALIZER)
         && status.observed_generation == upgrade.metadata.generation
         && (retry.is_none() || retry == status.observed_retry.as_ref())
+        && (redetect.is_none() || redetect == status.observed_redetect.as_ref())
 }
 
 #[cfg(test)]
@@ -301,6 +354,9 @@ mod tests {
         status.observed_retry = Some("1".into());
         upgrade.status = Some(status.clone());
         assert!(rests(&upgrade), "it was tried again");
+        upgrade.metadata.finalizers = Some(vec![FINALIZER.into()]);
+        assert!(!rests(&upgrade), "it is to let go of the object");
+        upgrade.metadata.finalizers = None;
         status.phase = Some(Phase::Upgrading);
         upgrade.status = Some(status);
         assert!(!rests(&upgrade), "it runs");

@@ -36,7 +36,8 @@ fn render(root: &Path, helm: &Path) -> Result<String> {
     let run = Command::new(helm)
         .args(["template", "meshlift"])
         .arg(root.join("charts/meshlift"))
-        .args(["--namespace", NAMESPACE])
+        // A hook of the uninstallation is no object of the installation.
+        .args(["--namespace", NAMESPACE, "--no-hooks"])
         .output()
         .with_context(|| format!("cannot run `{}`", helm.display()))?;
     if !run.status.success() {

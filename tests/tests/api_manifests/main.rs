@@ -14,4 +14,5 @@ mod operator;
 mod policies;
 mod release_catalog;
 mod rights;
+mod uninstall;
 mod waves;

@@ -41,6 +41,7 @@ fn api_the_operator_is_refused_nothing() -> Result<()> {
             versions_interval: Duration::from_secs(6 * 3600),
             http_address: None,
             leader_election: true,
+            stop_within: Duration::from_secs(55),
             helm: env.cluster.tools().program("helm")?.to_owned(),
             kubeconfig: Some(env.operator_kubeconfig.clone()),
         };

@@ -6,7 +6,10 @@
 
 mod detecting;
 mod fixture;
+mod helm_runs;
 mod keeping;
+mod leading;
+mod meanwhile;
 mod process;
 mod release_catalog;
 mod repository;

@@ -1,68 +1,13 @@
-//! The operator as a process: election, stop, health and metrics.
-
-use std::time::{Duration, Instant};
+//! The operator as a process: health and metrics.
 
 use anyhow::{Result, ensure};
 use meshlift_api::Phase;
 use meshlift_tests::operator::{Operator, Settings};
-use meshlift_tests::upgrades::{wait_phase, wait_status};
+use meshlift_tests::upgrades::wait_phase;
 use meshlift_tests::wait::until;
 use serde_json::json;
 
 use crate::fixture::{SOON, with_bed};
-
-fn candidate(name: &str) -> Settings {
-    Settings {
-        elects: Some(name.to_owned()),
-        ..Settings::default()
-    }
-}
-
-#[test]
-fn api_of_two_operators_one_leads_and_the_other_takes_over() -> Result<()> {
-    with_bed(async |bed| {
-        let first = Operator::start_with(bed, candidate("first")).await?;
-        first.wait_leads(Duration::from_secs(20)).await?;
-        let second = Operator::start_with(bed, candidate("second")).await?;
-        bed.create_upgrade("led", json!({ "targetVersion": "1.99.0" }))
-            .await?;
-        wait_phase(bed, "led", Phase::Detecting, SOON).await?;
-        ensure!(second.metric("meshlift_leader").await? == Some(0.0));
-        let idle = second.metric("meshlift_upgrade_phase{phase=\"Detecting\",upgrade=\"led\"}");
-        ensure!(
-            idle.await?.is_none(),
-            "the one that does not lead reconciles"
-        );
-
-        // Killed: the lease must run out.
-        let killed = Instant::now();
-        first.kill()?;
-        second.wait_leads(Duration::from_secs(20)).await?;
-        println!(
-            "failover after a kill: {:.1} s",
-            killed.elapsed().as_secs_f32()
-        );
-        bed.patch_upgrade("led", json!({ "spec": { "targetVersion": "1.98.0" } }))
-            .await?;
-        wait_status(bed, "led", "the new leader acts", SOON, |s| {
-            s.message.contains("1.98.0")
-        })
-        .await?;
-
-        // Stopped: it gives the lease back, so that the next one need not wait for it to run out.
-        let stopping = Instant::now();
-        let status = second.stop().await?;
-        ensure!(status.success(), "it stopped with {status}");
-        let stopped = stopping.elapsed();
-        ensure!(
-            stopped < Duration::from_secs(10),
-            "it took {stopped:?} to stop"
-        );
-        let third = Operator::start_with(bed, candidate("third")).await?;
-        third.wait_leads(Duration::from_secs(5)).await?;
-        bed.delete_upgrade("led").await
-    })
-}
 
 #[test]
 fn api_health_and_metrics_are_served() -> Result<()> {

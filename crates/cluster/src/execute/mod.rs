@@ -16,6 +16,7 @@ use meshlift_planner::view::MeshView;
 use meshlift_planner::{Batch, ChartTarget, Decision, Effect, Executed, Next, Upgrade, lint};
 
 use crate::charts::ChartsClient;
+use crate::tenure::{Act, Tenure};
 use crate::watch::Watches;
 use crate::{Error, Result, Settings};
 
@@ -36,6 +37,7 @@ pub struct Executor {
     settings: Settings,
     watches: Watches,
     charts: ChartsClient,
+    tenure: Tenure,
 }
 
 /// What is told of each effect, for logs and metrics.
@@ -49,7 +51,13 @@ impl Executor {
             settings,
             watches,
             charts,
+            tenure: Tenure::unlimited(),
         }
+    }
+
+    /// The same for a process that acts only in this time.
+    pub fn within(self, tenure: Tenure) -> Self {
+        Self { tenure, ..self }
     }
 
     /// Executes a decision, after the lint.
@@ -72,7 +80,8 @@ impl Executor {
             Next::Record(record) => {
                 let write =
                     objects::write_record(&self.client, &self.settings, object, upgrade, record);
-                outcome([within(LIMIT, "writing the record", write).await])
+                let write = within(LIMIT, "writing the record", write);
+                outcome([self.while_leading(Act::Request, write).await])
             }
             Next::Act(batch) => outcome(self.act(object, upgrade, batch, told).await),
             Next::Wait(_) | Next::Enter(_) => Executed::Nothing,
@@ -108,9 +117,31 @@ impl Executor {
         if paused(newest.present(), effect) {
             return Ok(());
         }
-        let result = self.one(object, upgrade, effect).await;
+        let act = match effect.runs_helm() {
+            true => Act::Helm,
+            false => Act::Request,
+        };
+        let one = self.one(object, upgrade, effect);
+        let result = self.while_leading(act, one).await;
         told(effect, &result);
         result
+    }
+
+    /// Begins an effect only while this process may act, and leaves off when it may not any longer.
+    async fn while_leading(
+        &self,
+        act: Act,
+        effect: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
+        self.tenure.allow(act)?;
+        match act {
+            Act::Request => tokio::select! {
+                result = effect => result,
+                () = self.tenure.over() => Err(Error::Deposed),
+            },
+            // It has to see Helm end.
+            Act::Helm => effect.await,
+        }
     }
 
     async fn install(&self, upgrade: &Upgrade, target: &ChartTarget) -> Result<()> {

@@ -38,6 +38,7 @@ use self::probes::Probes;
 use self::releases::Releases;
 use self::risks::Risks;
 use crate::charts::{ChartVersions, ChartsClient};
+use crate::helm::Runner;
 use crate::watch::Watches;
 use crate::{Error, Settings, backup};
 
@@ -70,7 +71,7 @@ impl Observer {
         let secrets = Api::<Secret>::namespaced(client.clone(), &settings.namespace);
         let charts = ChartsClient::new(secrets);
         Ok(Self {
-            releases: Releases::new(client.clone()),
+            releases: Releases::new(client.clone(), settings.helm.runner().clone()),
             probes: Probes::new(client.clone()),
             diffs: Diffs::new(settings.helm.clone(), charts.clone()),
             charts,
@@ -155,7 +156,7 @@ impl Observer {
 
     /// Helm releases of the Istio charts in a namespace, as they are now.
     pub async fn helm_releases(client: &Client, namespace: &str) -> Seen<Vec<Release>> {
-        let releases = Releases::new(client.clone());
+        let releases = Releases::new(client.clone(), Runner::new(None));
         releases.look(namespace, ReleasesWanted::Fresh, "").await
     }
 

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
 use meshlift_planner::ReleasesWanted;
-use meshlift_planner::view::{Release, ReleaseState, Seen, StorageRef};
+use meshlift_planner::view::{HelmRunner, Release, ReleaseState, Seen, StorageRef};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -22,13 +22,14 @@ use serde_json::{Map, Value};
 use super::cached::Cached;
 use super::seen;
 use crate::Error;
-use crate::helm::UPGRADE_LABEL;
+use crate::helm::{OPERATION_LABEL, Runner, UPGRADE_LABEL};
 
 /// No release of an Istio chart is near this size unpacked.
 const LARGEST: u64 = 64 << 20;
 
 pub(super) struct Releases {
     client: Client,
+    runner: Runner,
     listed: Cached<String, Vec<Stored>>,
     /// Secrets are never changed in their payload once an operation ended; the resource version
     /// tells when they were.
@@ -42,6 +43,8 @@ struct Stored {
     status: String,
     since: Timestamp,
     upgrade: Option<String>,
+    /// Who signed its newest operation; none if the signature is inherited.
+    signature: Option<String>,
     storage: StorageRef,
     payload: Payload,
 }
@@ -65,9 +68,10 @@ struct ChartMetadata {
 }
 
 impl Releases {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, runner: Runner) -> Self {
         Self {
             client,
+            runner,
             listed: Cached::new(Duration::from_secs(120)),
             decoded: Cached::new(Duration::from_secs(3600)),
         }
@@ -96,7 +100,7 @@ impl Releases {
             stored
                 .into_iter()
                 .filter(|s| ["base", "istiod"].contains(&s.payload.chart.metadata.name.as_str()))
-                .map(|s| release(s, upgrade))
+                .map(|s| release(s, upgrade, &self.runner))
                 .collect()
         }))
     }
@@ -109,11 +113,15 @@ impl Releases {
             .await
             .map_err(Error::kube(what))?;
         let mut newest = BTreeMap::<String, (u64, PartialObjectMeta<Secret>)>::new();
+        let mut signed = BTreeMap::<String, u32>::new();
         for secret in all {
             let labels = secret.labels();
             let (Some(name), Some(version)) = (labels.get("name"), labels.get("version")) else {
                 continue;
             };
+            if let Some(signature) = labels.get(OPERATION_LABEL) {
+                *signed.entry(signature.clone()).or_default() += 1;
+            }
             let version = version.parse::<u64>().unwrap_or_default();
             let known = newest.get(name).map(|(version, _)| *version);
             if known.is_none_or(|known| known < version) {
@@ -122,7 +130,15 @@ impl Releases {
         }
         let mut stored = Vec::new();
         for (release, (_, secret)) in newest {
-            stored.extend(self.decode(release, namespace, &secret).await?);
+            let signature = secret.labels().get(OPERATION_LABEL);
+            // On an earlier revision, too, Helm took it over from there: somebody else began this one.
+            let own = signature.filter(|signature| signed.get(*signature) == Some(&1));
+            let own = own.cloned();
+            let decoded = self.decode(release, namespace, &secret).await?;
+            stored.extend(decoded.map(|stored| Stored {
+                signature: own,
+                ..stored
+            }));
         }
         Ok(stored)
     }
@@ -154,6 +170,7 @@ impl Releases {
             status: labels.get("status").cloned().unwrap_or_default(),
             since: Timestamp::from_second(since).unwrap_or(Timestamp::UNIX_EPOCH),
             upgrade: labels.get(UPGRADE_LABEL).cloned(),
+            signature: None,
             storage,
             payload: payload.map_err(Error::Unreadable)?,
         }))
@@ -196,14 +213,18 @@ fn unpack<T: DeserializeOwned>(packed: &[u8]) -> Result<T, String> {
         .map_err(|error| format!("it is no release (line {})", error.line()))
 }
 
-fn release(stored: Stored, upgrade: &str) -> Release {
+fn release(stored: Stored, upgrade: &str, runner: &Runner) -> Release {
+    let by = match stored.upgrade.as_deref() == Some(upgrade) {
+        true => runner.whose(stored.signature.as_deref()),
+        false => HelmRunner::Foreign,
+    };
     let metadata = stored.payload.chart.metadata;
     let state = match stored.status.as_str() {
         "deployed" => ReleaseState::Deployed,
         "failed" => ReleaseState::Failed,
         status if status.starts_with("pending-") => ReleaseState::Pending {
             since: stored.since,
-            ours: stored.upgrade.as_deref() == Some(upgrade),
+            by,
         },
         other => ReleaseState::Other(other.to_owned()),
     };
@@ -222,7 +243,99 @@ fn release(stored: Stored, upgrade: &str) -> Release {
 mod tests {
     use std::io::Write;
 
+    use http::{Request, Response};
+    use kube::client::Body;
+    use meshlift_planner::view::HelmRunner;
+    use serde_json::json;
+
     use super::*;
+
+    /// A client of an API server with these storage Secrets of the release `istio-base`: state and labels of each revision.
+    fn storing(revisions: Vec<(&'static str, Value)>) -> Client {
+        let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let payload =
+            r#"{"name":"istio-base","chart":{"metadata":{"name":"base","version":"1.30.2"}}}"#;
+        zip.write_all(payload.as_bytes()).expect("zip");
+        let data = STANDARD.encode(zip.finish().expect("zip"));
+        let secrets = revisions
+            .into_iter()
+            .zip(1..)
+            .map(|((status, mut labels), version)| {
+                labels["name"] = json!("istio-base");
+                labels["owner"] = json!("helm");
+                labels["status"] = json!(status);
+                labels["version"] = json!(version.to_string());
+                let name = format!("sh.helm.release.v1.istio-base.v{version}");
+                let metadata =
+                    json!({ "name": name, "uid": name, "resourceVersion": "1", "labels": labels });
+                json!({ "metadata": metadata })
+            });
+        let list = json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+            "metadata": {}, "items": secrets.collect::<Vec<_>>(),
+        });
+        let one = json!({ "metadata": {}, "data": { "release": STANDARD.encode(data) } });
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let answer = match request.uri().path().ends_with("/secrets") {
+                true => list.to_string(),
+                false => one.to_string(),
+            };
+            async { Ok::<_, tower::BoxError>(Response::new(Body::from(answer.into_bytes()))) }
+        });
+        Client::new(service, "default")
+    }
+
+    async fn pending_by(runner: &Runner, revisions: Vec<(&'static str, Value)>) -> HelmRunner {
+        let releases = Releases::new(storing(revisions), runner.clone());
+        let found = releases
+            .look("istio-system", ReleasesWanted::Fresh, "u")
+            .await;
+        let Seen::Present(found) = found else {
+            panic!("{found:?}")
+        };
+        match found[..] {
+            [
+                Release {
+                    state: ReleaseState::Pending { by, .. },
+                    ..
+                },
+            ] => by,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    /// Helm takes labels over from the revision before: what a person or Flux does after us carries ours.
+    #[tokio::test]
+    async fn an_operation_that_inherited_our_labels_is_someone_elses() {
+        let runner = Runner::new(Some("meshlift-0"));
+        let ours = |signature: &str| json!({ UPGRADE_LABEL: "u", OPERATION_LABEL: signature });
+        let (first, second) = (runner.sign(), runner.sign());
+        let after_us = vec![
+            ("deployed", ours(&first)),
+            ("pending-upgrade", ours(&first)),
+        ];
+        assert_eq!(pending_by(&runner, after_us).await, HelmRunner::Foreign);
+        let again = vec![
+            ("deployed", ours(&first)),
+            ("pending-upgrade", ours(&second)),
+        ];
+        assert_eq!(pending_by(&runner, again.clone()).await, HelmRunner::Here);
+        let other = Runner::new(Some("meshlift-1"));
+        assert_eq!(pending_by(&other, again).await, HelmRunner::Elsewhere);
+        let install = vec![("pending-install", ours(&first))];
+        assert_eq!(pending_by(&runner, install).await, HelmRunner::Here);
+        let unsigned = vec![("pending-upgrade", json!({ UPGRADE_LABEL: "u" }))];
+        assert_eq!(pending_by(&runner, unsigned).await, HelmRunner::Foreign);
+        let another = vec![(
+            "pending-upgrade",
+            json!({ UPGRADE_LABEL: "v", OPERATION_LABEL: second }),
+        )];
+        assert_eq!(
+            pending_by(&runner, another).await,
+            HelmRunner::Foreign,
+            "of another upgrade"
+        );
+    }
 
     #[test]
     fn a_release_is_unpacked_and_rubbish_is_told_as_such() {
