@@ -26,7 +26,11 @@ fn state(world: &World) -> String {
     let mut text = String::new();
     let mut line = |value: String| writeln!(text, "{value}").expect("a string");
     if let Some(object) = &world.object {
-        line(timeless(&without_notes(&end(&object.status))));
+        let mut status = object.status.clone();
+        // They stand in the order in which they were first written.
+        let conditions = &mut status.conditions;
+        conditions.sort_unstable_by(|one, other| one.type_.cmp(&other.type_));
+        line(timeless(&without_notes(&end(&status))));
         line(format!("held {}", object.held));
     }
     line(format!("mesh {:?}", world.mesh));
