@@ -26,6 +26,9 @@ pub const DISCOVERED: &str = "meshlift.io/discovered";
 pub const MULTI_CLUSTER: &str = "istio/multiCluster";
 /// Annotation on a MeshUpgrade: a new value starts an ended upgrade again from Detecting.
 pub const RETRY: &str = "meshlift.io/retry";
+/// Annotation on a MeshUpgrade: codes of checks that a person accepts while it runs, when `spec.acceptRisks` is locked;
+/// several are separated by commas.
+pub const ACCEPT: &str = "meshlift.io/accept";
 /// Finalizer on a MeshUpgrade while it must not go.
 pub const FINALIZER: &str = "meshlift.io/upgrade-runs";
 /// Field manager of everything the operator writes to objects.

@@ -96,6 +96,13 @@ pub struct MeshUpgradeStatus {
     /// When the present step was entered; deadlines count from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_started_at: Option<Time>,
+    /// Since when it waits for what it waits for now, which is the reason of condition `Reconciling`. Deadlines of
+    /// such a wait count from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Time>,
+    /// When it was last resumed after a pause: no deadline counts the time before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<Time>,
     /// When this run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,

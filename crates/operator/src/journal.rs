@@ -260,6 +260,7 @@ mod tests {
             held: true,
             retry: None,
             redetect: None,
+            accepts: None,
             spec,
             status: MeshUpgradeStatus {
                 phase: Some(phase),

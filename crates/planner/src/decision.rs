@@ -288,6 +288,8 @@ pub enum WaitingOn {
     Environment,
     /// `spec.paused`.
     Paused,
+    /// Nothing: a pause is over, and all clocks begin again.
+    Resumed,
     /// The next maintenance window.
     Window,
     /// A person who lets the next wave begin.
@@ -355,6 +357,8 @@ pub struct Report {
     pub plan: Option<PlanSummary>,
     /// Conditions.
     pub findings: Findings,
+    /// Whether it goes on only when a person does what the message says.
+    pub needs_person: bool,
     /// How it ends, with `Enter` of a terminal phase.
     pub outcome: Option<Outcome>,
     /// A new run begins: the one before goes to history.
@@ -412,6 +416,22 @@ impl Verdict {
 impl Decision {
     pub(crate) fn new(next: Next, report: Report) -> Self {
         Self { next, report }
+    }
+
+    /// Whether it goes on only when a person does something, which the message names.
+    pub fn waits_for_person(&self) -> bool {
+        let Next::Wait(waiting) = &self.next else {
+            return false;
+        };
+        let person = matches!(
+            waiting.on,
+            WaitingOn::Environment
+                | WaitingOn::Paused
+                | WaitingOn::Approval
+                | WaitingOn::Git
+                | WaitingOn::Person
+        );
+        person || self.report.needs_person
     }
 
     /// Whether executing it changes the cluster (the status aside).

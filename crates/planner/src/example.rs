@@ -50,6 +50,7 @@ pub(crate) fn upgrade(phase: Phase) -> Upgrade {
         held: true,
         retry: None,
         redetect: None,
+        accepts: None,
         spec,
         status: MeshUpgradeStatus {
             phase: Some(phase),

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use meshlift_api::labels::{DEFAULT_REVISION, ISTIO_INJECTION, ISTIO_REV, SIDECAR_INJECT};
 
-use crate::view::{ControlPlane, Tag};
+use crate::upgrade::Upgrade;
+use crate::view::{ControlPlane, MeshView, Tag};
 
 /// Who would inject a new pod, and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +24,47 @@ pub enum Injector {
 }
 
 /// Control planes and tags, as far as injection asks for them.
+#[derive(Clone, Copy)]
 pub(crate) struct Revisions<'a> {
     pub(crate) control_planes: &'a [ControlPlane],
     pub(crate) tags: &'a [Tag],
+    /// Revisions of the upgrade under way, whose control planes count as if they were there: uninstalled in the middle,
+    /// a control plane leaves its labels behind, and what has them is of this mesh all the same.
+    pub(crate) recorded: [Option<&'a str>; 2],
+}
+
+impl<'a> Revisions<'a> {
+    /// What an upgrade sees: while it runs, labels are read by its record too.
+    pub(crate) fn of(upgrade: &Upgrade, view: &'a MeshView) -> Self {
+        let record = view.record.present();
+        let recorded = record.filter(|_| upgrade.phase().is_locked());
+        let recorded = recorded.map(|record| {
+            let both = [&record.source_revision, &record.target_revision];
+            both.map(|revision| Some(revision.as_str()))
+        });
+        Self {
+            recorded: recorded.unwrap_or_default(),
+            ..Self::seen(view)
+        }
+    }
+
+    /// What is there.
+    pub(crate) fn seen(view: &'a MeshView) -> Self {
+        Self {
+            control_planes: view.control_planes.present().map_or(&[], Vec::as_slice),
+            tags: &view.tags,
+            recorded: [None; 2],
+        }
+    }
+
+    /// Who injects a pod with these labels in a namespace with those.
+    pub(crate) fn injector(
+        &self,
+        namespace: &BTreeMap<String, String>,
+        pod: &BTreeMap<String, String>,
+    ) -> Injector {
+        injector_among(self, namespace, pod)
+    }
 }
 
 impl Revisions<'_> {
@@ -35,6 +74,7 @@ impl Revisions<'_> {
         }
         match self.tags.iter().any(|tag| tag.name == name) {
             true => Injector::Tag(name.to_owned()),
+            false if self.recorded.contains(&Some(name)) => Injector::Namespace(name.to_owned()),
             // A label that names nothing matches no webhook.
             false => Injector::Nobody,
         }
@@ -51,7 +91,16 @@ pub fn injector_of(
     let revisions = Revisions {
         control_planes,
         tags,
+        recorded: [None; 2],
     };
+    injector_among(&revisions, namespace, pod)
+}
+
+fn injector_among(
+    revisions: &Revisions<'_>,
+    namespace: &BTreeMap<String, String>,
+    pod: &BTreeMap<String, String>,
+) -> Injector {
     if pod
         .get(SIDECAR_INJECT)
         .is_some_and(|value| value == "false")

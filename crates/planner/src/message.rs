@@ -71,6 +71,26 @@ pub(crate) fn paused(next: &str) -> String {
     format!("paused before the next step ({next}): set spec.paused to false to go on")
 }
 
+/// Of what is only observed meanwhile.
+pub(crate) fn paused_meanwhile(observed: &str) -> String {
+    format!("paused, and no deadline counts; {observed}")
+}
+
+pub(crate) fn resumed() -> String {
+    "resumed: all deadlines count from now".to_owned()
+}
+
+/// Of a wait that has no deadline, and has lasted longer than it should. `back` is the upgrade that may still be
+/// rolled back.
+pub(crate) fn lasts(message: &str, since: Timestamp, back: Option<&String>) -> String {
+    let rollback = back.map(|name| format!(", or roll back: {}", request_rollback(name)));
+    format!(
+        "{message}. This has lasted since {}: fix it, and the rest continues by itself{}",
+        moment(since),
+        rollback.unwrap_or_default()
+    )
+}
+
 /// What is held until a window opens, and whether something may be under way.
 pub(crate) fn outside_windows(opens: &str, begun: bool, next: &str) -> String {
     let meanwhile = match begun {
@@ -127,6 +147,30 @@ pub(crate) fn done_old_stays(record: &Record, counts: WorkloadCounts, users: &[S
     )
 }
 
+/// Of what is still seen to use a control plane that is gone.
+pub(crate) fn waits_for_orphans(version: &Version, users: &[String]) -> String {
+    format!(
+        "the old control plane ({version}) is gone; waiting for what still uses it: {}",
+        first_few(users)
+    )
+}
+
+/// The same, where it does not leave.
+pub(crate) fn gone_and_used(version: &Version, users: &[String]) -> String {
+    format!(
+        "the old control plane ({version}) is gone and still used by {}: their sidecars get no configuration, and their certificates expire",
+        first_few(users)
+    )
+}
+
+/// How the mesh is left then.
+pub(crate) fn rest_is_at(version: &Version, counts: WorkloadCounts) -> String {
+    format!(
+        "{} of {} workloads are on {version}; status.blocked says how the others get there.",
+        counts.moved, counts.total
+    )
+}
+
 pub(crate) fn stuck_between(record: &Record, next: &Version, users: &[String]) -> String {
     format!(
         "stopped on the way: the mesh is at {}, and the step to {next} cannot begin, because the old control plane ({}) is used by {}: move them (status.blocked says how), then annotate this object with a new value of meshlift.io/retry to go on",
@@ -143,6 +187,14 @@ pub(crate) fn not_ready(plane: &ControlPlane) -> String {
     format!(
         "{} has {} of {} replicas ready{why}",
         plane.name, plane.ready, plane.desired
+    )
+}
+
+/// Of the control plane that everything has left.
+pub(crate) fn old_is_not_needed(version: &Version, plane: &ControlPlane) -> String {
+    format!(
+        "; the old control plane ({version}) is not ready and no longer needed: {}",
+        not_ready(plane)
     )
 }
 

@@ -90,6 +90,7 @@ pub fn fold(
     slow_down(now, &mut status, upgrade, decision, executed);
     let goes_on = was_held(&upgrade.status) && !is_held(decision);
     set_times(now, &mut status, before, goes_on);
+    set_waiting(now, &mut status, upgrade, decision, failed);
     if !failed && let Next::Record(record) = &decision.next {
         status.record = Some(upgrade.record_name());
         status.backup = Some(record.backup.clone());
@@ -290,9 +291,37 @@ fn is_held(decision: &Decision) -> bool {
 
 /// Whether the decision before was held, as its condition tells.
 fn was_held(status: &MeshUpgradeStatus) -> bool {
-    let held = [WaitingOn::Paused, WaitingOn::Window].map(waiting_reason);
+    was_waiting(status, WaitingOn::Paused) || was_waiting(status, WaitingOn::Window)
+}
+
+/// Whether the decision before waited for this, as its condition tells.
+pub(crate) fn was_waiting(status: &MeshUpgradeStatus, on: WaitingOn) -> bool {
     let mut conditions = status.conditions.iter();
-    conditions.any(|told| told.type_ == c::RECONCILING && held.contains(&told.reason.as_str()))
+    conditions.any(|known| known.type_ == c::RECONCILING && known.reason == waiting_reason(on))
+}
+
+/// Since when it waits for what it waits for, and when a pause ended: deadlines count from there.
+fn set_waiting(
+    now: Timestamp,
+    status: &mut MeshUpgradeStatus,
+    upgrade: &Upgrade,
+    decision: &Decision,
+    failed: bool,
+) {
+    let now = || Some(Time(whole_second(now)));
+    let on = match &decision.next {
+        Next::Wait(waiting) if !failed && upgrade.phase().is_locked() => Some(waiting.on),
+        _ => None,
+    };
+    let goes_on = on.is_some_and(|on| was_waiting(&upgrade.status, on));
+    status.waiting_since = match on {
+        None => None,
+        Some(_) if goes_on => status.waiting_since.take().or_else(now),
+        Some(_) => now(),
+    };
+    if on == Some(WaitingOn::Resumed) && !goes_on {
+        status.resumed_at = now();
+    }
 }
 
 fn set_times(
@@ -426,6 +455,7 @@ fn waiting_reason(on: WaitingOn) -> &'static str {
         WaitingOn::Rival => "WaitingForOtherUpgrade",
         WaitingOn::Environment => "Blocked",
         WaitingOn::Paused => "Paused",
+        WaitingOn::Resumed => "Resumed",
         WaitingOn::Window => "WaitingForWindow",
         WaitingOn::Approval => "WaitingForApproval",
         WaitingOn::Git => "WaitingForGit",

@@ -22,6 +22,8 @@ pub struct Upgrade {
     pub retry: Option<String>,
     /// Value of the redetect annotation.
     pub redetect: Option<String>,
+    /// Value of the annotation with which a person accepts checks while the spec is locked.
+    pub accepts: Option<String>,
     /// Spec.
     pub spec: MeshUpgradeSpec,
     /// Status as last written.
@@ -60,6 +62,15 @@ impl Upgrade {
     /// Whether someone asks for a fresh look that no status has told of yet.
     pub fn redetection_asked(&self) -> bool {
         self.redetect.is_some() && self.redetect != self.status.observed_redetect
+    }
+
+    /// Whether a person accepts what this check found: before the upgrade began, or while it runs.
+    pub fn accepts(&self, code: &str) -> bool {
+        let meanwhile = self.accepts.iter().flat_map(|codes| codes.split(','));
+        let before = self.spec.accept_risks.iter().map(String::as_str);
+        before
+            .chain(meanwhile)
+            .any(|accepted| accepted.trim() == code)
     }
 
     /// Name of the Secret that keeps this upgrade's plan.

@@ -110,6 +110,7 @@ impl Observer {
             held: object.finalizers().iter().any(|f| f == labels::FINALIZER),
             redetect: object.annotations().get(labels::REDETECT).cloned(),
             retry: object.annotations().get(labels::RETRY).cloned(),
+            accepts: object.annotations().get(labels::ACCEPT).cloned(),
             spec: object.spec.clone(),
             status: object.status.clone().unwrap_or_default(),
         }

@@ -39,7 +39,8 @@ impl Question<'_> {
     /// Where a workload stands of which a pod was evicted and is not replaced yet. A new pod that is not
     /// ready in its time is evicted too, as often as a restart is repeated.
     pub(super) fn coming_back(&self, workload: &Workload) -> Option<Placement> {
-        let since = self.evicted_at(workload).filter(|_| !workload.whole)?;
+        let evicted = self.evicted_at(workload).filter(|_| !workload.whole)?;
+        let since = self.resumed.map_or(evicted, |at| at.max(evicted));
         let waited = self.now.duration_since(since);
         if waited <= self.timeout {
             return Some(Placement::Restarting);

@@ -15,6 +15,7 @@ use meshlift_api::{BlockedWorkload, Move, Predicate, ProxyCounts};
 
 use crate::decision::TemplateRevision;
 use crate::heading::Heading;
+use crate::injection::Revisions;
 use crate::stages::Stages;
 use crate::view::{ControlPlane, Gateway, Namespace, Pod, RefusedEviction, Tag, Workload};
 
@@ -40,9 +41,13 @@ pub(crate) struct Question<'a> {
     pub(crate) timeout: SignedDuration,
     /// When this run began: what an earlier run restarted gets its time anew.
     pub(crate) began: Option<Timestamp>,
+    /// When a pause ended last: no restart is overdue for what passed before.
+    pub(crate) resumed: Option<Timestamp>,
     pub(crate) exclude: Option<&'a LabelSelector>,
     pub(crate) control_planes: &'a [ControlPlane],
     pub(crate) tags: &'a [Tag],
+    /// Revisions of the upgrade under way, their control planes there or not.
+    pub(crate) recorded: [Option<&'a str>; 2],
     /// Gateways that istiod renders.
     pub(crate) gateways: &'a [Gateway],
     pub(crate) namespaces: &'a [Namespace],
@@ -181,9 +186,11 @@ pub(crate) fn assess_toward<'a>(
         timeout: crate::phase::signed(restart.timeout),
         home: view.home(),
         began,
+        resumed: upgrade.status.resumed_at.as_ref().map(|at| at.0),
         exclude: upgrade.spec.data_plane.exclude.as_ref(),
         control_planes: view.control_planes.present()?,
         tags: &view.tags,
+        recorded: Revisions::of(upgrade, view).recorded,
         gateways: view.gateways.present().map_or(&[], Vec::as_slice),
         namespaces: view.namespaces.present()?,
         workloads: view.workloads.present()?,

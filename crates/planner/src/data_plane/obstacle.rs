@@ -8,7 +8,7 @@ use meshlift_api::{Move, Predicate};
 
 use super::Question;
 use crate::decision::TemplateRevision;
-use crate::injection::{Injector, injector_of};
+use crate::injection::{Injector, Revisions};
 use crate::selector;
 use crate::view::{Namespace, Tag, UpdateStrategy, Workload, WorkloadKind, gitops_tool};
 
@@ -49,8 +49,7 @@ impl Question<'_> {
         workload: &Workload,
         namespace: &Namespace,
     ) -> Result<Option<TemplateRevision>, Predicate> {
-        let template = &workload.template_labels;
-        match injector_of(&namespace.labels, template, self.control_planes, self.tags) {
+        match self.injector(workload, namespace) {
             Injector::Namespace(revision) if revision == self.heading.to => Ok(None),
             // Not yet moved, or put back: it is moved, or waited for.
             Injector::Namespace(_) if self.heading.is_back() => Ok(None),
@@ -122,10 +121,18 @@ impl Question<'_> {
         found && (self.heading.is_back() || self.by != Move::Labels)
     }
 
+    fn injector(&self, workload: &Workload, namespace: &Namespace) -> Injector {
+        let revisions = Revisions {
+            control_planes: self.control_planes,
+            tags: self.tags,
+            recorded: self.recorded,
+        };
+        revisions.injector(&namespace.labels, &workload.template_labels)
+    }
+
     /// Whether a new pod gets the sidecar that is moved to: labels and tags come before restarts.
     pub(super) fn is_injected(&self, workload: &Workload, namespace: &Namespace) -> bool {
-        let template = &workload.template_labels;
-        match injector_of(&namespace.labels, template, self.control_planes, self.tags) {
+        match self.injector(workload, namespace) {
             Injector::Namespace(revision) => revision == self.heading.to,
             Injector::Tag(tag) => self.lands(Some(&tag)),
             Injector::Pod(_) | Injector::Nobody => true,

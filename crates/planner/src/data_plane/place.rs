@@ -96,7 +96,8 @@ impl Question<'_> {
     }
 
     fn is_overdue(&self, workload: &Workload) -> bool {
-        let since = workload.restarted_at.max(self.began).unwrap_or(self.now);
+        let since = workload.restarted_at.max(self.began).max(self.resumed);
+        let since = since.unwrap_or(self.now);
         self.now.duration_since(since) > self.timeout
     }
 

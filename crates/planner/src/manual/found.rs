@@ -106,9 +106,11 @@ impl<'a> Found<'a> {
             home: Some(&self.home),
             timeout: SignedDuration::MAX,
             began: None,
+            resumed: None,
             exclude: None,
             control_planes: &known,
             tags: &view.tags,
+            recorded: [None; 2],
             // By hand they are told apart.
             gateways: &[],
             namespaces: view.namespaces.present().map_or(&[][..], Vec::as_slice),

@@ -1,12 +1,62 @@
 //! What is said of the way back.
 
+use meshlift_api::WorkloadCounts;
+
 use super::first_few;
 use crate::record::Record;
 use crate::view::ControlPlane;
 
+/// The command that moves everything back.
+pub(crate) fn request_rollback(upgrade: &str) -> String {
+    format!(
+        "kubectl patch mup {upgrade} --type merge -p '{{\"spec\":{{\"requestRollback\":true}}}}'"
+    )
+}
+
+/// The command that takes a request to move back away.
+pub(crate) fn withdraw_rollback(upgrade: &str) -> String {
+    format!(
+        "kubectl patch mup {upgrade} --type merge -p '{{\"spec\":{{\"requestRollback\":false}}}}'"
+    )
+}
+
 pub(crate) fn waits_for_person(upgrade: &str, what: &str) -> String {
     format!(
-        "holds: {what}. Mend it, and it goes on by itself; or move everything back: kubectl patch mup {upgrade} --type merge -p '{{\"spec\":{{\"requestRollback\":true}}}}'"
+        "holds: {what}. Mend it, and it goes on by itself; or move everything back: {}",
+        request_rollback(upgrade)
+    )
+}
+
+/// A failure that has no way back, because nobody would inject and serve what goes back.
+pub(crate) fn nowhere_to_go(what: &str, record: &Record, down: &str) -> String {
+    format!(
+        "{what}; nothing is rolled back, because the old control plane ({}) does not serve: {down}",
+        record.source.version
+    )
+}
+
+/// A request to move back to a control plane that does not serve.
+pub(crate) fn asked_back_to_nowhere(upgrade: &str, record: &Record, down: &str) -> String {
+    format!(
+        "spec.requestRollback is true, and the old control plane ({}) does not serve: {down}. Fix it, and the rollback begins by itself; or continue the upgrade: {}",
+        record.source.version,
+        withdraw_rollback(upgrade)
+    )
+}
+
+/// A rollback that ends because the old control plane did not come up.
+pub(crate) fn old_never_served(record: &Record, reason: &str, down: &str, patience: &str) -> String {
+    format!(
+        "rolling back ({reason}), and the old control plane ({}) did not serve for {patience}: {down}",
+        record.source.version
+    )
+}
+
+/// How the mesh is left then: `counts` are of the way back.
+pub(crate) fn left_between(record: &Record, counts: WorkloadCounts) -> String {
+    format!(
+        "{} of {} workloads are on {}; the new control plane ({}) stays and serves the others.",
+        counts.moved, counts.total, record.source.version, record.target_version
     )
 }
 

@@ -11,7 +11,10 @@ use crate::decision::{Decision, Next, Report, WaitingOn};
 use crate::message;
 use crate::record::Record;
 use crate::upgrade::Upgrade;
-use crate::view::{MeshView, Release, ReleaseState, Seen};
+use crate::view::{ControlPlane, MeshView, Release, ReleaseState, Seen};
+
+/// The reason of a rollback that a person asked for.
+const ASKED: &str = "spec.requestRollback asks for it";
 
 /// Answers a failure, as the spec asks for it. `what` says what failed.
 pub(super) fn failed(
@@ -27,11 +30,16 @@ pub(super) fn failed(
         .counts();
     let stays = || stop(what, &message::mesh_left(record, counts), report.clone());
     // Failing on the way back has no other way out.
-    if upgrade.status.rollback.is_some() || !old_is_there(view, record) {
+    let Some(old) = old_plane(view, record).filter(|_| upgrade.status.rollback.is_none()) else {
         return stays();
-    }
+    };
     match upgrade.spec.rollback {
         Rollback::Never => stays(),
+        // Restarted toward a control plane that does not serve, nothing would come up again.
+        Rollback::Automatic if !serves(old) => {
+            let what = message::nowhere_to_go(what, record, &message::not_ready(old));
+            stop(&what, &message::mesh_left(record, counts), report)
+        }
         Rollback::Automatic => go_back(now, what, report),
         Rollback::Manual => {
             let report = Report {
@@ -60,7 +68,14 @@ pub(super) fn requested(
     match retirement_began(view, record) {
         Err(why) => Some(blind(now, report, "the Helm releases", why)),
         Ok(true) => None,
-        Ok(false) => Some(go_back(now, "spec.requestRollback asks for it", report)),
+        Ok(false) => Some(match down(view, record) {
+            Some(why) => {
+                let message = message::asked_back_to_nowhere(&upgrade.name, record, &why);
+                let waiting = wait(now, WaitingOn::Person, POLL);
+                Decision::new(waiting, Report { message, ..report })
+            }
+            None => go_back(now, ASKED, report),
+        }),
     }
 }
 
@@ -81,7 +96,7 @@ fn retirement_began<'v>(view: &'v MeshView, record: &Record) -> Result<bool, &'v
     if let Some(why) = view.control_planes.unreadable() {
         return Err(why);
     }
-    if !old_is_there(view, record) {
+    if old_plane(view, record).is_none() {
         return Ok(true);
     }
     let source = &record.source;
@@ -97,12 +112,23 @@ fn retirement_began<'v>(view: &'v MeshView, record: &Record) -> Result<bool, &'v
     }
 }
 
-/// Whether there is a control plane to go back to.
-fn old_is_there(view: &MeshView, record: &Record) -> bool {
+/// The control plane to go back to, if it is there.
+fn old_plane<'v>(view: &'v MeshView, record: &Record) -> Option<&'v ControlPlane> {
     let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
-    planes.iter().any(|plane| {
+    planes.iter().find(|plane| {
         plane.revision == record.source_revision && plane.namespace == record.source.namespace
     })
+}
+
+/// Whether a control plane answers at all: a rollback waits for the rest of its replicas.
+fn serves(plane: &ControlPlane) -> bool {
+    plane.ready > 0
+}
+
+/// Why the control plane to go back to does not serve, if so.
+fn down(view: &MeshView, record: &Record) -> Option<String> {
+    let old = old_plane(view, record).filter(|plane| !serves(plane));
+    old.map(message::not_ready)
 }
 
 /// Written down before anything is moved back: from then on the way leads back, whatever happens.

@@ -14,8 +14,6 @@ pub(super) struct HealthLook<'a> {
     pub(super) planes: &'a [ControlPlane],
     /// Revision that was moved to.
     pub(super) to: &'a str,
-    /// Revision and namespace of the control plane that still serves the others, if it is there.
-    pub(super) beside: Option<(&'a str, &'a str)>,
     /// Container restarts of all pods with a sidecar.
     pub(super) restarts: u64,
     /// How long all must be well.
@@ -75,13 +73,9 @@ impl HealthLook<'_> {
 
     pub(super) fn planes_not_ready(&self) -> Vec<String> {
         let to = self.planes.iter().find(|plane| plane.revision == self.to);
-        let beside = self.beside.and_then(|(revision, namespace)| {
-            let same = |p: &&ControlPlane| p.revision == revision && p.namespace == namespace;
-            self.planes.iter().find(same)
-        });
-        let mut problems: Vec<String> = [to, beside]
+        // Of the one that is left nothing is asked: if it is down, that is a reason to leave it, not to go back to it.
+        let mut problems: Vec<String> = to
             .into_iter()
-            .flatten()
             .filter(|plane| !plane.is_ready())
             .map(message::not_ready)
             .collect();

@@ -105,7 +105,6 @@ impl Look<'_> {
             now: self.now,
             planes: self.planes,
             to: &self.record.target_revision,
-            beside: Some((&self.record.source_revision, &self.record.source.namespace)),
             restarts: self.judged.restarts,
             soak: signed(self.upgrade.spec.health_check.soak),
             running: self.upgrade.status.soak.as_ref(),
@@ -127,9 +126,10 @@ impl Look<'_> {
             Health::Ill(problems) => return Some(self.unhealthy(&problems)),
             Health::Going { soak, end } => {
                 let message = format!(
-                    "{}; healthy, watched until {}",
+                    "{}; healthy, watched until {}{}",
                     message::moved(self.judged.proxies, &self.record.target_revision),
-                    message::moment(end)
+                    message::moment(end),
+                    self.old_is_down()
                 );
                 let until = end.min(later(self.now, POLL));
                 (
@@ -153,6 +153,14 @@ impl Look<'_> {
             until: end,
         };
         Some(Decision::new(Next::Wait(waiting), report))
+    }
+
+    /// What is said of an old control plane that is not ready: nothing hangs on it any more.
+    fn old_is_down(&self) -> String {
+        let down = self.source().filter(|plane| !plane.is_ready());
+        let version = &self.record.source.version;
+        let said = down.map(|plane| message::old_is_not_needed(version, plane));
+        said.unwrap_or_default()
     }
 
     fn unhealthy(&self, problems: &[String]) -> Decision {

@@ -7,6 +7,8 @@ mod ended;
 mod failing;
 mod health;
 mod health_checking;
+mod patience;
+mod pause;
 mod pending;
 mod preflight;
 mod retirement;
@@ -38,6 +40,9 @@ pub fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
     if upgrade.deleting && !upgrade.phase().is_locked() {
         return let_go(now, upgrade);
     }
+    if let Some(decision) = pause::resumed(now, upgrade) {
+        return decision;
+    }
     let decision = match upgrade.phase() {
         Phase::Pending => pending::decide(now, upgrade, view),
         Phase::Detecting => detecting::decide(now, upgrade, view),
@@ -45,26 +50,37 @@ pub fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
         Phase::HealthChecking => health_checking::decide(now, upgrade, view),
         Phase::Done | Phase::Failed => ended::decide(now, upgrade),
     };
+    let decision = patience::ask(now, upgrade, decision);
     begins(now, upgrade, hold_back(now, upgrade, decision))
 }
 
 /// That a wave moves is written down before anything of it is: from then on nobody has to let it, also if this
 /// program dies between the two.
+///
+/// A wave that is ready to move and is deferred (by a window, a pause, a backoff, somebody's commit) has not begun:
+/// written down as begun, it would move although its approval is taken back meanwhile.
 fn begins(now: Timestamp, upgrade: &Upgrade, mut decision: Decision) -> Decision {
-    let begun = |name: &str| {
-        let mut known = upgrade.status.waves.iter();
-        known.any(|wave| wave.name == name && wave.started_at.is_some())
+    let waves = decision.report.waves.iter_mut().flatten();
+    let new = |wave: &&mut WaveStatus| wave.state == WaveState::Moving && !begun(upgrade, &wave.name);
+    let Some(wave) = waves.into_iter().find(new) else {
+        return decision;
     };
-    let new = |wave: &&WaveStatus| wave.state == WaveState::Moving && !begun(&wave.name);
-    let wave = decision.report.waves.iter().flatten().find(new);
-    if let (Next::Act(_), Some(wave)) = (&decision.next, wave) {
+    if let Next::Act(_) = &decision.next {
         decision.report.message = format!("wave {} begins", wave.name);
         decision.next = Next::Wait(Waiting {
             on: WaitingOn::Wave,
             until: now,
         });
+    } else {
+        wave.state = WaveState::Pending;
+        wave.started_at = None;
     }
     decision
+}
+
+fn begun(upgrade: &Upgrade, wave: &str) -> bool {
+    let mut known = upgrade.status.waves.iter();
+    known.any(|known| known.name == wave && known.started_at.is_some())
 }
 
 /// Deletion of an upgrade that is not between two versions goes through.
@@ -99,12 +115,10 @@ fn hold_back(now: Timestamp, upgrade: &Upgrade, mut decision: Decision) -> Decis
         });
         return decision;
     }
-    if !decision.mutates() {
-        return decision;
-    }
     if upgrade.spec.paused {
-        decision.report.message = message::paused(&decision.report.message);
-        decision.next = wait(now, WaitingOn::Paused, BACKSTOP);
+        return pause::hold(now, upgrade, decision);
+    }
+    if !decision.mutates() {
         return decision;
     }
     let attempts = upgrade.status.attempts.as_ref();

@@ -6,7 +6,7 @@ use meshlift_api::{ControlPlaneRef, Outcome, Phase, Step};
 
 use super::control_plane::{base_target, helm_step, other_helm};
 use super::health_checking::Look;
-use super::upgrading::step_began;
+use super::upgrading::{step_began, stop};
 use super::users::users;
 use super::{BACKSTOP, POLL, blind, later, retirement_at, signed, wait};
 use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn};
@@ -138,7 +138,7 @@ impl Look<'_> {
                     &why,
                 );
             }
-            (None, Ok(None)) => return self.done(),
+            (None, Ok(None)) => return self.gone(),
             (plane, Ok(release)) => (plane, release),
         };
         if let Some(waiting) = release.and_then(|release| self.other_helm(release)) {
@@ -158,13 +158,15 @@ impl Look<'_> {
         match &plane.live {
             Seen::Present(live) if live.connected == 0 => {}
             Seen::Present(live) => return self.wait_for_disconnect(live.connected),
-            Seen::Unreadable(why) if plane.desired > 0 => return self.blind_to_old(why),
-            Seen::Absent if plane.ready > 0 => return self.blind_to_old("not looked at yet"),
-            // It has no pod, so nothing can be connected to it.
-            Seen::Unreadable(_) | Seen::Absent => {}
+            // It has no pod that is ready, so nothing can be connected to it.
+            Seen::Unreadable(_) | Seen::Absent if plane.ready == 0 => {}
+            Seen::Unreadable(why) => return self.blind_to_old(why),
+            Seen::Absent => return self.blind_to_old("not looked at yet"),
         }
         match release {
             Some(_) => self.uninstall(),
+            // Nobody removes a Deployment that no release has.
+            None if !self.settling() => self.old_stays(&[message::without_release(plane)]),
             None => {
                 let message = format!("waits for {} to be gone", plane.name);
                 Decision::new(
@@ -267,6 +269,32 @@ impl Look<'_> {
             ..Report::default()
         };
         Decision::new(Next::Enter(Phase::Pending), report)
+    }
+
+    /// The old control plane is gone. What still runs its sidecar has no control plane: that is not Done.
+    fn gone(&self) -> Decision {
+        let users = users(self.view, &self.record.source_revision, None);
+        if users.is_empty() {
+            return self.done();
+        }
+        let step = Step::RetiringControlPlane;
+        if self.settling() {
+            let message = message::waits_for_orphans(&self.record.source.version, &users);
+            let waiting = wait(self.now, WaitingOn::Retirement, POLL);
+            return Decision::new(waiting, self.report(step, message));
+        }
+        let what = message::gone_and_used(&self.record.source.version, &users);
+        let mut report = self.report(step, String::new());
+        report.findings.old_revision_retired =
+            Verdict::no("InUse", format!("used by {}", message::first_few(&users)));
+        let left = message::rest_is_at(&self.record.target_version, self.judged.counts());
+        stop(&what, &left, report)
+    }
+
+    /// Whether a watch may still lag behind what Helm did.
+    fn settling(&self) -> bool {
+        let began = step_began(self.upgrade, Step::RetiringControlPlane, self.now);
+        self.now < later(began, SETTLING)
     }
 
     fn done(&self) -> Decision {

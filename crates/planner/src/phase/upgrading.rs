@@ -26,7 +26,7 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
     }
     let moves = control_plane(now, upgrade, view, record)
         .or_else(|| data_plane(now, upgrade, view, record));
-    moves.unwrap_or_else(|| {
+    let decision = moves.unwrap_or_else(|| {
         let counts = judged(now, upgrade, view, record).unwrap_or_default();
         let message = message::moved(counts.proxies, &record.target_revision);
         let report = with_data_plane(
@@ -38,7 +38,8 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
             &record.target_revision,
         );
         Decision::new(Next::Enter(Phase::HealthChecking), report)
-    })
+    });
+    failing::too_late(upgrade, view, decision)
 }
 
 /// The record, without which nothing is done.

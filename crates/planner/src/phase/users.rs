@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::injection::{Injector, injector_of};
+use crate::injection::{Injector, Revisions};
 use crate::owners::Owners;
 use crate::view::{ControlPlane, MeshView};
 
@@ -39,14 +39,18 @@ fn owned_gateways(view: &MeshView, revision: &str) -> Vec<String> {
 }
 
 fn bound_namespaces(view: &MeshView, revision: &str) -> Vec<String> {
-    let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
+    // Bound to it they are its users, also when it was uninstalled too early.
+    let revisions = Revisions {
+        recorded: [Some(revision), None],
+        ..Revisions::seen(view)
+    };
     let bound = Injector::Namespace(revision.to_owned());
     view.namespaces
         .present()
         .into_iter()
         .flatten()
         .filter(|ns| !ns.terminating)
-        .filter(|ns| injector_of(&ns.labels, &BTreeMap::new(), planes, &view.tags) == bound)
+        .filter(|ns| revisions.injector(&ns.labels, &BTreeMap::new()) == bound)
         .map(|ns| format!("namespace {}", ns.name))
         .collect()
 }

@@ -460,7 +460,7 @@ prop_compose! {
         (created_at, status) in (moment(), status()),
         flags in any::<[bool; 4]>(),
         back in select(&[Rollback::Automatic, Rollback::Manual, Rollback::Never][..]),
-        retry in option::of(text(&["1", "2"])),
+        (retry, accepts) in (option::of(text(&["1", "2"])), option::of(text(&["METRICS-UNREADABLE", "x"]))),
         (waves, approvals) in (spec_waves(), prop::collection::btree_set(text(&["canary", "prod", "x"]), 0..3)),
     ) -> Upgrade {
         let spec = json!({ "targetVersion": target, "mesh": mesh });
@@ -481,7 +481,7 @@ prop_compose! {
         });
         Upgrade {
             name: "to-1-31".into(), uid, generation: 2, created_at, deleting: flags[1] && flags[2],
-            held: flags[2], retry, redetect: None, spec, status,
+            held: flags[2], retry, redetect: None, accepts, spec, status,
         }
     }
 }

@@ -132,7 +132,6 @@ impl Drive<'_> {
             now: self.now,
             planes: planes.map_or(&[][..], Vec::as_slice),
             to: self.heading.to,
-            beside: Some((&self.record.source_revision, &self.record.source.namespace)),
             restarts: self.restarts_of_moved(),
             soak: soak_of(stage),
             running,

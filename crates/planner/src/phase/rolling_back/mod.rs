@@ -11,7 +11,8 @@ use meshlift_api::conditions::CONTROL_PLANE_READY;
 use meshlift_api::{BlockedWorkload, Predicate};
 
 use super::data_plane::{Drive, unseen, with_data_plane};
-use super::upgrading::same_step;
+use super::patience::is_late;
+use super::upgrading::{same_step, stop, timeout};
 use super::{BACKSTOP, blind, wait};
 use crate::data_plane::Placement;
 use crate::decision::{Decision, Findings, Report, Verdict, WaitingOn};
@@ -65,9 +66,19 @@ impl<'a> Back<'a> {
         self.proof().unwrap_or_else(|| self.removal())
     }
 
-    /// Nothing moves to a control plane that is not ready: who injects then is nobody.
+    /// Nothing moves to a control plane that is not ready: who injects then is nobody. If it does not get ready in
+    /// the time that a restart may take, the rollback ends: half a mesh on each side is served best by what serves, and
+    /// a locked object could neither be changed nor tried again.
     fn old_is_down(&self) -> Option<Decision> {
         let why = self.drive.destination_ill()?;
+        let (now, upgrade) = (self.drive.now, self.drive.upgrade);
+        if is_late(now, upgrade, WaitingOn::ControlPlane) {
+            let record = self.drive.record;
+            let patience = message::span(timeout(upgrade));
+            let what = message::old_never_served(record, self.reason, &why, &patience);
+            let left = message::left_between(record, self.drive.judged.counts());
+            return Some(stop(&what, &left, self.report()));
+        }
         let report = Report {
             step: self.drive.upgrade.status.step,
             message: message::waits_for_old(self.drive.record, &why),

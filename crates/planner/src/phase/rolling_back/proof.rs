@@ -78,7 +78,6 @@ impl Back<'_> {
             now: self.drive.now,
             planes: self.planes(),
             to: self.drive.heading.to,
-            beside: None,
             restarts: pods.map(|pod| u64::from(pod.restarts)).sum(),
             soak: self.soak_time(),
             running,

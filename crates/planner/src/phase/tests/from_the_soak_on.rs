@@ -35,11 +35,82 @@ fn for_the_soak() {
         Phase::HealthChecking,
         on,
         reason,
-        "istiod has 0 of 2",
+        "istiod-1-31-0 has 0 of 2",
         |_, view| {
-            planes(view)[0].ready = 0;
+            planes(view)[1].ready = 0;
         },
     );
+}
+
+/// What everything has left may be down: its node, its image, somebody who scaled it to zero.
+#[test]
+fn an_old_control_plane_that_is_down_is_a_reason_to_retire_it() {
+    for (desired, ready) in [(2, 0), (0, 0), (2, 1)] {
+        let down = |view: &mut MeshView| {
+            planes(view)[0].desired = desired;
+            planes(view)[0].ready = ready;
+            planes(view)[0].live = why();
+        };
+        let mut soaking = upgrade(Phase::HealthChecking);
+        soaking.status.step = Some(Step::Soaking);
+        soaking.status.step_started_at = Some(Time(ago(99_999)));
+        let mut view = moved();
+        down(&mut view);
+        let decision = decide(now(), &soaking, &view);
+        assert!(matches!(&decision.next, Next::Wait(w) if w.on == WaitingOn::Soak));
+        let message = &decision.report.message;
+        assert!(
+            message.contains("is not ready and no longer needed"),
+            "{message}"
+        );
+
+        let mut due = upgrade(Phase::HealthChecking);
+        retiring(&mut due, &mut view);
+        let decision = decide(now(), &due, &view);
+        let goes = matches!(&decision.next, Next::Act(b) if b[0].kind() == "retire_revision");
+        assert_eq!(goes, ready == 0, "{decision:?}");
+        assert_eq!(crate::lint(&due, &view, &decision), Ok(()));
+    }
+}
+
+/// Done would say that every workload has a control plane.
+#[test]
+fn an_old_control_plane_that_went_before_its_sidecars_is_no_success() {
+    let mut upgrade = upgrade(Phase::HealthChecking);
+    let mut view = moved();
+    retiring(&mut upgrade, &mut view);
+    releases(&mut view).remove(1);
+    planes(&mut view).remove(0);
+    let end = decide(now(), &upgrade, &view);
+    assert_eq!(end.next, Next::Enter(Phase::Done));
+    view.loose_pods
+        .push(crate::example::pod("debug", "default").into());
+    upgrade.status.step = Some(Step::RetiringControlPlane);
+    upgrade.status.step_started_at = Some(Time(ago(299)));
+    let waits = decide(now(), &upgrade, &view);
+    assert!(matches!(&waits.next, Next::Wait(w) if w.on == WaitingOn::Retirement));
+    upgrade.status.step_started_at = Some(Time(ago(300)));
+    let end = decide(now(), &upgrade, &view);
+    assert_eq!(end.next, Next::Enter(Phase::Failed));
+    let message = end.report.message;
+    assert!(
+        message.contains("is gone and still used by pod shop/debug"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_deployment_that_no_release_has_is_named_and_left() {
+    let mut upgrade = upgrade(Phase::HealthChecking);
+    let mut view = moved();
+    retiring(&mut upgrade, &mut view);
+    releases(&mut view).remove(1);
+    upgrade.status.step = Some(Step::RetiringControlPlane);
+    upgrade.status.step_started_at = Some(Time(ago(301)));
+    let end = decide(now(), &upgrade, &view);
+    assert_eq!(end.next, Next::Enter(Phase::Done));
+    let message = end.report.message;
+    assert!(message.contains("delete deployment istiod"), "{message}");
 }
 
 #[test]

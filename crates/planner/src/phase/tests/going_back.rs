@@ -356,3 +356,157 @@ fn a_request_is_heard_until_the_old_control_plane_goes() {
         assert!(message.contains("came too late"), "{message}");
     }
 }
+
+/// Restarted toward a control plane that does not serve, nothing would come up again.
+#[test]
+fn nothing_goes_back_to_a_control_plane_that_does_not_serve() {
+    let (mut upgrade, mut view) = (upgrade(Phase::HealthChecking), moved());
+    upgrade.status.step = Some(Step::Soaking);
+    upgrade.status.step_started_at = Some(Time(ago(99_999)));
+    planes(&mut view)[1].ready = 0;
+    planes(&mut view)[0].ready = 1;
+    let back = decide(now(), &upgrade, &view);
+    assert_eq!(back.next, Next::Enter(Phase::Upgrading), "it serves");
+    planes(&mut view)[0].ready = 0;
+    let stops = decide(now(), &upgrade, &view);
+    assert_eq!(stops.next, Next::Enter(Phase::Failed));
+    let message = &stops.report.message;
+    assert!(message.contains("nothing is rolled back"), "{message}");
+    assert!(message.contains("istiod has 0 of 2"), "{message}");
+
+    upgrade.spec.request_rollback = true;
+    let waits = decide(now(), &upgrade, &view);
+    assert!(matches!(&waits.next, Next::Wait(w) if w.on == WaitingOn::Person));
+    let message = &waits.report.message;
+    assert!(message.contains("\"requestRollback\":false"), "{message}");
+}
+
+/// A decision and the status after it, as often as it takes: the time goes on, the world does not.
+fn told(mut at: jiff::Timestamp, upgrade: &mut Upgrade, view: &MeshView, seconds: i64) -> String {
+    let end = at + SignedDuration::from_secs(seconds);
+    while at <= end && !upgrade.phase().is_terminal() {
+        let decision = decide(at, upgrade, view);
+        upgrade.status = fold(at, upgrade, &decision, &Executed::Nothing);
+        at += SignedDuration::from_secs(30);
+    }
+    upgrade.status.message.clone()
+}
+
+#[test]
+fn a_rollback_whose_old_control_plane_does_not_come_up_ends() {
+    for gone in [false, true] {
+        let (mut upgrade, mut view) = back();
+        match gone {
+            true => {
+                planes(&mut view).remove(0);
+            }
+            false => planes(&mut view)[0].ready = 0,
+        }
+        told(now(), &mut upgrade, &view, 570);
+        assert_eq!(upgrade.phase(), Phase::Upgrading);
+        told(now() + SignedDuration::from_secs(600), &mut upgrade, &view, 0);
+        assert_eq!(upgrade.phase(), Phase::Failed);
+        assert_eq!(upgrade.status.outcome, Some(Outcome::Stopped));
+        let message = &upgrade.status.message;
+        assert!(message.contains("did not serve for 10m"), "{message}");
+        assert!(message.contains("1 of 1 workloads are on 1.30.2"), "{message}");
+        assert!(message.contains("meshlift.io/retry"), "{message}");
+    }
+}
+
+#[test]
+fn a_wait_without_a_deadline_asks_a_person() {
+    let (mut upgrade, mut view) = back();
+    view.validator = why();
+    let message = told(now(), &mut upgrade, &view, 599);
+    assert!(!message.contains("lasted"), "{message}");
+    let message = told(now() + SignedDuration::from_secs(630), &mut upgrade, &view, 0);
+    assert!(message.contains("This has lasted since 2026-11-02 02:00:00"), "{message}");
+    assert_eq!(upgrade.phase(), Phase::Upgrading);
+    let decision = decide(now() + SignedDuration::from_secs(660), &upgrade, &view);
+    assert!(decision.waits_for_person());
+    // Readable for a moment, it is another wait.
+    let mut seen = view.clone();
+    seen.validator = Seen::Absent;
+    told(now() + SignedDuration::from_secs(690), &mut upgrade, &seen, 0);
+    let message = told(now() + SignedDuration::from_secs(720), &mut upgrade, &view, 0);
+    assert!(!message.contains("lasted"), "{message}");
+}
+
+#[test]
+fn no_clock_runs_in_a_pause() {
+    // The image of the new control plane cannot be pulled, and a person pauses to fix that.
+    let (mut upgrade, mut view) = (upgrade(Phase::Upgrading), moved());
+    upgrade.status.step = Some(Step::ProvingControlPlane);
+    upgrade.status.step_started_at = Some(Time(ago(500)));
+    planes(&mut view)[1].ready = 0;
+    upgrade.spec.paused = true;
+    let message = told(now(), &mut upgrade, &view, 7200);
+    assert!(upgrade.status.rollback.is_none(), "{message}");
+    assert!(message.starts_with("paused"), "{message}");
+    upgrade.spec.paused = false;
+    let resumed = now() + SignedDuration::from_secs(7260);
+    told(resumed, &mut upgrade, &view, 570);
+    assert!(upgrade.status.rollback.is_none(), "it has its whole time");
+    told(resumed + SignedDuration::from_secs(660), &mut upgrade, &view, 0);
+    assert!(upgrade.status.rollback.is_some());
+}
+
+#[test]
+fn a_restart_in_a_pause_is_not_overdue_after_it() {
+    let (mut upgrade, mut view) = (upgrade(Phase::Upgrading), moved());
+    let cart = cart(&mut view);
+    cart.mark = Some(TARGET.into());
+    cart.settled = false;
+    cart.whole = false;
+    cart.restarted_at = Some(ago(500));
+    let mut pod = (*cart.pods[0]).clone();
+    pod.revision = Some("default".into());
+    cart.pods.push(pod.into());
+    upgrade.spec.paused = true;
+    told(now(), &mut upgrade, &view, 7200);
+    assert!(upgrade.status.rollback.is_none());
+    upgrade.spec.paused = false;
+    let resumed = now() + SignedDuration::from_secs(7260);
+    told(resumed, &mut upgrade, &view, 570);
+    assert!(upgrade.status.rollback.is_none());
+    told(resumed + SignedDuration::from_secs(660), &mut upgrade, &view, 0);
+    assert!(upgrade.status.rollback.is_some());
+}
+
+#[test]
+fn what_names_a_control_plane_that_is_gone_is_moved_all_the_same() {
+    let (upgrade, mut view) = (upgrade(Phase::Upgrading), moved());
+    planes(&mut view).remove(0);
+    releases(&mut view).remove(1);
+    namespace(&mut view).labels = labels(&[("istio-injection", "enabled")]);
+    namespace(&mut view).moved_to = None;
+    *cart(&mut view) = workload("cart", "default");
+    let is = |view: &MeshView, kind: &str| {
+        let decision = decide(now(), &upgrade, view);
+        let acts = matches!(&decision.next, Next::Act(b) if b[0].kind() == kind);
+        assert!(acts, "{kind}: {decision:?}");
+        assert_eq!(crate::lint(&upgrade, view, &decision), Ok(()));
+    };
+    is(&view, "move_namespace");
+    namespace(&mut view).labels = labels(&[("istio.io/rev", TARGET)]);
+    namespace(&mut view).moved_to = Some(TARGET.into());
+    is(&view, "restart_workload");
+}
+
+#[test]
+fn labels_of_a_new_control_plane_that_is_gone_go_back_too() {
+    let (upgrade, mut view) = back();
+    planes(&mut view).remove(1);
+    namespace(&mut view).labels = labels(&[("istio.io/rev", TARGET)]);
+    namespace(&mut view).moved_to = Some(TARGET.into());
+    let decision = decide(now(), &upgrade, &view);
+    let Next::Act(batch) = &decision.next else {
+        panic!("{decision:?}");
+    };
+    let labels = match &batch[0] {
+        Effect::MoveNamespace { labels, .. } => labels.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_ne!(labels.revision.as_deref(), Some(TARGET));
+}

@@ -59,6 +59,7 @@ fn upgrade(target: &str) -> Upgrade {
         held: false,
         retry: None,
         redetect: None,
+        accepts: None,
         spec: spec(target),
         status: MeshUpgradeStatus::default(),
     }

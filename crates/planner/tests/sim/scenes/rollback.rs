@@ -52,7 +52,10 @@ fn old_istiod_falls_ill() -> Story {
     story.name = "old_istiod_falls_ill_on_the_way_back";
     let story = with(
         story,
-        When::Once(|world| marked(world, "cart")),
+        When::Once(|world| {
+            let object = world.object.as_ref();
+            object.is_some_and(|object| object.status.rollback.is_some())
+        }),
         "the old istiod loses its pods",
         |world| {
             let plane = &mut world.istiod("default").plane;

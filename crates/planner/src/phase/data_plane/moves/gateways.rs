@@ -317,6 +317,8 @@ impl Drive<'_> {
         let since = gateway
             .asked_at
             .unwrap_or_else(|| step_began(self.upgrade, step, self.now));
+        let resumed = self.upgrade.status.resumed_at.as_ref();
+        let since = resumed.map_or(since, |resumed| resumed.0.max(since));
         let until = later(since, timeout(self.upgrade));
         let expired = self.now > until;
         let under_way = stale || (asked && !expired && !(workload.settled && rendered));

@@ -9,7 +9,7 @@ use super::Moves;
 use super::git::Change;
 use crate::data_plane;
 use crate::decision::{Effect, InjectionLabels};
-use crate::injection::{Injector, injector_of};
+use crate::injection::{Injector, Revisions};
 use crate::phase::data_plane::Drive;
 use crate::record::{Record, RecordedNamespace};
 use crate::upgrade::Upgrade;
@@ -112,9 +112,8 @@ impl Drive<'_> {
     }
 
     pub(super) fn injector(&self, namespace: &Namespace) -> Injector {
-        let planes = self.view.control_planes.present();
-        let planes = planes.map_or(&[][..], Vec::as_slice);
-        injector_of(&namespace.labels, &BTreeMap::new(), planes, &self.view.tags)
+        let revisions = Revisions::of(self.upgrade, self.view);
+        revisions.injector(&namespace.labels, &BTreeMap::new())
     }
 }
 
@@ -183,8 +182,8 @@ pub(crate) fn to_move(
     record: &Record,
     namespace: &Namespace,
 ) -> bool {
-    let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
-    let by_source = match injector_of(&namespace.labels, &BTreeMap::new(), planes, &view.tags) {
+    let revisions = Revisions::of(upgrade, view);
+    let by_source = match revisions.injector(&namespace.labels, &BTreeMap::new()) {
         Injector::Namespace(revision) => revision == record.source_revision,
         Injector::Tag(_) | Injector::Pod(_) | Injector::Nobody => false,
     };
