@@ -194,6 +194,7 @@ async fn log(bed: &Bed) -> Result<Log> {
         held: false,
         retry: None,
         redetect: None,
+        accepts: None,
         spec,
         status: Default::default(),
     };

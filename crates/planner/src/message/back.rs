@@ -45,7 +45,12 @@ pub(crate) fn asked_back_to_nowhere(upgrade: &str, record: &Record, down: &str) 
 }
 
 /// A rollback that ends because the old control plane did not come up.
-pub(crate) fn old_never_served(record: &Record, reason: &str, down: &str, patience: &str) -> String {
+pub(crate) fn old_never_served(
+    record: &Record,
+    reason: &str,
+    down: &str,
+    patience: &str,
+) -> String {
     format!(
         "rolling back ({reason}), and the old control plane ({}) did not serve for {patience}: {down}",
         record.source.version

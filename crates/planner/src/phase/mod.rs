@@ -61,7 +61,8 @@ pub fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
 /// written down as begun, it would move although its approval is taken back meanwhile.
 fn begins(now: Timestamp, upgrade: &Upgrade, mut decision: Decision) -> Decision {
     let waves = decision.report.waves.iter_mut().flatten();
-    let new = |wave: &&mut WaveStatus| wave.state == WaveState::Moving && !begun(upgrade, &wave.name);
+    let new =
+        |wave: &&mut WaveStatus| wave.state == WaveState::Moving && !begun(upgrade, &wave.name);
     let Some(wave) = waves.into_iter().find(new) else {
         return decision;
     };

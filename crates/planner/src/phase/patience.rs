@@ -34,8 +34,7 @@ pub(super) fn ask(now: Timestamp, upgrade: &Upgrade, mut decision: Decision) -> 
     let Some(since) = waiting_since(upgrade, waiting.on) else {
         return decision;
     };
-    let may_go_back =
-        upgrade.status.rollback.is_none() && upgrade.spec.rollback != Rollback::Never;
+    let may_go_back = upgrade.status.rollback.is_none() && upgrade.spec.rollback != Rollback::Never;
     let message = &decision.report.message;
     decision.report.message = message::lasts(message, since, may_go_back.then_some(&upgrade.name));
     decision.report.needs_person = true;

@@ -404,12 +404,20 @@ fn a_rollback_whose_old_control_plane_does_not_come_up_ends() {
         }
         told(now(), &mut upgrade, &view, 570);
         assert_eq!(upgrade.phase(), Phase::Upgrading);
-        told(now() + SignedDuration::from_secs(600), &mut upgrade, &view, 0);
+        told(
+            now() + SignedDuration::from_secs(600),
+            &mut upgrade,
+            &view,
+            0,
+        );
         assert_eq!(upgrade.phase(), Phase::Failed);
         assert_eq!(upgrade.status.outcome, Some(Outcome::Stopped));
         let message = &upgrade.status.message;
         assert!(message.contains("did not serve for 10m"), "{message}");
-        assert!(message.contains("1 of 1 workloads are on 1.30.2"), "{message}");
+        assert!(
+            message.contains("1 of 1 workloads are on 1.30.2"),
+            "{message}"
+        );
         assert!(message.contains("meshlift.io/retry"), "{message}");
     }
 }
@@ -420,16 +428,34 @@ fn a_wait_without_a_deadline_asks_a_person() {
     view.validator = why();
     let message = told(now(), &mut upgrade, &view, 599);
     assert!(!message.contains("lasted"), "{message}");
-    let message = told(now() + SignedDuration::from_secs(630), &mut upgrade, &view, 0);
-    assert!(message.contains("This has lasted since 2026-11-02 02:00:00"), "{message}");
+    let message = told(
+        now() + SignedDuration::from_secs(630),
+        &mut upgrade,
+        &view,
+        0,
+    );
+    assert!(
+        message.contains("This has lasted since 2026-11-02 02:00:00"),
+        "{message}"
+    );
     assert_eq!(upgrade.phase(), Phase::Upgrading);
     let decision = decide(now() + SignedDuration::from_secs(660), &upgrade, &view);
     assert!(decision.waits_for_person());
     // Readable for a moment, it is another wait.
     let mut seen = view.clone();
     seen.validator = Seen::Absent;
-    told(now() + SignedDuration::from_secs(690), &mut upgrade, &seen, 0);
-    let message = told(now() + SignedDuration::from_secs(720), &mut upgrade, &view, 0);
+    told(
+        now() + SignedDuration::from_secs(690),
+        &mut upgrade,
+        &seen,
+        0,
+    );
+    let message = told(
+        now() + SignedDuration::from_secs(720),
+        &mut upgrade,
+        &view,
+        0,
+    );
     assert!(!message.contains("lasted"), "{message}");
 }
 
@@ -448,7 +474,12 @@ fn no_clock_runs_in_a_pause() {
     let resumed = now() + SignedDuration::from_secs(7260);
     told(resumed, &mut upgrade, &view, 570);
     assert!(upgrade.status.rollback.is_none(), "it has its whole time");
-    told(resumed + SignedDuration::from_secs(660), &mut upgrade, &view, 0);
+    told(
+        resumed + SignedDuration::from_secs(660),
+        &mut upgrade,
+        &view,
+        0,
+    );
     assert!(upgrade.status.rollback.is_some());
 }
 
@@ -470,7 +501,12 @@ fn a_restart_in_a_pause_is_not_overdue_after_it() {
     let resumed = now() + SignedDuration::from_secs(7260);
     told(resumed, &mut upgrade, &view, 570);
     assert!(upgrade.status.rollback.is_none());
-    told(resumed + SignedDuration::from_secs(660), &mut upgrade, &view, 0);
+    told(
+        resumed + SignedDuration::from_secs(660),
+        &mut upgrade,
+        &view,
+        0,
+    );
     assert!(upgrade.status.rollback.is_some());
 }
 
