@@ -212,6 +212,19 @@ pub const PERMISSIONS: &[Permission] = &[
         &["create"],
         "restart.method: Evict: one pod after the other, within its disruption budget, each by its UID (operator fence)",
     ),
+    // Who would miss a control plane without running now: a detection asks, and its removal again.
+    cluster(
+        "batch",
+        "cronjobs",
+        &["list"],
+        "CronJobs whose pods ask for a revision that goes: they are named, and keep the old control plane",
+    ),
+    cluster(
+        "batch",
+        "jobs",
+        &["list"],
+        "Jobs that have not ended and whose pods ask for a revision that goes",
+    ),
     // What a detection looks at around a mesh.
     cluster(
         "",
@@ -236,6 +249,12 @@ pub const PERMISSIONS: &[Permission] = &[
         "poddisruptionbudgets",
         &["list"],
         "detection: which workloads could not be moved by eviction, and whether istiod has a budget",
+    ),
+    cluster(
+        "networking.k8s.io",
+        "networkpolicies",
+        &["list"],
+        "detection: network policies that select by the injection labels, which an upgrade changes",
     ),
     cluster(
         "networking.istio.io",
@@ -369,6 +388,12 @@ pub const PERMISSIONS: &[Permission] = &[
         "istiooperators",
         &["list"],
         "detection: an Istio that the in-cluster operator of old installs",
+    ),
+    cluster(
+        "helm.toolkit.fluxcd.io",
+        "helmreleases",
+        &["list"],
+        "detection: whether Flux keeps a Helm release of the mesh as it knows it",
     ),
     cluster(
         "events.k8s.io",

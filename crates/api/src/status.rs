@@ -280,6 +280,10 @@ pub enum Predicate {
     GatewaysExcluded,
     /// Its pods use the network of their host, where nothing is injected.
     HostNetwork,
+    /// Its pod template itself holds the sidecar (`istioctl kube-inject`).
+    SidecarInTemplate,
+    /// Istio configuration with the label of one revision, which no other revision reads.
+    RevisionLabel,
 }
 
 /// Something that this upgrade does not move.

@@ -88,6 +88,7 @@ pub(crate) fn istiod(revision: &str, of: &str) -> ControlPlane {
             memory: 2 << 30,
         },
         external: false,
+        marks: BTreeMap::new(),
     }
 }
 
@@ -99,6 +100,7 @@ pub(crate) fn release(name: &str, chart: &str, of: &str) -> Release {
         version: Some(version(of)),
         state: ReleaseState::Deployed,
         values: Map::new(),
+        manager: Some("Helm".into()),
         storage: StorageRef {
             name: format!("sh.helm.release.v1.{name}.v1"),
             uid: "s".into(),
@@ -132,6 +134,7 @@ pub(crate) fn workload(name: &str, revision: &str) -> Workload {
         template_revision_before: None,
         template_revision_owner: None,
         own_proxy_image: false,
+        sidecar_in_template: None,
         host_network: false,
         mark: None,
         restarted_at: None,
@@ -140,6 +143,7 @@ pub(crate) fn workload(name: &str, revision: &str) -> Workload {
         paused: false,
         managed_gateway: false,
         injected_gateway: false,
+        asleep: false,
         settled: true,
         whole: true,
         pods: vec![Arc::new(pod(&format!("{name}-1"), revision))],

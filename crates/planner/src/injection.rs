@@ -126,6 +126,19 @@ fn injector_among(
     }
 }
 
+/// The revision or tag that a pod template asks for, where its namespace leaves that to it.
+pub(crate) fn asked_by_template(
+    namespace: &BTreeMap<String, String>,
+    template: &BTreeMap<String, String>,
+    control_planes: &[ControlPlane],
+    tags: &[Tag],
+) -> Option<String> {
+    match injector_of(namespace, template, control_planes, tags) {
+        Injector::Pod(name) => Some(name.unwrap_or_else(|| DEFAULT_REVISION.to_owned())),
+        Injector::Namespace(_) | Injector::Tag(_) | Injector::Nobody => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use crate::decision::{Decision, Effect, Next};
 use crate::heading::Heading;
 use crate::injection::{Injector, injector_of};
 use crate::owners::Owners;
+use crate::phase::users;
 use crate::record::Record;
 use crate::stages::Stages;
 use crate::upgrade::Upgrade;
@@ -264,6 +265,16 @@ fn unused(view: &MeshView, revision: &str) -> Result<(), Violation> {
             namespace, name, ..
         } = gateway;
         return in_use(format!("Gateway {namespace}/{name} is rendered by it"));
+    }
+    if let Some((what, why)) = users::unread(view) {
+        return in_use(format!("{what} cannot be read: {why}"));
+    }
+    let asleep = users::asking_templates(view, revision);
+    let labelled = users::labelled_configuration(view, revision);
+    let naming = users::naming_values(view, revision);
+    let mut all = asleep.into_iter().chain(labelled).chain(naming);
+    if let Some(user) = all.next() {
+        return in_use(format!("{user} asks for it"));
     }
     let old: Option<&ControlPlane> = planes.iter().find(|plane| plane.revision == revision);
     match (old, view.validator.present()) {

@@ -171,6 +171,11 @@ pub(crate) fn rest_is_at(version: &Version, counts: WorkloadCounts) -> String {
     )
 }
 
+/// `the CronJobs and Jobs, which cannot be read (...)`: in the place of a user.
+pub(crate) fn unread_users(what: &str, why: &str) -> String {
+    format!("{what}, which cannot be read ({why})")
+}
+
 pub(crate) fn stuck_between(record: &Record, next: &Version, users: &[String]) -> String {
     format!(
         "stopped on the way: the mesh is at {}, and the step to {next} cannot begin, because the old control plane ({}) is used by {}: move them (status.blocked says how), then annotate this object with a new value of meshlift.io/retry to go on",

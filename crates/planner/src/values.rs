@@ -4,6 +4,7 @@ use meshlift_api::MeshSpec;
 use serde_json::{Map, Value, json};
 
 use crate::version::Version;
+use crate::view::ControlPlane;
 
 type Values = Map<String, Value>;
 
@@ -91,6 +92,67 @@ pub(crate) fn has_tags(values: &Values) -> bool {
     let pilot = values.get("pilot").and_then(|pilot| pilot.get(TAGS));
     let mut tags = values.get(TAGS).into_iter().chain(pilot);
     tags.any(|tags| tags.as_array().is_some_and(|tags| !tags.is_empty()))
+}
+
+/// The Service that the default validator of a `base` release calls; none where it renders none.
+/// Source: istio chart `base/templates/defaultrevision-validatingwebhookconfiguration.yaml`.
+pub(crate) fn default_service(base: &Values) -> Option<String> {
+    match default_revision(base) {
+        Some("") => None,
+        None | Some("default") => Some("istiod".to_owned()),
+        Some(revision) => Some(format!("istiod-{revision}")),
+    }
+}
+
+/// Values of a `base` release, with the default revision that the cluster shows. Who points the default validator at
+/// a revision without Helm (`istioctl tag set default`) changes no values, and the next Helm operation would take it
+/// back to a Service that may not exist.
+pub(crate) fn base_as_live(running: &Values, live: Option<&ControlPlane>) -> Values {
+    let mut values = running.clone();
+    let rendered = default_service(running);
+    if let (Some(plane), Some(rendered)) = (live, rendered)
+        && plane.name != rendered
+    {
+        let revision = Value::String(plane.revision.clone());
+        values.insert("defaultRevision".to_owned(), revision);
+    }
+    values
+}
+
+/// Values that name a Service by its full name, by their path. Lists are passed over.
+pub(crate) fn naming_service(
+    values: &Values,
+    name: &str,
+    namespace: &str,
+) -> Vec<(String, String)> {
+    let service = format!("{name}.{namespace}");
+    let mut found = Vec::new();
+    find_service(values, &service, "", &mut found);
+    found
+}
+
+fn find_service(values: &Values, service: &str, at: &str, found: &mut Vec<(String, String)>) {
+    for (key, value) in values {
+        let path = match at {
+            "" => key.clone(),
+            at => format!("{at}.{key}"),
+        };
+        match value {
+            Value::Object(inner) => find_service(inner, service, &path, found),
+            Value::String(text) if names(text, service) => found.push((path, text.clone())),
+            _ => {}
+        }
+    }
+}
+
+/// Whether a text names `istiod.istio-system` and not `my-istiod.istio-system-2`.
+fn names(text: &str, service: &str) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    text.match_indices(service).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + service.len()..].chars().next();
+        !before.is_some_and(|c| part(c) || c == '.') && !after.is_some_and(part)
+    })
 }
 
 /// Values for the `base` release at the target version. The default revision stays where it is.

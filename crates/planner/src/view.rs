@@ -1,5 +1,6 @@
 //! The observed world, with its gaps.
 
+mod dependents;
 mod environment;
 mod workloads;
 
@@ -10,12 +11,13 @@ use jiff::Timestamp;
 use meshlift_api::{MeshSpec, Phase};
 use serde_json::{Map, Value};
 
+pub use self::dependents::{Dependents, Labelled, PodTemplate};
 pub use self::environment::{
-    Autoscaler, Budget, Cluster, Crd, Environment, EnvoyFilter, InjectionRule, Node, NodeAgent,
-    NodeAgentKind, Requests, RiskMatch, gitops_tool,
+    Autoscaler, Budget, Cluster, Crd, Drift, Environment, EnvoyFilter, HelmRelease, InjectionRule,
+    Node, NodeAgent, NodeAgentKind, Requests, RiskMatch, Selection, gitops_tool,
 };
 pub use self::workloads::{
-    Pod, RefusedEviction, UpdateStrategy, Workload, WorkloadKey, WorkloadKind,
+    Pod, RefusedEviction, UpdateStrategy, Workload, WorkloadKey, WorkloadKind, asks_itself,
 };
 use crate::knowledge::Knowledge;
 use crate::plan::ReleaseDiff;
@@ -82,7 +84,7 @@ pub struct MeshView {
     pub gateways: Seen<Vec<Gateway>>,
     /// All namespaces.
     pub namespaces: Seen<Vec<Namespace>>,
-    /// Workloads that have pods with a sidecar or a restart mark.
+    /// Workloads that have pods with a sidecar or a restart mark, or whose template asks for injection itself.
     pub workloads: Seen<Vec<Workload>>,
     /// Pods with a sidecar that belong to none of `workloads`.
     pub loose_pods: Vec<Arc<Pod>>,
@@ -100,6 +102,8 @@ pub struct MeshView {
     pub backup: Seen<String>,
     /// What the upgrade would change in Helm releases.
     pub diffs: Seen<Vec<ReleaseDiff>>,
+    /// Who depends on a control plane without running; only looked at when wanted.
+    pub dependents: Dependents,
     /// What only a detection looks at.
     pub environment: Environment,
     /// What is known of Istio releases.
@@ -107,6 +111,16 @@ pub struct MeshView {
 }
 
 impl MeshView {
+    /// The control plane of the mesh that the default validator calls.
+    pub(crate) fn default_plane(&self) -> Option<&ControlPlane> {
+        let validator = self.validator.present()?;
+        let home = self.home();
+        let mut planes = self.control_planes.present()?.iter();
+        planes.find(|plane| {
+            plane.name == validator.service && home.is_none_or(|home| home == plane.namespace)
+        })
+    }
+
     /// Namespace of the mesh's control planes, as far as it is known.
     pub fn home(&self) -> Option<&str> {
         let recorded = self.record.present().map(|r| r.source.namespace.as_str());
@@ -144,6 +158,8 @@ pub struct ControlPlane {
     pub requests: Requests,
     /// Whether it is the control plane of other clusters (`EXTERNAL_ISTIOD`).
     pub external: bool,
+    /// Its labels and annotations by which a GitOps tool knows it as its own.
+    pub marks: BTreeMap<String, String>,
 }
 
 impl ControlPlane {
@@ -225,6 +241,8 @@ pub struct Release {
     pub state: ReleaseState,
     /// Values the user gave.
     pub values: Map<String, Value>,
+    /// Who wrote its newest revision, from managedFields of the Secret.
+    pub manager: Option<String>,
     /// The storage Secret of the newest revision.
     pub storage: StorageRef,
 }

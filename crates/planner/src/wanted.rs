@@ -25,6 +25,8 @@ pub struct Wanted {
     pub backup: bool,
     /// Helm releases.
     pub releases: ReleasesWanted,
+    /// Who depends on a control plane without running: each look is a list for every kind.
+    pub dependents: ReleasesWanted,
     /// Metrics of the control planes.
     pub live_counters: bool,
     /// Revisions of the control planes whose metrics tell how fast workloads may restart: as known for ten seconds.
@@ -57,6 +59,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
             // What is not held has no backup yet: that is taken last.
             backup: upgrade.held,
             releases: ReleasesWanted::Fresh,
+            dependents: ReleasesWanted::Known,
             diffs: upgrade.spec.mode == Mode::Preflight,
             ..Wanted::default()
         },
@@ -66,6 +69,11 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
                 releases: match upgrade.status.step {
                     Some(Step::RestartingWorkloads | Step::VerifyingWave) => ReleasesWanted::Known,
                     _ => ReleasesWanted::Fresh,
+                },
+                // Right before the new control plane may go.
+                dependents: match judged.as_ref().is_some_and(Judged::is_back_and_quiet) {
+                    true => ReleasesWanted::Fresh,
+                    false => ReleasesWanted::No,
                 },
                 live_counters: judged.as_ref().is_some_and(|of| of.is_verified(view)),
                 pace: judged
@@ -80,6 +88,10 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
             live_counters: true,
             // Who asks to move back may come too late.
             releases: match retirement_due(now, upgrade) || upgrade.spec.request_rollback {
+                true => ReleasesWanted::Fresh,
+                false => ReleasesWanted::No,
+            },
+            dependents: match retirement_due(now, upgrade) {
                 true => ReleasesWanted::Fresh,
                 false => ReleasesWanted::No,
             },
@@ -125,6 +137,15 @@ impl Judged<'_> {
         let quiet = wave && !self.data_plane.placements.iter().any(moves);
         // On the way back what cannot restart is named, and the health of the others is looked at.
         self.destination(view).is_some() && (quiet || self.heading.is_back())
+    }
+
+    /// Whether nothing is left to move back.
+    fn is_back_and_quiet(&self) -> bool {
+        let moves = |placement: &Placement| {
+            matches!(placement, Placement::Restarting | Placement::Stale(_))
+        };
+        let mut placements = self.data_plane.placements.iter();
+        self.heading.is_back() && !placements.any(|(_, placement)| moves(placement))
     }
 
     /// The control planes of the upgrade, while workloads are about to restart.

@@ -12,7 +12,8 @@ use meshlift_cluster::helm::Helm;
 use meshlift_cluster::{Observer, Settings, Watches};
 use meshlift_planner::version::KubernetesVersion;
 use meshlift_planner::view::{
-    Autoscaler, Environment, EnvoyFilter, MeshView, Node, NodeAgent, NodeAgentKind, Requests, Seen,
+    Autoscaler, Environment, EnvoyFilter, HelmRelease, MeshView, Node, NodeAgent, NodeAgentKind,
+    Requests, Seen,
 };
 use meshlift_testbed::Options;
 use meshlift_testbed::versions::ISTIO_FROM;
@@ -180,6 +181,18 @@ fn complete(view: &MeshView) -> Result<()> {
         "{:?}",
         around.other_installers
     );
+    let expected = vec![HelmRelease {
+        namespace: ISTIO.into(),
+        name: "istiod".into(),
+        release: "istio-system/istiod".into(),
+        suspended: false,
+    }];
+    ensure!(
+        around.helm_releases == Seen::Present(expected),
+        "{:?}",
+        around.helm_releases
+    );
+    dependents(view)?;
     budgets(around)?;
     injectors(around)?;
     let pod = view.loose_pods.iter().find(|pod| pod.name == "cart");
@@ -194,6 +207,32 @@ fn complete(view: &MeshView) -> Result<()> {
         "pods without a sidecar count: {:?}",
         view.loose_pods
     );
+    Ok(())
+}
+
+/// Who would miss the control plane without running now.
+fn dependents(view: &MeshView) -> Result<()> {
+    let templates = here("templates", &view.dependents.templates)?;
+    let named: Vec<_> = templates
+        .iter()
+        .map(|of| (of.kind.as_str(), of.name.as_str()))
+        .collect();
+    ensure!(
+        named == [("CronJob", "sweep"), ("Job", "waits")],
+        "{named:?}"
+    );
+    let configuration = here("configuration", &view.dependents.configuration)?;
+    let [door] = &configuration[..] else {
+        anyhow::bail!("{configuration:?}")
+    };
+    ensure!(
+        door.resource == "authorizationpolicies.security.istio.io" && door.revision == "default",
+        "{door:?}"
+    );
+    let workloads = here("workloads", &view.workloads)?;
+    let report = workloads.iter().find(|of| of.key.name == "report");
+    let report = report.with_context(|| format!("{workloads:?}"))?;
+    ensure!(report.pods.is_empty(), "{report:?}");
     Ok(())
 }
 
@@ -331,7 +370,8 @@ fn api_what_may_not_be_read_is_said_with_the_right_that_is_missing() -> Result<(
     Runtime::new()?.block_on(async {
         let bed = Bed::up(Options::api("environment-rights")).await?;
         let nobody = bed.cluster.client_for("nobody", &[]).await?;
-        let around = Eyes::open(&bed, nobody)?.look().await?.environment;
+        let view = Eyes::open(&bed, nobody)?.look().await?;
+        let (around, dependents) = (view.environment, view.dependents);
         for (what, why) in [
             (
                 "list customresourcedefinitions.apiextensions.k8s.io",
@@ -340,6 +380,11 @@ fn api_what_may_not_be_read_is_said_with_the_right_that_is_missing() -> Result<(
             (
                 "list customresourcedefinitions.apiextensions.k8s.io",
                 around.other_installers.unreadable(),
+            ),
+            ("list cronjobs.batch", dependents.templates.unreadable()),
+            (
+                "list customresourcedefinitions.apiextensions.k8s.io",
+                dependents.configuration.unreadable(),
             ),
             (
                 "list poddisruptionbudgets.policy",

@@ -37,6 +37,7 @@ fn control_plane(watches: &Watches, key: &WorkloadKey, istiod: &IstiodFact) -> C
         live: Seen::Absent,
         requests: istiod.requests,
         external: istiod.external,
+        marks: istiod.marks.clone(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::watch::Watches;
 
 type Pods = Vec<Arc<Pod>>;
 
-/// Workloads that have a sidecar or a restart mark, and the pods that belong to none.
+/// Workloads that have a sidecar or a restart mark or ask for injection themselves, and the pods that belong to none.
 pub(super) fn look(watches: &Watches) -> (Seen<Vec<Workload>>, Pods) {
     match join(watches) {
         Ok((workloads, loose)) => (Seen::Present(workloads), loose),
@@ -23,7 +23,10 @@ fn join(watches: &Watches) -> Result<(Vec<Workload>, Pods), String> {
     for table in &watches.workloads {
         for fact in listed(table.all())? {
             let pods = owned.remove(&fact.workload.key).unwrap_or_default();
-            if !pods.is_empty() || fact.workload.mark.is_some() {
+            let of_mesh = !pods.is_empty() || fact.workload.mark.is_some();
+            // A template without pods is seen by nobody else, and its next pod may come at any time.
+            let wakes = fact.workload.asks_itself() || fact.workload.sidecar_in_template.is_some();
+            if of_mesh || wakes {
                 let pods_ready =
                     pods.len() >= fact.desired as usize && pods.iter().all(|p| p.ready);
                 workloads.push(Workload {

@@ -5,7 +5,9 @@ mod cached;
 mod clusters;
 mod control_planes;
 mod data_plane;
+mod dependents;
 mod diffs;
+mod drift;
 pub(crate) mod environment;
 mod knowledge;
 mod kubernetes;
@@ -31,7 +33,9 @@ use meshlift_planner::{Decision, Effect, Next, Record, ReleasesWanted, Upgrade, 
 
 use self::cached::Cached;
 use self::clusters::Clusters;
+use self::dependents::DependentsLook;
 use self::diffs::Diffs;
+use self::drift::DriftLook;
 use self::environment::Surroundings;
 use self::knowledge::Catalog;
 use self::probes::Probes;
@@ -57,6 +61,8 @@ pub struct Observer {
     kubernetes: Cached<String, KubernetesVersion>,
     clusters: Clusters,
     surroundings: Surroundings,
+    dependents: DependentsLook,
+    drift: DriftLook,
     risks: Risks,
     release_catalog: Catalog,
     permissions: Cached<String, Vec<String>>,
@@ -78,6 +84,8 @@ impl Observer {
             kubernetes: Cached::new(Duration::from_secs(60)),
             clusters: Clusters::new(client.clone(), settings.namespace.clone()),
             surroundings: Surroundings::new(client.clone()),
+            dependents: DependentsLook::new(client.clone()),
+            drift: DriftLook::new(client.clone()),
             risks: Risks::new(client.clone()),
             release_catalog: Catalog::default(),
             permissions: Cached::new(Duration::from_secs(60)),
@@ -179,6 +187,8 @@ impl Observer {
     /// Forgets what was found around the mesh, so that the next detection asks for all of it again.
     pub fn forget_environment(&self) {
         self.surroundings.forget();
+        self.dependents.forget();
+        self.drift.forget();
         self.risks.forget();
     }
 
@@ -241,7 +251,7 @@ impl Observer {
         let namespace = control_plane_namespace(view);
         let home = namespace.as_deref();
         // Each waits for answers of its own.
-        let (catalog, releases, environment, missing, backup) = tokio::join!(
+        let (catalog, releases, environment, dependents, missing, backup) = tokio::join!(
             async {
                 let mesh = view.mesh.present().filter(|_| wanted.catalog)?;
                 Some(offered(self.charts.versions(&mesh.charts).await))
@@ -254,6 +264,8 @@ impl Observer {
                 wanted.environment.then_some(())?;
                 Some(self.surroundings.look(&self.watches, home).await)
             },
+            self.dependents
+                .look(wanted.dependents, self.surroundings.crds()),
             async {
                 let home = home.filter(|_| wanted.permissions)?;
                 Some(self.missing_permissions(home).await)
@@ -267,11 +279,17 @@ impl Observer {
         view.catalog = catalog.unwrap_or_default();
         view.releases = releases.unwrap_or_default();
         view.environment = environment.unwrap_or_default();
+        view.dependents = dependents;
         view.missing_permissions = missing.unwrap_or_default();
         if wanted.environment
             && let Some(mesh) = view.mesh.present()
         {
             view.environment.clusters = self.clusters.look(mesh, &view.releases).await;
+        }
+        if wanted.environment
+            && let Seen::Present(releases) = &view.releases
+        {
+            view.environment.drift = self.drift.look(&self.releases, releases).await;
         }
         if wanted.environment
             && let Some(step) = risk::step(upgrade, view)

@@ -45,6 +45,7 @@ struct Stored {
     upgrade: Option<String>,
     /// Who signed its newest operation; none if the signature is inherited.
     signature: Option<String>,
+    manager: Option<String>,
     storage: StorageRef,
     payload: Payload,
 }
@@ -171,6 +172,7 @@ impl Releases {
             since: Timestamp::from_second(since).unwrap_or(Timestamp::UNIX_EPOCH),
             upgrade: labels.get(UPGRADE_LABEL).cloned(),
             signature: None,
+            manager: manager(secret),
             storage,
             payload: payload.map_err(Error::Unreadable)?,
         }))
@@ -197,6 +199,13 @@ impl Releases {
             .ok_or(Error::Unreadable(format!("{what}: it has no key release")))?;
         unpack(&packed.0).map_err(|why| Error::Unreadable(format!("{what}: {why}")))
     }
+}
+
+/// Who wrote it last: Helm, or the tool that Helm is a part of.
+fn manager(secret: &PartialObjectMeta<Secret>) -> Option<String> {
+    let entries = secret.managed_fields().iter();
+    let last = entries.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
+    last.manager.clone()
 }
 
 fn unpack<T: DeserializeOwned>(packed: &[u8]) -> Result<T, String> {
@@ -235,6 +244,7 @@ fn release(stored: Stored, upgrade: &str, runner: &Runner) -> Release {
         version: metadata.version.parse().ok(),
         state,
         values: stored.payload.config.unwrap_or_default(),
+        manager: stored.manager,
         storage: stored.storage,
     }
 }

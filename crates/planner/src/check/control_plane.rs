@@ -6,6 +6,7 @@ use meshlift_api::labels::DEFAULT_VALIDATOR;
 use super::subject::{about, count};
 use super::{Check, Finding, Look, Subject};
 use crate::message;
+use crate::values;
 use crate::view::{ControlPlane, Seen, Validator};
 
 pub(super) static NOT_READY: Check = Check {
@@ -54,6 +55,18 @@ pub(super) static VALIDATOR_NO_CA: Check = Check {
     fix: "Restart the istiod that it calls, which writes the CA bundle.",
     source: "istio pkg/webhooks/validation/controller/controller.go",
     look: Look::Mesh(validator_no_ca),
+};
+
+pub(super) static DEFAULT_KEPT: Check = Check {
+    code: "DEFAULT-REVISION-DIFFERS",
+    reason: "DefaultRevisionDiffers",
+    severity: Severity::Info,
+    acceptable: true,
+    title: "the default validating webhook calls what the values of the base release say",
+    explanation: "`istioctl tag set default` points istiod-default-validator at a revision and changes no values of Helm. The next Helm operation on the base release would take it back. So the upgrade keeps the revision that the cluster shows, on the way forward and back, until the new one becomes the default.",
+    fix: "Nothing; the values of the base release name the revision from the upgrade on.",
+    source: "istio istioctl/pkg/tag; istio manifests/charts/base/templates",
+    look: Look::Mesh(default_kept),
 };
 
 pub(super) static UNFINISHED: Check = Check {
@@ -125,10 +138,9 @@ fn validator_nowhere(subject: &Subject<'_>) -> Vec<Finding> {
         Seen::Absent => return Vec::new(),
         Seen::Unreadable(why) => return vec![Finding::unknown("the validating webhook", why)],
     };
-    let serves = |plane: &ControlPlane| plane.name == validator.service;
-    let planes = subject.view.control_planes.present();
-    if planes.into_iter().flatten().any(serves) {
-        return Vec::new();
+    let serves = |service: &str| subject.planes().iter().any(|plane| plane.name == service);
+    if serves(&validator.service) {
+        return validator_to_come(subject, serves).into_iter().collect();
     }
     vec![Finding::wrong(
         format!(
@@ -137,6 +149,33 @@ fn validator_nowhere(subject: &Subject<'_>) -> Vec<Finding> {
         ),
         "run helm upgrade of the base release with defaultRevision set to a revision that runs",
     )]
+}
+
+/// What the values of the base release to come would make of it.
+fn validator_to_come(subject: &Subject<'_>, serves: impl Fn(&str) -> bool) -> Option<Finding> {
+    let values = subject.base_values()?;
+    match values::default_service(&values) {
+        Some(service) if serves(&service) => None,
+        Some(service) => Some(Finding::wrong(
+            format!(
+                "with the values of the base release to come, istiod-default-validator calls service {service}, which no istiod serves"
+            ),
+            "set defaultRevision under spec.values.base of the Mesh to a revision that runs, or remove it there",
+        )),
+        None => {
+            let release = subject.course.base_release.as_ref().ok()?;
+            let (namespace, name) = (&release.namespace, &release.name);
+            Some(Finding::wrong(
+                format!(
+                    "{DEFAULT_VALIDATOR} is not part of Helm release {namespace}/{name}, whose defaultRevision is empty: Helm could not point it at the new revision"
+                ),
+                format!(
+                    "let Helm adopt it: kubectl label validatingwebhookconfiguration {DEFAULT_VALIDATOR} app.kubernetes.io/managed-by=Helm --overwrite && kubectl annotate validatingwebhookconfiguration {DEFAULT_VALIDATOR} meta.helm.sh/release-name={name} meta.helm.sh/release-namespace={namespace} --overwrite, then name its revision: kubectl patch mesh {} --type merge -p '{{\"spec\":{{\"values\":{{\"base\":{{\"defaultRevision\":\"{}\"}}}}}}}}'",
+                    subject.upgrade.spec.mesh, subject.course.source.revision
+                ),
+            ))
+        }
+    }
 }
 
 fn validator_no_ca(subject: &Subject<'_>) -> Vec<Finding> {
@@ -150,6 +189,34 @@ fn validator_no_ca(subject: &Subject<'_>) -> Vec<Finding> {
     };
     let without = validator.filter(|validator| !validator.has_ca_bundle);
     without.map(finding).into_iter().collect()
+}
+
+fn default_kept(subject: &Subject<'_>) -> Vec<Finding> {
+    let Ok(release) = &subject.course.base_release else {
+        return Vec::new();
+    };
+    let (said, live) = (
+        values::default_service(&release.values),
+        subject.view.default_plane(),
+    );
+    let differs = |(said, live): &(String, &ControlPlane)| *said != live.name;
+    let found = said.zip(live).filter(differs);
+    let finding = |(said, live): (String, &ControlPlane)| {
+        Finding::wrong(
+            format!(
+                "{DEFAULT_VALIDATOR} calls {}, and the values of release {}/{} say {said}",
+                live.name, release.namespace, release.name
+            ),
+            format!(
+                "nothing: the upgrade keeps {} until the new revision becomes the default",
+                live.name
+            ),
+        )
+        .about([format!(
+            "ValidatingWebhookConfiguration {DEFAULT_VALIDATOR}"
+        )])
+    };
+    found.map(finding).into_iter().collect()
 }
 
 fn deployment(plane: &ControlPlane) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use meshlift_api::Severity;
 use meshlift_api::labels::{DEFAULT_REVISION, ISTIO_INJECTION, ISTIO_REV};
 
-use super::subject::{about, count, names};
+use super::subject::{about, count, names, value};
 use super::{Check, Finding, Look, Subject};
 use crate::injection::{Injector, injector_of};
 use crate::message;
@@ -21,6 +21,18 @@ pub(super) static BOTH_LABELS: Check = Check {
     fix: "Remove the label that is not meant.",
     source: "istio manifests/charts/istio-control/istio-discovery/templates/mutatingwebhook.yaml; istio.io docs/setup/upgrade/canary",
     look: Look::Mesh(both_labels),
+};
+
+pub(super) static BY_DEFAULT: Check = Check {
+    code: "INJECTED-BY-DEFAULT",
+    reason: "InjectedByDefault",
+    severity: Severity::Blocking,
+    acceptable: true,
+    title: "only namespaces and pods that ask for it are injected",
+    explanation: "With sidecarInjectorWebhook.enableNamespacesByDefault the running revision injects every namespace without labels. No other revision does that beside it, so workloads in such namespaces cannot be moved: a restart would take them out of the mesh. The old control plane stays for them.",
+    fix: "Label these namespaces, by the command in the message, and switch the value off in the release.",
+    source: "istio manifests/charts/istio-control/istio-discovery/templates/mutatingwebhook.yaml (auto.sidecar-injector.istio.io)",
+    look: Look::Mesh(by_default),
 };
 
 pub(super) static REVISION_UNKNOWN: Check = Check {
@@ -240,4 +252,46 @@ fn gitops(subject: &Subject<'_>) -> Vec<Finding> {
             ),
         )
     })
+}
+
+fn by_default(subject: &Subject<'_>) -> Vec<Finding> {
+    let course = subject.course;
+    let running = Some(&course.source.revision);
+    let rules = subject.view.environment.injectors.present();
+    let mut rules = rules.into_iter().flatten();
+    let auto = rules.any(|r| r.webhook.starts_with("auto.") && r.revision.as_ref() == running);
+    let release = course.source_release.as_ref().ok();
+    let path = "sidecarInjectorWebhook.enableNamespacesByDefault";
+    let said = release.and_then(|release| value(&release.values, path));
+    if !auto && said.and_then(serde_json::Value::as_bool) != Some(true) {
+        return Vec::new();
+    }
+    let unlabelled = |name: &str| {
+        let mut here = subject.namespaces();
+        here.any(|ns| {
+            let labels = [ISTIO_INJECTION, ISTIO_REV];
+            ns.name == name && labels.iter().all(|label| !ns.labels.contains_key(*label))
+        })
+    };
+    let used: BTreeSet<&str> = subject
+        .members()
+        .map(|member| member.pod.namespace.as_str())
+        .filter(|name| unlabelled(name))
+        .collect();
+    let label = match used.iter().copied().collect::<Vec<_>>().join(" ") {
+        none if none.is_empty() => String::new(),
+        names => format!("kubectl label namespace {names} istio-injection=enabled; then "),
+    };
+    let objects = used.iter().map(|name| format!("Namespace {name}"));
+    vec![
+        Finding::wrong(
+            format!(
+                "revision {} injects every namespace without labels, {} of them with sidecars now ({path})",
+                course.source.revision,
+                used.len()
+            ),
+            format!("{label}set {path} to false in the release of istiod (helm upgrade --reuse-values)"),
+        )
+        .about(objects),
+    ]
 }

@@ -1,9 +1,10 @@
 //! The list of all checks.
 
 use super::{
-    Check, accepted, capacity, charts, control_plane, crds, envoy_filters, found, gateway_api,
-    helm, hub, injection, kubernetes, node_agents, operator, others, proxies, target, values,
-    waves, webhooks, windows, workloads,
+    Check, accepted, capacity, charts, configuration, control_plane, crds, drift, envoy_filters,
+    found, gateway_api, helm, hub, injection, kubernetes, named, node_agents, operator, others,
+    proxies, release_owners, selections, target, templates, values, waves, webhooks, windows,
+    workloads,
 };
 
 /// Every check, in the order in which they are told.
@@ -33,6 +34,7 @@ pub static CHECKS: &[&Check] = &[
     &control_plane::INJECTOR_BROKEN,
     &control_plane::VALIDATOR_NOWHERE,
     &control_plane::VALIDATOR_NO_CA,
+    &control_plane::DEFAULT_KEPT,
     &control_plane::UNFINISHED,
     &control_plane::VERSION_UNKNOWN,
     &operator::PERMISSIONS,
@@ -46,6 +48,8 @@ pub static CHECKS: &[&Check] = &[
     &helm::FAILED,
     &helm::BASE_NEWER,
     &helm::BASE_VERSION,
+    &release_owners::OWNED,
+    &drift::LIVE,
     &values::VALUES,
     &values::REFUSED,
     &values::COMPATIBILITY,
@@ -73,6 +77,7 @@ pub static CHECKS: &[&Check] = &[
     &webhooks::NO_SERVICE,
     &webhooks::TAG_BROKEN,
     &injection::BOTH_LABELS,
+    &injection::BY_DEFAULT,
     &injection::REVISION_UNKNOWN,
     &injection::NO_DEFAULT,
     &injection::ORPHANED,
@@ -86,6 +91,10 @@ pub static CHECKS: &[&Check] = &[
     &workloads::PDB_BLOCKS,
     &workloads::SINGLE,
     &workloads::OWN_IMAGE,
+    &named::SERVICE,
+    &selections::INJECTION,
+    &templates::ASLEEP,
+    &configuration::REVISION,
     &envoy_filters::PINNED,
 ];
 

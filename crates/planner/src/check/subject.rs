@@ -143,7 +143,8 @@ impl<'a> Subject<'a> {
     /// Values of the `base` release to come.
     pub(super) fn base_values(&self) -> Option<Map<String, Value>> {
         let release = self.course.base_release.as_ref().ok()?;
-        Some(values::base(&release.values, self.course.mesh))
+        let found = values::base_as_live(&release.values, self.view.default_plane());
+        Some(values::base(&found, self.course.mesh))
     }
 }
 

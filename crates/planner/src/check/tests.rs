@@ -4,6 +4,7 @@
 mod accepted;
 mod charts;
 mod cluster;
+mod dependents;
 mod gateways;
 mod labels_and_webhooks;
 mod pods;

@@ -133,6 +133,10 @@ const WHY: &[(Predicate, &str)] = &[
         "workloads that a restart would take out of the mesh",
     ),
     (
+        Predicate::SidecarInTemplate,
+        "workloads whose pod template itself holds the sidecar (kube-inject)",
+    ),
+    (
         Predicate::HostNetwork,
         "workloads on the host's network, where no sidecar is injected",
     ),

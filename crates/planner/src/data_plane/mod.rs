@@ -1,6 +1,7 @@
 //! Where every workload stands: moved, restarting, waiting for its turn, failed, or not ours to
 //! move and why. Judged by the revision of the running sidecars, not by the rollout alone.
 
+mod asleep;
 mod evict;
 mod obstacle;
 mod place;

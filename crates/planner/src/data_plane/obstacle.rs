@@ -31,11 +31,15 @@ impl Question<'_> {
             let moved = self.gateways.iter().any(|gateway| workload.is_of(gateway));
             return moved.then_some(None).ok_or(Predicate::ManagedGateway);
         }
+        if workload.sidecar_in_template.is_some() {
+            return Err(Predicate::SidecarInTemplate);
+        }
         if workload.host_network {
             return Err(Predicate::HostNetwork);
         }
         let template = self.template(workload, namespace)?;
-        match replaced_by_nobody(workload) {
+        // Where there is no pod, none has to be replaced.
+        match replaced_by_nobody(workload).filter(|_| !workload.asleep) {
             Some(Predicate::OnDelete) if self.evicts => Ok(template),
             Some(_) if self.evicts && template.is_none() => Ok(None),
             Some(predicate) => Err(predicate),

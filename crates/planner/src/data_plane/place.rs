@@ -28,6 +28,9 @@ impl Question<'_> {
         {
             return placement;
         }
+        if let Some(placement) = self.asleep(workload, namespace, attempt) {
+            return placement;
+        }
         let cut_short = !workload.settled && self.was_moved_forward(workload);
         if !workload.pods.iter().any(|pod| self.heading.leaves(pod)) {
             return match cut_short {

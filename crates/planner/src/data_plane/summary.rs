@@ -131,6 +131,8 @@ impl<'a> DataPlaneView<'a> {
     pub(crate) fn stale_namespaces(&self) -> BTreeSet<&'a str> {
         self.in_order(|p| matches!(p, Placement::Stale(_) | Placement::Held { .. }))
             .into_iter()
+            // Without a pod there is nothing that a new one could be compared with.
+            .filter(|(workload, _)| !workload.pods.is_empty())
             .map(|(workload, _)| workload.key.namespace.as_str())
             .collect()
     }

@@ -160,6 +160,9 @@ pub(crate) fn surroundings() -> Environment {
         node_agents: Seen::Present(Vec::new()),
         envoy_filters: Seen::Present(Vec::new()),
         other_installers: Seen::Present(Vec::new()),
+        helm_releases: Seen::Absent,
+        selections: Seen::Present(Vec::new()),
+        drift: Seen::Present(Vec::new()),
         risks: Seen::Present(BTreeMap::new()),
     }
 }

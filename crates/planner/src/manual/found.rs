@@ -283,6 +283,7 @@ fn known_planes(
             live: crate::view::Seen::Absent,
             requests: crate::view::Requests::default(),
             external: true,
+            marks: BTreeMap::new(),
         });
     }
     known

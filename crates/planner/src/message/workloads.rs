@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use meshlift_api::Predicate;
 
 use super::span;
-use crate::view::{Pod, WorkloadKey, WorkloadKind};
+use crate::view::{Labelled, Pod, PodTemplate, WorkloadKey, WorkloadKind};
 
 pub(crate) fn not_ready_in_time(timeout: SignedDuration) -> String {
     format!("not all pods were ready within {}", span(timeout))
@@ -156,6 +156,9 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
         Predicate::InjectionOff => format!(
             "new pods in namespace {namespace} get no sidecar: restarting would take it out of the mesh; if that is meant, {restart}"
         ),
+        Predicate::SidecarInTemplate => format!(
+            "its pod template itself holds the sidecar (istioctl kube-inject), which no restart renews: where the template comes from, run istioctl kube-inject --revision {target} again, or take the sidecar out and label namespace {namespace} istio.io/rev={target}, then {restart}"
+        ),
         Predicate::HostNetwork => format!(
             "its pod template asks for hostNetwork, and such pods get no sidecar: restarting would take it out of the mesh; to keep it there, take hostNetwork away, which also restarts it; else {restart}"
         ),
@@ -179,11 +182,47 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
             "its restart was taken back: where its pod template comes from (Git?), set annotation meshlift.io/revision={target}, and label istio.io/rev={target} if it has that label; or {restart}"
         ),
         Predicate::DisruptionBudget
+        | Predicate::RevisionLabel
         | Predicate::RestartFailed
         | Predicate::BarePod
         | Predicate::Job
         | Predicate::UnknownController => format!("to move it, {restart}"),
     }
+}
+
+/// The command that lets the next pods of a template come up on another revision.
+pub(crate) fn wakes_elsewhere(template: &PodTemplate, to: &str) -> String {
+    let PodTemplate {
+        namespace, name, ..
+    } = template;
+    match template.kind.as_str() {
+        "CronJob" => format!(
+            "kubectl -n {namespace} patch cronjob {name} --type merge -p '{{\"spec\":{{\"jobTemplate\":{{\"spec\":{{\"template\":{{\"metadata\":{{\"labels\":{{\"istio.io/rev\":\"{to}\"}}}}}}}}}}}}}}'"
+        ),
+        _ => format!("kubectl -n {namespace} wait --for=condition=Complete job/{name}"),
+    }
+}
+
+/// Why a template without pods keeps a control plane, with the command that lets it go.
+pub(crate) fn asleep(template: &PodTemplate, to: &str) -> String {
+    format!(
+        "its next pods ask for the control plane that would go, and would get no sidecar: {}",
+        wakes_elsewhere(template, to)
+    )
+}
+
+/// Why configuration keeps a control plane, with the command that lets every revision read it.
+pub(crate) fn read_by_one(object: &Labelled) -> String {
+    let Labelled {
+        resource,
+        namespace,
+        name,
+        revision,
+        ..
+    } = object;
+    format!(
+        "its label istio.io/rev={revision} lets only that revision read it: kubectl -n {namespace} label {resource}/{name} istio.io/rev-"
+    )
 }
 
 /// Why a workload that was restarted is given up, with the command that shows more.

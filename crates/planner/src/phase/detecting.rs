@@ -289,13 +289,17 @@ fn record(
         .iter()
         .filter(|ns| injector_of(&ns.labels, &none, planes, &view.tags) != Injector::Nobody)
         .collect();
+    let base_found = values::base_as_live(&base_release.values, view.default_plane());
     let base_version = base_release.version.as_ref().unwrap_or(course.from);
     Ok(Record {
         made_at: now,
         repository: course.mesh.charts.repository.clone(),
         source: recorded(source_release, course.from),
         source_revision: course.source.revision.clone(),
-        base: recorded(base_release, base_version),
+        base: RecordedRelease {
+            values: base_found.clone(),
+            ..recorded(base_release, base_version)
+        },
         target_version: to.clone(),
         target_revision: to.revision(),
         later: course.hops.iter().skip(1).cloned().collect(),
@@ -303,7 +307,7 @@ fn record(
         tags: tags(course, view),
         gateways: gateways(view),
         target_values,
-        base_values: values::base(&base_release.values, course.mesh),
+        base_values: values::base(&base_found, course.mesh),
         namespaces: in_mesh
             .iter()
             .map(|ns| RecordedNamespace {

@@ -16,7 +16,7 @@ mod retirement_tags;
 mod rolling_back;
 pub(crate) mod survey;
 mod upgrading;
-mod users;
+pub(crate) mod users;
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{GoDuration, Phase, WaveState, WaveStatus};

@@ -7,7 +7,7 @@ use meshlift_api::{ControlPlaneRef, Outcome, Phase, Step};
 use super::control_plane::{base_target, helm_step, other_helm};
 use super::health_checking::Look;
 use super::upgrading::{step_began, stop};
-use super::users::users;
+use super::users::{blocking, unread, users};
 use super::{BACKSTOP, POLL, blind, later, retirement_at, signed, wait};
 use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn};
 use crate::version::Version;
@@ -148,6 +148,9 @@ impl Look<'_> {
         if !users.is_empty() {
             return self.old_stays(&users);
         }
+        if let Some((what, why)) = unread(self.view) {
+            return self.blind_to_users(what, why);
+        }
         if let Some(decision) = release.and_then(|release| self.release_tags(release)) {
             return decision;
         }
@@ -175,6 +178,16 @@ impl Look<'_> {
                 )
             }
         }
+    }
+
+    /// What cannot be read may use it. It is waited for in the time that proxies have to leave it.
+    fn blind_to_users(&self, what: &str, why: &str) -> Decision {
+        let step = Step::RetiringControlPlane;
+        let patience = signed(self.upgrade.spec.data_plane.restart.timeout);
+        if self.now >= later(step_began(self.upgrade, step, self.now), patience) {
+            return self.old_stays(&[message::unread_users(what, why)]);
+        }
+        blind(self.now, self.report(step, String::new()), what, why)
     }
 
     fn blind_to_old(&self, why: &str) -> Decision {
@@ -237,12 +250,21 @@ impl Look<'_> {
     }
 
     fn old_stays(&self, users: &[String]) -> Decision {
-        if let Some(next) = self.record.later.first() {
-            return self.stuck_between(next, users);
-        }
-        let message = message::done_old_stays(self.record, self.judged.counts(), users);
-        let retired = Verdict::no("InUse", format!("used by {}", message::first_few(users)));
-        self.end(message, retired)
+        let (revision, to) = (&self.record.source_revision, &self.record.target_revision);
+        let named = blocking(self.view, revision, to);
+        let mut decision = match self.record.later.first() {
+            Some(next) => self.stuck_between(next, users),
+            None => {
+                let mut counts = self.judged.counts();
+                counts.blocked += u32::try_from(named.len()).unwrap_or_default();
+                let message = message::done_old_stays(self.record, counts, users);
+                let used = format!("used by {}", message::first_few(users));
+                self.end(message, Verdict::no("InUse", used))
+            }
+        };
+        let blocked = decision.report.blocked.get_or_insert_default();
+        blocked.extend(named);
+        decision
     }
 
     /// The next step cannot begin while two control planes are there.

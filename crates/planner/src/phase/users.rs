@@ -1,10 +1,16 @@
 //! Who keeps a control plane in use, besides open connections.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::injection::{Injector, Revisions};
+use meshlift_api::labels::DEFAULT_REVISION;
+use meshlift_api::{BlockedWorkload, Predicate};
+
+use crate::injection::{Injector, Revisions, asked_by_template};
+use crate::message;
 use crate::owners::Owners;
-use crate::view::{ControlPlane, MeshView};
+use crate::values;
+use crate::view::{ControlPlane, Labelled, MeshView, Namespace, Pod, PodTemplate, Workload};
 
 /// Who still uses a revision, by name; `plane` is its istiod, if it is there.
 pub(crate) fn users(view: &MeshView, revision: &str, plane: Option<&ControlPlane>) -> Vec<String> {
@@ -25,7 +31,146 @@ pub(crate) fn users(view: &MeshView, revision: &str, plane: Option<&ControlPlane
             users.push(format!("pod {}/{}", pod.namespace, pod.name));
         }
     }
+    users.extend(asking_templates(view, revision));
+    users.extend(labelled_configuration(view, revision));
+    users.extend(naming_values(view, revision));
     users
+}
+
+/// What could not be read of those who may use a control plane, and why: it counts as used.
+pub(crate) fn unread(view: &MeshView) -> Option<(&'static str, &str)> {
+    let of = &view.dependents;
+    let templates = of.templates.unreadable();
+    let configuration = of.configuration.unreadable();
+    templates
+        .map(|why| ("the CronJobs and Jobs", why))
+        .or(configuration.map(|why| ("the labels of the Istio configuration", why)))
+}
+
+/// Who asks for a revision by the labels of its own template, in a namespace that leaves it to that.
+struct Asking<'a> {
+    view: &'a MeshView,
+    revision: &'a str,
+    namespaces: BTreeMap<&'a str, &'a Namespace>,
+}
+
+impl<'a> Asking<'a> {
+    fn of(view: &'a MeshView, revision: &'a str) -> Self {
+        let all = view.namespaces.present().into_iter().flatten();
+        let staying = all.filter(|namespace| !namespace.terminating);
+        Self {
+            view,
+            revision,
+            namespaces: staying.map(|ns| (ns.name.as_str(), ns)).collect(),
+        }
+    }
+
+    fn asks(&self, namespace: &str, template: &BTreeMap<String, String>) -> bool {
+        let planes = self.view.control_planes.present();
+        let planes = planes.map_or(&[][..], Vec::as_slice);
+        self.namespaces.get(namespace).is_some_and(|of| {
+            let asked = asked_by_template(&of.labels, template, planes, &self.view.tags);
+            asked.as_deref() == Some(self.revision)
+        })
+    }
+
+    /// A workload whose next pod would need it. Where a pod of it runs on it, that is named already.
+    fn uses(&self, workload: &Workload) -> bool {
+        let runs = |pod: &Arc<Pod>| pod.revision.as_deref() == Some(self.revision);
+        let held = workload.sidecar_in_template.as_deref();
+        let holds = held.is_some_and(|held| held.is_empty() || held == self.revision);
+        let asks = || {
+            let template = &workload.template_labels;
+            !workload.host_network && self.asks(&workload.key.namespace, template)
+        };
+        !workload.pods.iter().any(runs) && (holds || asks())
+    }
+
+    /// CronJobs and Jobs.
+    fn templates(&self) -> impl Iterator<Item = &'a PodTemplate> {
+        let all = self.view.dependents.templates.present();
+        all.into_iter()
+            .flatten()
+            .filter(|of| self.asks(&of.namespace, &of.labels))
+    }
+}
+
+/// Templates that ask for it themselves. Their next pods would get no sidecar, and nobody would be told.
+pub(crate) fn asking_templates(view: &MeshView, revision: &str) -> Vec<String> {
+    let asking = Asking::of(view, revision);
+    let workloads = view.workloads.present().into_iter().flatten();
+    let workloads = workloads.filter(|workload| asking.uses(workload));
+    let workloads = workloads.map(|workload| workload.key.short());
+    let others = asking.templates().map(PodTemplate::short);
+    workloads
+        .chain(others)
+        .map(|of| format!("pod template of {of}"))
+        .collect()
+}
+
+/// Configuration that nobody else reads.
+pub(crate) fn labelled_configuration(view: &MeshView, revision: &str) -> Vec<String> {
+    labelled(view, revision).map(Labelled::short).collect()
+}
+
+fn labelled<'a>(view: &'a MeshView, revision: &'a str) -> impl Iterator<Item = &'a Labelled> {
+    // What came with it goes with it.
+    let own = |object: &Labelled| {
+        view.record.present().is_some_and(|record| {
+            let namespace = &record.source.namespace;
+            [&record.source.name, &record.target_release()]
+                .iter()
+                .any(|release| object.is_of(namespace, release))
+        })
+    };
+    let all = view.dependents.configuration.present();
+    all.into_iter()
+        .flatten()
+        .filter(move |object| object.revision == revision && !own(object))
+}
+
+/// Those for whom a revision stays and that are no workloads, each with the command that lets it go.
+pub(crate) fn blocking(view: &MeshView, revision: &str, to: &str) -> Vec<BlockedWorkload> {
+    let asking = Asking::of(view, revision);
+    let templates = asking.templates().map(|template| BlockedWorkload {
+        reference: format!("batch/v1 {}", template.short()),
+        predicate: match template.kind.as_str() {
+            "Job" => Predicate::Job,
+            _ => Predicate::PodLabel,
+        },
+        message: message::asleep(template, to),
+    });
+    let configuration = labelled(view, revision).map(|object| {
+        let group = object
+            .resource
+            .split_once('.')
+            .map_or("", |(_, group)| group);
+        BlockedWorkload {
+            reference: format!("{group} {}", object.short()),
+            predicate: Predicate::RevisionLabel,
+            message: message::read_by_one(object),
+        }
+    });
+    templates.chain(configuration).collect()
+}
+
+/// Values of the new control plane that name its Service: the new sidecars ask it for what they need.
+pub(crate) fn naming_values(view: &MeshView, revision: &str) -> Vec<String> {
+    let record = view.record.present();
+    let Some(record) = record.filter(|record| record.source_revision == revision) else {
+        return Vec::new();
+    };
+    let service = match revision {
+        DEFAULT_REVISION => "istiod".to_owned(),
+        revision => format!("istiod-{revision}"),
+    };
+    let (values, namespace) = (&record.target_values, &record.source.namespace);
+    let found = values::naming_service(values, &service, namespace);
+    let release = record.target_release();
+    found
+        .into_iter()
+        .map(|(path, _)| format!("value {path} of release {release}"))
+        .collect()
 }
 
 /// Gateways that it renders: without it nobody would.

@@ -29,6 +29,12 @@ pub struct Environment {
     pub envoy_filters: Seen<Vec<EnvoyFilter>>,
     /// Objects of other installers of Istio: `Istio shop (sailoperator.io)`.
     pub other_installers: Seen<Vec<String>>,
+    /// HelmReleases of Flux.
+    pub helm_releases: Seen<Vec<HelmRelease>>,
+    /// What the control planes have that their Helm releases do not know.
+    pub drift: Seen<Vec<Drift>>,
+    /// Objects of others that select by the labels `istio-injection` and `istio.io/rev`.
+    pub selections: Seen<Vec<Selection>>,
     /// Which risks of the catalog have something to do with this cluster, by code.
     pub risks: Seen<BTreeMap<String, RiskMatch>>,
 }
@@ -176,6 +182,43 @@ pub struct EnvoyFilter {
     pub proxy_versions: Vec<String>,
 }
 
+/// A HelmRelease of Flux: its controller brings a Helm release back to what it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HelmRelease {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// The Helm release, as `namespace/name`.
+    pub release: String,
+    /// Whether it is suspended: nothing is brought back until it is resumed.
+    pub suspended: bool,
+}
+
+/// An object that selects namespaces or pods by the injection labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Kind: `NetworkPolicy`.
+    pub kind: String,
+    /// Namespace, where it has one.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Label and value; no value where any, or none, will do.
+    pub labels: Vec<(String, String)>,
+}
+
+/// A place where a live object differs from what its Helm release rendered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// The Helm release, as `namespace/name`.
+    pub release: String,
+    /// The object: `ConfigMap istio-system/istio`.
+    pub object: String,
+    /// Where: `mesh.accessLogFile`, `environment variable PILOT_X`.
+    pub what: String,
+}
+
 /// What a risk of the catalog has to do with this cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RiskMatch {
@@ -192,7 +235,12 @@ pub struct RiskMatch {
 /// Sources: argo-cd `common/common.go` (`ArgoCDSSAManager`), flux2 and fleet: the names of their controllers,
 /// which are their field managers where they name no other.
 pub fn gitops_tool(manager: &str) -> Option<&'static str> {
+    // The plug-in with its version: `terraform-provider-helm_v2.17.0_x5`.
+    if manager.starts_with("terraform-provider-") {
+        return Some("Terraform");
+    }
     Some(match manager {
+        "Terraform" => "Terraform",
         "argocd-controller" | "argocd-application-controller" => "Argo CD",
         "kustomize-controller" | "helm-controller" => "Flux",
         "fleetagent" | "fleet-agent" => "Fleet",
@@ -213,6 +261,8 @@ mod tests {
             ("helm-controller", Some("Flux")),
             ("fleetagent", Some("Fleet")),
             ("fleet-agent", Some("Fleet")),
+            ("terraform-provider-helm_v2.17.0_x5", Some("Terraform")),
+            ("Terraform", Some("Terraform")),
             // People, and what a person runs.
             ("kubectl-label", None),
             ("kubectl-client-side-apply", None),

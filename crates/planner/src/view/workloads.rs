@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use meshlift_api::labels::{ISTIO_REV, SIDECAR_INJECT};
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
@@ -182,6 +183,8 @@ pub struct Workload {
     pub template_revision_owner: Option<String>,
     /// Whether its pod template names a proxy image of its own.
     pub own_proxy_image: bool,
+    /// The revision whose sidecar its pod template itself holds (`istioctl kube-inject`); empty where it does not say.
+    pub sidecar_in_template: Option<String>,
     /// Whether new pods use the network of their host. Istio passes those over.
     /// Source: istio `pkg/kube/inject/inject.go` (`injectRequired`).
     pub host_network: bool,
@@ -199,6 +202,8 @@ pub struct Workload {
     pub managed_gateway: bool,
     /// Whether it is a gateway that istiod injects (`inject.istio.io/templates: gateway`).
     pub injected_gateway: bool,
+    /// Whether it wants no pod: scaled to zero, or no node for it.
+    pub asleep: bool,
     /// Whether its controller has seen the newest template and replaced and readied every pod.
     pub settled: bool,
     /// Whether it has every pod that it wants, each ready and none ending, of whatever template.
@@ -214,6 +219,11 @@ impl Workload {
         self.managed_gateway
             && self.key.namespace == gateway.namespace
             && name == Some(&gateway.name)
+    }
+
+    /// Whether its pod template asks for injection itself.
+    pub fn asks_itself(&self) -> bool {
+        asks_itself(&self.template_labels)
     }
 
     /// Whether it is a gateway, rendered or injected.
@@ -238,6 +248,12 @@ impl Workload {
             _ => pod.mark == self.mark,
         }
     }
+}
+
+/// Whether pods with these labels ask for injection, whatever their namespace says.
+pub fn asks_itself(labels: &BTreeMap<String, String>) -> bool {
+    let wish = labels.get(SIDECAR_INJECT).map(String::as_str);
+    wish != Some("false") && (wish == Some("true") || labels.contains_key(ISTIO_REV))
 }
 
 /// A live pod (neither ended nor being deleted) with a sidecar.

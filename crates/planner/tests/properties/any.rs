@@ -122,8 +122,10 @@ prop_compose! {
             injected_gateway: flags[0] && flags[2],
             settled: flags[3],
             whole: flags[4],
+            asleep: flags[2] && flags[4],
             own_proxy_image: flags[5] && flags[0],
             host_network: flags[5] && flags[1],
+            sidecar_in_template: template.0.clone().filter(|_| flags[5] && flags[3]),
             template_revision_before: template.0,
             template_revision_owner: template.1,
             evicted_at,
@@ -168,7 +170,7 @@ prop_compose! {
             namespace, revision, version, image: "pilot:x".into(), installer, desired, ready, trouble,
             injector: map(injector, |()| webhook),
             live: map(live, |(connected, injection_failures)| LiveCounters { connected, injection_failures, ..LiveCounters::default() }),
-            requests: Requests::default(), external: false,
+            requests: Requests::default(), external: false, marks: BTreeMap::new(),
         }
     }
 }
@@ -331,6 +333,25 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn dependents()(
+        templates in seen(vec((namespace_name(), labels()), 0..2)),
+        configuration in seen(vec(revision(), 0..2)),
+    ) -> Dependents {
+        let template = |(namespace, labels)| PodTemplate {
+            kind: "CronJob".into(), name: "sweep".into(), namespace, labels,
+        };
+        let labelled = |revision| Labelled {
+            kind: "Sidecar".into(), resource: "sidecars.networking.istio.io".into(), name: "default".into(),
+            namespace: "shop".into(), revision, helm_release: None,
+        };
+        Dependents {
+            templates: map(templates, |all| all.into_iter().map(template).collect()),
+            configuration: map(configuration, |all| all.into_iter().map(labelled).collect()),
+        }
+    }
+}
+
+prop_compose! {
     pub fn view()(
         mesh in seen((any::<bool>(), values()).prop_map(|(external, base)| {
             let mut mesh = MeshSpec::default();
@@ -348,7 +369,7 @@ prop_compose! {
         workloads in seen(vec(workload(), 0..5)),
         (loose_pods, probes, refused) in (vec(pod(), 0..3), probes(), option::of(any::<bool>())),
         missing in seen(vec(text(&["patch namespaces"]), 0..2)),
-        (rivals, record, backup) in (vec(rival(), 0..2), seen(record()), seen(text(&["meshlift-backup-x"]))),
+        (rivals, record, backup, dependents) in (vec(rival(), 0..2), seen(record()), seen(text(&["meshlift-backup-x"])), dependents()),
     ) -> MeshView {
         MeshView {
             mesh, kubernetes, control_planes: planes, releases, catalog,
@@ -356,7 +377,7 @@ prop_compose! {
             tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision, ..Tag::default() }).collect(),
             namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
             refused_evictions: refused.map(|again| ("uid-a".to_owned(), RefusedEviction { why: "its budget".into(), again })).into_iter().collect(),
-            environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(), gateways: Seen::Absent,
+            dependents, environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(), gateways: Seen::Absent,
         }
     }
 }

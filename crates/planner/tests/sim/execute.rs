@@ -222,6 +222,12 @@ impl World {
             None | Some("default") => "istiod".to_owned(),
             Some(revision) => format!("istiod-{revision}"),
         };
+        let serves = |service: &str| self.istiods.iter().any(|i| i.plane.name == service);
+        let was_served = self.validator.as_ref().is_some_and(|v| serves(&v.service));
+        assert!(
+            !was_served || serves(&service),
+            "the default validator taken to {service}, which nobody serves"
+        );
         let same = |v: &&Validator| v.service == service;
         let has_ca_bundle = self
             .validator
@@ -314,8 +320,9 @@ impl World {
         if changes {
             let target = mark.split('.').next().unwrap_or_default();
             let moved = |m: &crate::world::Member| m.pod.revision.as_deref() == Some(target);
+            let wakes = app.pods.is_empty() && app.replicas == 0 && template_revision.is_some();
             assert!(
-                !app.pods.iter().all(moved),
+                wakes || !app.pods.iter().all(moved),
                 "needless restart of {key} for {mark}: every pod runs {target}"
             );
             assert!(!app.host_network, "restart takes {key} out of the mesh");
@@ -357,6 +364,7 @@ impl World {
                 pod.namespace, pod.name
             );
         }
+        self.nobody_asks_for(release, revision);
         let gone = self.istiods.iter().find(|i| i.plane.revision == revision);
         if let (Some(gone), Some(validator)) = (gone, &self.validator) {
             assert_ne!(
@@ -388,6 +396,29 @@ impl World {
         self.helm.releases.retain(|r| r.name != release);
         self.wrote(format!("release {release}"));
         Ok(())
+    }
+
+    /// What sleeps wakes one day, and configuration is read all the time.
+    fn nobody_asks_for(&self, release: &str, revision: &str) {
+        let now = |namespace: &str, labels: &BTreeMap<String, String>| {
+            matches!(
+                self.injecting(namespace, labels), Injection::By(by) if by == revision
+            )
+        };
+        let templates = self.dependents.templates.present().into_iter().flatten();
+        let templates = templates.map(|t| (&t.namespace, &t.name, &t.labels));
+        let apps = self.apps.iter().filter(|app| !app.host_network);
+        let apps = apps.map(|app| (&app.key.namespace, &app.key.name, &app.template_labels));
+        for (namespace, name, labels) in templates.chain(apps) {
+            assert!(
+                !now(namespace, labels),
+                "uninstall of {release}, for which {namespace}/{name} asks"
+            );
+        }
+        let configuration = self.dependents.configuration.present();
+        let mut configuration = configuration.into_iter().flatten();
+        let read = configuration.find(|object| object.revision == revision);
+        assert_eq!(read, None, "uninstall of {release}, which alone reads it");
     }
 
     /// Nothing of the mesh changes in a run that has no backup.

@@ -100,6 +100,7 @@ impl Stored {
             version: Some(revision.version.clone()),
             state: revision.state.clone(),
             values: revision.values.clone(),
+            manager: Some("Helm".into()),
             storage: self.storage()?,
         })
     }

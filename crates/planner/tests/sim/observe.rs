@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use meshlift_planner::view::{
-    LiveCounters, MeshView, Probe, Recent, RefusedEviction, Release, Seen, Workload,
+    Dependents, LiveCounters, MeshView, Probe, Recent, RefusedEviction, Release, Seen, Workload,
 };
 use meshlift_planner::{ReleasesWanted, Upgrade, admitted_by, wanted};
 
@@ -53,6 +53,11 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
         ReleasesWanted::Known => seen(world, "releases", known(world, age.watched)),
         ReleasesWanted::Fresh => seen(world, "releases", world.helm.list()),
     };
+    view.dependents = match wanted.dependents {
+        ReleasesWanted::No => unread("they were not looked at"),
+        ReleasesWanted::Known => dependents(age.watched),
+        ReleasesWanted::Fresh => dependents(world),
+    };
     if wanted.catalog {
         view.catalog = match &world.repository {
             Ok(versions) => Seen::Present(versions.clone()),
@@ -83,6 +88,21 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
     view
 }
 
+/// Who depends on a control plane without running.
+fn dependents(world: &World) -> Dependents {
+    match world.unreadable.get("dependents") {
+        Some(why) => unread(why),
+        None => world.dependents.clone(),
+    }
+}
+
+fn unread(why: &str) -> Dependents {
+    Dependents {
+        templates: Seen::Unreadable(why.to_owned()),
+        configuration: Seen::Unreadable(why.to_owned()),
+    }
+}
+
 /// Releases as listed a while ago; the list is forgotten with each change of our own.
 fn known(world: &World, then: &World) -> Vec<Release> {
     match world.helm.changed_by_us == then.helm.changed_by_us {
@@ -101,7 +121,8 @@ fn seen<T>(world: &World, part: &str, value: T) -> Seen<T> {
 fn watched(age: &Age<'_>) -> MeshView {
     let world = age.watched;
     let apps = world.apps.iter().map(|app| workload(app, age.pods));
-    let with_sidecar = apps.filter(|w| !w.pods.is_empty() || w.mark.is_some());
+    let known = |w: &Workload| !w.pods.is_empty() || w.mark.is_some() || w.asks_itself();
+    let with_sidecar = apps.filter(known);
     MeshView {
         mesh: match &world.mesh {
             Some(mesh) => Seen::Present(mesh.clone()),
@@ -133,6 +154,7 @@ fn watched(age: &Age<'_>) -> MeshView {
         rivals: world.rivals.clone(),
         record: Seen::Absent,
         backup: Seen::Absent,
+        dependents: Dependents::default(),
         environment: world.environment.clone(),
         diffs: Seen::Absent,
         knowledge: Default::default(),
@@ -151,6 +173,7 @@ fn workload(app: &App, pods: &World) -> Workload {
         template_revision_before: app.template_revision_before.clone(),
         template_revision_owner: app.template_revision_owner.clone(),
         own_proxy_image: app.own_proxy_image,
+        sidecar_in_template: app.sidecar_in_template.clone(),
         host_network: app.host_network,
         mark: app.mark.clone(),
         restarted_at: app.restarted_at,
@@ -159,6 +182,7 @@ fn workload(app: &App, pods: &World) -> Workload {
         paused: app.paused,
         managed_gateway: app.managed_gateway,
         injected_gateway: app.injected_gateway,
+        asleep: app.replicas == 0,
         settled: app.settled(),
         // Two watches have to say so.
         whole: app.whole()

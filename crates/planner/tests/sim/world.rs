@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use meshlift_api::MeshSpec;
 use meshlift_planner::version::{KubernetesVersion, Version};
 use meshlift_planner::view::{
-    ControlPlane, Gateway, Installer, Namespace, Pod, Rival, Tag, UpdateStrategy, Validator,
-    WorkloadKey, WorkloadKind,
+    ControlPlane, Dependents, Gateway, Installer, Namespace, Pod, Rival, Tag, UpdateStrategy,
+    Validator, WorkloadKey, WorkloadKind,
 };
 use meshlift_planner::{Injector, Record, Upgrade, injector_of};
 
@@ -33,6 +33,8 @@ pub struct World {
     pub validator: Option<Validator>,
     /// What only the detection looks at.
     pub environment: meshlift_planner::view::Environment,
+    /// Templates without pods, and configuration that only one revision reads.
+    pub dependents: Dependents,
     /// The plan that was written down.
     pub plan: Option<String>,
     pub tags: Vec<Tag>,
@@ -85,6 +87,8 @@ pub struct App {
     pub template_revision_before: Option<String>,
     pub template_revision_owner: Option<String>,
     pub own_proxy_image: bool,
+    /// The revision whose sidecar its template itself holds.
+    pub sidecar_in_template: Option<String>,
     pub host_network: bool,
     pub mark: Option<String>,
     pub restarted_at: Option<Timestamp>,
@@ -344,6 +348,7 @@ impl App {
             template_revision_before: None,
             template_revision_owner: None,
             own_proxy_image: false,
+            sidecar_in_template: None,
             host_network: false,
             mark: None,
             restarted_at: None,
@@ -406,6 +411,7 @@ impl Istiod {
                 live: meshlift_planner::view::Seen::Absent,
                 requests: Default::default(),
                 external: false,
+                marks: Default::default(),
             },
             ready_at: None,
             ca_bundle_at: None,

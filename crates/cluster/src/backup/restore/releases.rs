@@ -75,6 +75,7 @@ mod tests {
             version: version.parse().ok(),
             state: ReleaseState::Deployed,
             values: Map::new(),
+            manager: None,
             storage: StorageRef {
                 name: "s".into(),
                 uid: "u".into(),

@@ -13,6 +13,7 @@ use meshlift_api::labels::{HELM_RELEASE_NAME, HELM_RELEASE_NAMESPACE};
 use meshlift_planner::view::{Crd, Seen};
 use serde::{Deserialize, Serialize};
 
+use super::helm_releases::HELM_RELEASES;
 use super::list::{Right, list_metadata};
 use super::{AGE, Found};
 use crate::Error;
@@ -148,6 +149,7 @@ fn matters(name: &str) -> bool {
     group.ends_with(".istio.io")
         || group == "gateway.networking.k8s.io"
         || INSTALLERS.contains(&name)
+        || name == HELM_RELEASES
 }
 
 fn crd(object: CrdObject) -> CrdFact {
@@ -172,7 +174,9 @@ fn crd(object: CrdObject) -> CrdFact {
 /// Those of Istio and of the Gateway API.
 pub(super) fn seen(looked: Result<Found<CrdFact>, String>) -> Seen<Vec<Crd>> {
     super::found(looked).map(|all| {
-        let others = |fact: &CrdFact| fact.group.ends_with("sailoperator.io");
+        let others = |fact: &CrdFact| {
+            fact.group.ends_with("sailoperator.io") || fact.crd.name == HELM_RELEASES
+        };
         all.into_iter()
             .filter(|fact| !others(fact))
             .map(|fact| fact.crd)
@@ -193,6 +197,7 @@ mod tests {
             ("istiooperators.install.istio.io", true),
             ("gateways.gateway.networking.k8s.io", true),
             ("istios.sailoperator.io", true),
+            ("helmreleases.helm.toolkit.fluxcd.io", true),
             ("ztunnels.sailoperator.io", false),
             ("xbackends.gateway.networking.x-k8s.io", false),
             ("gateways.networking.fakeistio.io", false),

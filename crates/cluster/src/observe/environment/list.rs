@@ -11,7 +11,7 @@ use crate::error::is_not_found;
 const PAGE: u32 = 250;
 
 /// What `keep` keeps of everything of a kind; none when the API server does not know the kind.
-pub(super) async fn list<K, T>(
+pub(in crate::observe) async fn list<K, T>(
     api: &Api<K>,
     mut keep: impl FnMut(K) -> Option<T>,
 ) -> Result<Option<Vec<T>>, Error>
@@ -38,13 +38,38 @@ where
 pub(super) async fn list_metadata<K, T>(
     api: &Api<K>,
     right: &Right,
+    keep: impl FnMut(PartialObjectMeta<K>) -> Option<T>,
+) -> Result<Option<Vec<T>>, Error>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    metadata(api, right, ListParams::default(), keep).await
+}
+
+/// The same of what a label selector matches.
+pub(in crate::observe) async fn list_labelled<K, T>(
+    api: &Api<K>,
+    right: &Right,
+    labels: &str,
+    keep: impl FnMut(PartialObjectMeta<K>) -> Option<T>,
+) -> Result<Option<Vec<T>>, Error>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    metadata(api, right, ListParams::default().labels(labels), keep).await
+}
+
+async fn metadata<K, T>(
+    api: &Api<K>,
+    right: &Right,
+    parameters: ListParams,
     mut keep: impl FnMut(PartialObjectMeta<K>) -> Option<T>,
 ) -> Result<Option<Vec<T>>, Error>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let mut kept = Vec::new();
-    let mut parameters = ListParams::default().limit(PAGE);
+    let mut parameters = parameters.limit(PAGE);
     loop {
         let Some(page) = right.answer("list", api.list_metadata(&parameters).await)? else {
             return Ok(None);
@@ -64,10 +89,10 @@ fn next_page<K: Clone>(page: &ObjectList<K>) -> Option<String> {
 }
 
 /// The resource that a request is about, as RBAC names it: `nodes`, `istios.sailoperator.io`.
-pub(super) struct Right(String);
+pub(in crate::observe) struct Right(String);
 
 impl Right {
-    pub(super) fn of(plural: &str, group: &str) -> Self {
+    pub(in crate::observe) fn of(plural: &str, group: &str) -> Self {
         match group.is_empty() {
             true => Self(plural.to_owned()),
             false => Self(format!("{plural}.{group}")),

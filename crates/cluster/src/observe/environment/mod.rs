@@ -4,20 +4,23 @@ mod autoscalers;
 mod budgets;
 pub(crate) mod crds;
 mod envoy_filters;
+mod helm_releases;
 mod injectors;
 mod installers;
-mod list;
+pub(super) mod list;
 mod node_agents;
 mod nodes;
+mod selections;
 
 use std::time::Duration;
 
 use kube::Client;
 use meshlift_planner::view::{
-    Autoscaler, Budget, Environment, EnvoyFilter, InjectionRule, NodeAgent, Seen,
+    Autoscaler, Budget, Environment, EnvoyFilter, HelmRelease, InjectionRule, NodeAgent, Seen,
+    Selection,
 };
 
-use self::crds::Crds;
+use self::crds::{CrdFact, Crds};
 use self::injectors::Injectors;
 use self::nodes::NodeFact;
 use super::cached::Cached;
@@ -35,6 +38,8 @@ pub(super) struct Surroundings {
     client: Client,
     crds: Crds,
     other_installers: Cached<(), Vec<String>>,
+    helm_releases: Cached<(), Found<HelmRelease>>,
+    selections: Cached<(), Vec<Selection>>,
     nodes: Cached<(), Found<NodeFact>>,
     budgets: Cached<(), Found<Budget>>,
     autoscalers: Cached<String, Found<Autoscaler>>,
@@ -47,6 +52,8 @@ impl Surroundings {
         Self {
             crds: Crds::new(client.clone()),
             other_installers: Cached::new(AGE),
+            helm_releases: Cached::new(AGE),
+            selections: Cached::new(AGE),
             nodes: Cached::new(AGE),
             budgets: Cached::new(AGE),
             autoscalers: Cached::new(AGE),
@@ -60,11 +67,18 @@ impl Surroundings {
     pub(super) fn forget(&self) {
         self.crds.forget();
         self.other_installers.forget_all();
+        self.helm_releases.forget_all();
+        self.selections.forget_all();
         self.nodes.forget_all();
         self.budgets.forget_all();
         self.autoscalers.forget_all();
         self.injectors.forget();
         self.envoy_filters.forget_all();
+    }
+
+    /// CRDs of Istio and of the Gateway API, and of other installers.
+    pub(super) async fn crds(&self) -> Result<Vec<CrdFact>, String> {
+        Ok(self.crds.look().await?.unwrap_or_default())
     }
 
     /// Webhooks that inject sidecars.
@@ -82,28 +96,40 @@ impl Surroundings {
         let client = || self.client.clone();
         let installations = async {
             let crds = self.crds.look().await;
-            let others = match &crds {
+            let (others, flux) = match &crds {
                 Ok(crds) => {
-                    let look = installers::look(&self.client, crds.as_deref().unwrap_or_default());
-                    seen(self.other_installers.get(&(), look).await)
+                    let crds = crds.as_deref().unwrap_or_default();
+                    let others = installers::look(&self.client, crds);
+                    let flux = helm_releases::look(&self.client, crds);
+                    let others = seen(self.other_installers.get(&(), others).await);
+                    (others, found(self.helm_releases.get(&(), flux).await))
                 }
                 // Without the kinds nobody can tell what there is of them.
-                Err(why) => Seen::Unreadable(why.clone()),
+                Err(why) => (Seen::Unreadable(why.clone()), Seen::Unreadable(why.clone())),
             };
-            (crds::seen(crds), others)
+            (crds::seen(crds), others, flux)
         };
         let autoscalers = async {
             let home = home?.to_owned();
             let look = autoscalers::look(client(), &home);
             Some(self.autoscalers.get(&home, look).await)
         };
-        let ((crds, other_installers), nodes, budgets, autoscalers, injectors, envoy_filters) = tokio::join!(
+        let (
+            (crds, other_installers, helm_releases),
+            nodes,
+            budgets,
+            autoscalers,
+            injectors,
+            envoy_filters,
+            selections,
+        ) = tokio::join!(
             installations,
             self.nodes.get(&(), nodes::look(client())),
             self.budgets.get(&(), budgets::look(client())),
             autoscalers,
             self.injectors.look(watches),
             self.envoy_filters.get(&(), envoy_filters::look(client())),
+            self.selections.get(&(), selections::look(client())),
         );
         Environment {
             crds,
@@ -114,6 +140,8 @@ impl Surroundings {
             node_agents: node_agents::look(watches),
             envoy_filters: found(envoy_filters),
             other_installers,
+            helm_releases,
+            selections: seen(selections),
             ..Environment::default()
         }
     }

@@ -7,7 +7,9 @@ use meshlift_api::{CheckResult, CheckStatus, Phase, Severity};
 
 use super::super::{CHECKS, sentence};
 use super::Spoil;
-use super::{charts, cluster, gateways, labels_and_webhooks, pods, releases, waves, way, windows};
+use super::{
+    charts, cluster, dependents, gateways, labels_and_webhooks, pods, releases, waves, way, windows,
+};
 use crate::detect::detect;
 use crate::example::{surrounded, upgrade};
 
@@ -57,6 +59,9 @@ fn rows() -> Vec<Row> {
         way::rows(),
         releases::rows(),
         cluster::rows(),
+        dependents::rows(),
+        dependents::owners(),
+        dependents::values(),
         charts::rows(),
         gateways::rows(),
         labels_and_webhooks::rows(),

@@ -145,8 +145,13 @@ impl Drive<'_> {
                 continue;
             };
             let namespace = workload.key.namespace.as_str();
-            let not_injecting =
-                || not_injecting(self.view, namespace, self.heading.to, self.version());
+            // Where no pod runs, none is made now.
+            let asleep = workload.pods.is_empty();
+            let not_injecting = || {
+                let (to, version) = (self.heading.to, self.version());
+                let wrong = || not_injecting(self.view, namespace, to, version);
+                (!asleep).then(wrong).flatten()
+            };
             if let Some(why) = ill.clone().or_else(not_injecting) {
                 held.entry(namespace).or_insert(why);
                 continue;

@@ -8,7 +8,7 @@ use crate::message;
 use crate::phase::control_plane::other_helm;
 use crate::phase::retirement::SETTLING;
 use crate::phase::upgrading::{step_began, timeout};
-use crate::phase::users::users;
+use crate::phase::users::{blocking, unread, users};
 use crate::phase::{POLL, blind, later, wait};
 use crate::view::{ControlPlane, Release, ReleaseState, Seen};
 
@@ -31,6 +31,9 @@ impl Back<'_> {
         let users = users(self.drive.view, &record.target_revision, plane);
         if !users.is_empty() {
             return self.rolled_back(&users);
+        }
+        if let Some((what, why)) = unread(self.drive.view) {
+            return self.blind_to_users(what, why);
         }
         if let Some(waiting) = plane.and_then(|plane| self.connections(plane)) {
             return waiting;
@@ -64,6 +67,16 @@ impl Back<'_> {
             Seen::Unreadable(why) => Some(self.blind_to_new(why)),
             Seen::Absent => Some(self.blind_to_new("not looked at yet")),
         }
+    }
+
+    /// What cannot be read may use it. It is waited for in the time that proxies have to leave it.
+    fn blind_to_users(&self, what: &str, why: &str) -> Decision {
+        let (now, upgrade) = (self.drive.now, self.drive.upgrade);
+        let began = step_began(upgrade, Step::RemovingNewControlPlane, now);
+        if now >= later(began, timeout(upgrade)) {
+            return self.rolled_back(&[message::unread_users(what, why)]);
+        }
+        blind(now, self.removing(String::new()), what, why)
     }
 
     fn blind_to_new(&self, why: &str) -> Decision {
@@ -154,6 +167,12 @@ impl Back<'_> {
             },
             ..report
         };
-        Decision::new(Next::Enter(Phase::Failed), report)
+        let mut decision = Decision::new(Next::Enter(Phase::Failed), report);
+        if !users.is_empty() {
+            let (revision, to) = (&record.target_revision, self.drive.heading.to);
+            let blocked = decision.report.blocked.get_or_insert_default();
+            blocked.extend(blocking(self.drive.view, revision, to));
+        }
+        decision
     }
 }

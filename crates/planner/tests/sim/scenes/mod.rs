@@ -1,10 +1,12 @@
 //! The stories: each a mesh, an upgrade and what happens to them.
 
+mod asleep;
 mod detection;
 mod gateways;
 mod going_well;
 mod going_wrong;
 mod meanwhile;
+mod owned;
 mod pace;
 mod refused;
 mod rollback;
@@ -141,6 +143,7 @@ fn shop(target: &str) -> World {
         records: std::collections::BTreeMap::new(),
         backups: std::collections::BTreeSet::new(),
         mesh: None,
+        dependents: Default::default(),
         environment: Default::default(),
         plan: None,
         rivals: Vec::new(),
@@ -271,6 +274,8 @@ pub fn all() -> Vec<Story> {
         detection::all(),
         pace::all(),
         waves::all(),
+        asleep::all(),
+        owned::all(),
         workloads::all(),
         rollback::all(),
         tags::all(),

@@ -108,6 +108,8 @@ pub struct IstiodFact {
     pub requests: Requests,
     /// Whether it is the control plane of other clusters.
     pub external: bool,
+    /// Labels and annotations by which a GitOps tool knows it as its own.
+    pub marks: BTreeMap<String, String>,
     /// Taints of nodes that its pods bear.
     pub tolerations: Vec<Toleration>,
     /// Labels of the only nodes that its pods go to.
@@ -153,6 +155,7 @@ fn workload<W: WorkloadObject>(object: &W) -> Option<WorkloadFact> {
             &pod.resources,
         ),
         external: discovery(pod).is_some_and(|c| c.env.external),
+        marks: marks(meta),
         tolerations: pod.tolerations.clone(),
         node_selector: pod.node_selector.clone(),
         labels: labels.clone(),
@@ -176,6 +179,7 @@ fn workload<W: WorkloadObject>(object: &W) -> Option<WorkloadFact> {
         template_revision_before: read(l::TEMPLATE_REVISION).cloned(),
         template_revision_owner: template_revision_owner(meta),
         own_proxy_image: of_template(l::PROXY_IMAGE).is_some(),
+        sidecar_in_template: of_template(l::SIDECAR_STATUS).map(|status| sidecar_in(status)),
         host_network: pod.host_network,
         mark: match W::KIND {
             WorkloadKind::Rollout => read(l::RESTARTED_FOR).cloned(),
@@ -188,6 +192,8 @@ fn workload<W: WorkloadObject>(object: &W) -> Option<WorkloadFact> {
         managed_gateway: labels.contains_key(l::GATEWAY_MANAGED),
         injected_gateway: of_template(l::INJECT_TEMPLATES)
             .is_some_and(|templates| templates.split(',').any(|name| name.trim() == "gateway")),
+        asleep: meta.generation.unwrap_or_default() <= status.observed_generation
+            && desired(W::KIND, spec, status) == 0,
         settled: meta.generation.unwrap_or_default() <= status.observed_generation
             && rolled_out(W::KIND, spec, status),
         whole: whole(W::KIND, spec, status),
@@ -200,6 +206,25 @@ fn workload<W: WorkloadObject>(object: &W) -> Option<WorkloadFact> {
         istiod,
         agent,
     })
+}
+
+/// What tools write on objects that they keep as they know them.
+fn marks(meta: &ObjectMeta) -> BTreeMap<String, String> {
+    let labels = meta.labels.iter().flatten();
+    let all = labels.chain(meta.annotations.iter().flatten());
+    let of_tool = |key: &str| {
+        key.starts_with("helm.toolkit.fluxcd.io/") || key == "argocd.argoproj.io/tracking-id"
+    };
+    all.filter(|(key, _)| of_tool(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// The revision of the sidecar that a pod template itself holds; empty where its status cannot be read.
+fn sidecar_in(status: &str) -> String {
+    let status = serde_json::from_str::<serde_json::Value>(status).unwrap_or_default();
+    let revision = status.get("revision").and_then(|of| of.as_str());
+    revision.unwrap_or_default().to_owned()
 }
 
 /// Who last wrote the label `istio.io/rev` of its template.
