@@ -42,7 +42,10 @@ impl DriftLook {
     /// All releases of chart istiod, compared with what runs.
     pub(super) async fn look(&self, releases: &Releases, known: &[Release]) -> Seen<Vec<Drift>> {
         let mut all = Vec::new();
-        for release in known.iter().filter(|release| release.chart == "istiod") {
+        for release in known {
+            if release.chart != "istiod" {
+                continue;
+            }
             let storage = &release.storage;
             let key = (storage.uid.clone(), storage.resource_version.clone());
             let look = self.compare(releases, release);

@@ -1,6 +1,6 @@
 //! Configuration with the label `istio.io/rev`. The API server selects it, and only its metadata is read.
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::future;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::labels::{HELM_RELEASE_NAME, HELM_RELEASE_NAMESPACE, ISTIO_REV};
@@ -10,8 +10,6 @@ use crate::Error;
 use crate::observe::environment::crds::CrdFact;
 use crate::observe::environment::list::{Right, list_labelled};
 
-/// So many kinds are listed at a time.
-const AT_ONCE: usize = 4;
 /// The groups of Istio's configuration.
 const ISTIO: [&str; 4] = [
     "networking.istio.io",
@@ -24,13 +22,15 @@ const ROUTES: &str = "httproutes.gateway.networking.k8s.io";
 
 pub(super) async fn look(client: &Client, crds: &[CrdFact]) -> Result<Vec<Labelled>, Error> {
     let kinds = crds.iter().filter(|crd| is_configuration(crd));
-    let all: Vec<Vec<Labelled>> = stream::iter(kinds)
-        .map(|crd| labelled(client, crd))
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
-    let mut all: Vec<Labelled> = all.into_iter().flatten().collect();
-    all.sort_by(|a, b| (&a.namespace, &a.kind, &a.name).cmp(&(&b.namespace, &b.kind, &b.name)));
+    let looks: Vec<_> = kinds.map(|crd| labelled(client, crd)).collect();
+    let mut all = Vec::new();
+    // Always the same error of several, or each look would say something new.
+    for found in future::join_all(looks).await {
+        all.extend(found?);
+    }
+    all.sort_by(|a: &Labelled, b: &Labelled| {
+        (&a.namespace, &a.kind, &a.name).cmp(&(&b.namespace, &b.kind, &b.name))
+    });
     Ok(all)
 }
 
