@@ -214,10 +214,11 @@ prop_compose! {
             1 => Just(ReleaseState::Other("uninstalling".into())),
         ],
         values in values(),
+        manager in option::of(text(&["Helm", "helm-controller", "terraform-provider-helm_v2.17.0_x5"])),
     ) -> Release {
         let chart = if name == "istio-base" { "base" } else { "istiod" };
         Release {
-            chart: chart.into(), namespace: "istio-system".into(), name, version, state, values,
+            chart: chart.into(), namespace: "istio-system".into(), name, version, state, values, manager,
             storage: StorageRef { name: "s".into(), uid: "u".into(), resource_version: "1".into() },
         }
     }

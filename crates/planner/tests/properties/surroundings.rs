@@ -145,6 +145,36 @@ fn risks() -> impl Strategy<Value = Seen<std::collections::BTreeMap<String, Risk
     .prop_map(Seen::Present)
 }
 
+fn helm_release() -> impl Strategy<Value = HelmRelease> {
+    (text(&["istiod", "istio-base"]), any::<bool>()).prop_map(|(name, suspended)| HelmRelease {
+        namespace: "istio-system".into(),
+        release: format!("istio-system/{name}"),
+        name,
+        suspended,
+    })
+}
+
+fn drift() -> impl Strategy<Value = Drift> {
+    text(&["istio-system/istiod", "istio-b/istiod"]).prop_map(|release| Drift {
+        release,
+        object: "ConfigMap istio-system/istio".into(),
+        what: "mesh.accessLogFile".into(),
+    })
+}
+
+fn selection() -> impl Strategy<Value = Selection> {
+    let label = (
+        text(&["istio-injection", "istio.io/rev"]),
+        text(&["enabled", "default", ""]),
+    );
+    vec(label, 0..3).prop_map(|labels| Selection {
+        kind: "NetworkPolicy".into(),
+        namespace: Some("shop".into()),
+        name: "door".into(),
+        labels,
+    })
+}
+
 prop_compose! {
     fn environment()(
         clusters in seen(vec(cluster(), 0..2)),
@@ -157,8 +187,12 @@ prop_compose! {
         envoy_filters in seen(vec(filter(), 0..3)),
         other_installers in seen(vec(text(&["Istio a (sailoperator.io)"]), 0..2)),
         risks in risks(),
+        (helm_releases, drift, selections) in (seen(vec(helm_release(), 0..2)), seen(vec(drift(), 0..2)), seen(vec(selection(), 0..2))),
     ) -> Environment {
-        Environment { clusters, crds, nodes, budgets, autoscalers, injectors, node_agents, envoy_filters, other_installers, risks }
+        Environment {
+            clusters, crds, nodes, budgets, autoscalers, injectors, node_agents, envoy_filters, other_installers, risks,
+            helm_releases, drift, selections,
+        }
     }
 }
 
