@@ -347,6 +347,8 @@ pub struct Report {
     pub waves: Option<Vec<WaveStatus>>,
     /// The rollback under way.
     pub rollback: Option<RollbackStatus>,
+    /// Name of the backup, where it is not one of this run.
+    pub backup: Option<String>,
     /// The pace of restarts; `Some(None)` is full pace.
     pub pace: Option<Option<PaceStatus>>,
     /// The health check under way; `Some(None)` clears it.

@@ -5,6 +5,7 @@ mod effects;
 
 use meshlift_api::Phase;
 
+use crate::check::METRICS_UNREADABLE;
 use crate::decision::{Decision, Effect, Next};
 use crate::heading::Heading;
 use crate::injection::{Injector, injector_of};
@@ -131,7 +132,7 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
                 return Err(Violation::ForeignRelease(release.clone()));
             }
             target_ready(view, heading.to, name)?;
-            unused(view, revision)?;
+            unused(upgrade, view, revision)?;
             no_tags(view, release)
         }
         Effect::RegisterMesh { .. }
@@ -225,7 +226,7 @@ fn target_ready(view: &MeshView, revision: &str, what: String) -> Result<(), Vio
     }
 }
 
-fn unused(view: &MeshView, revision: &str) -> Result<(), Violation> {
+fn unused(upgrade: &Upgrade, view: &MeshView, revision: &str) -> Result<(), Violation> {
     let in_use = |user: String| {
         Err(Violation::InUse {
             revision: revision.to_owned(),
@@ -284,6 +285,7 @@ fn unused(view: &MeshView, revision: &str) -> Result<(), Violation> {
         (Some(old), _) if old.live.present().is_some_and(|live| live.connected > 0) => {
             in_use("proxies are connected to it".to_owned())
         }
+        (Some(_), _) if upgrade.accepts(METRICS_UNREADABLE) => Ok(()),
         (Some(old), _) if old.ready > 0 && old.live.present().is_none() => {
             in_use("nobody knows who is connected to it".to_owned())
         }

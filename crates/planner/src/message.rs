@@ -147,6 +147,29 @@ pub(crate) fn done_old_stays(record: &Record, counts: WorkloadCounts, users: &[S
     )
 }
 
+/// Of what may still move away from the old control plane.
+pub(crate) fn waits_for_users(users: &[String]) -> String {
+    format!(
+        "waiting until the old control plane is no longer used by {}",
+        first_few(users)
+    )
+}
+
+/// Of metrics that a person has to open, or do without.
+pub(crate) fn metrics_unreadable(upgrade: &str, message: &str) -> String {
+    format!(
+        "{message}. Open port 15014 of the istiod pods to the API server, or continue without them: kubectl annotate mup {upgrade} --overwrite meshlift.io/accept=METRICS-UNREADABLE"
+    )
+}
+
+/// Said of a soak without metrics, which a person accepted.
+pub(crate) const INJECTIONS_UNWATCHED: &str =
+    "; failed injections are not watched, because the metrics of istiod cannot be read";
+
+/// Said of a removal without metrics, which a person accepted.
+pub(crate) const CONNECTIONS_UNKNOWN: &str =
+    "; no pod of this cluster runs its sidecar, and its connections cannot be read";
+
 /// Of what is still seen to use a control plane that is gone.
 pub(crate) fn waits_for_orphans(version: &Version, users: &[String]) -> String {
     format!(

@@ -100,7 +100,9 @@ pub fn fold(
         && upgrade.phase() == Phase::Detecting
     {
         status.record = Some(upgrade.record_name());
-        status.backup = Some(upgrade.backup_name());
+        // A rollback after the end has the backup that its upgrade took, and takes none.
+        let backup = report.backup.clone();
+        status.backup = backup.or_else(|| Some(upgrade.backup_name()));
     }
     // Said only once it is written: what status names can be read.
     if !failed && report.plan.is_some() {

@@ -56,6 +56,8 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
             catalog: true,
             environment: true,
             permissions: true,
+            // Whether they can be read at all is known before anything moves.
+            live_counters: true,
             // What is not held has no backup yet: that is taken last.
             backup: upgrade.held,
             releases: ReleasesWanted::Fresh,

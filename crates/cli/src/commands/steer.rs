@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use meshlift_api::{Approval, MeshUpgrade, Phase, labels};
+use meshlift_api::{Approval, MeshUpgrade, Outcome, Phase, labels};
 use meshlift_planner::view::gitops_tool;
 use meshlift_planner::{GATEWAYS, REST};
 use serde_json::{Value, json};
@@ -122,6 +122,8 @@ fn back(upgrade: &MeshUpgrade) -> Result<Change> {
     let phase = upgrade.status.as_ref().and_then(|status| status.phase);
     match phase {
         Some(phase) if phase.is_locked() => {}
+        // If the old control plane is still there; otherwise status says that nothing can be moved back.
+        Some(Phase::Done | Phase::Failed) if has_moved(upgrade) => {}
         Some(Phase::Done | Phase::Failed) => {
             bail!("{}", ended(upgrade, "nothing to move back"))
         }
@@ -135,6 +137,12 @@ fn back(upgrade: &MeshUpgrade) -> Result<Change> {
         true => Change::None,
         false => Change::Spec(json!({ "requestRollback": true })),
     })
+}
+
+/// Whether an upgrade that has ended left something on the new control plane.
+fn has_moved(upgrade: &MeshUpgrade) -> bool {
+    let status = upgrade.status.as_ref();
+    status.is_some_and(|s| s.record.is_some() && s.outcome != Some(Outcome::RolledBack))
 }
 
 /// That it is over, and what can be done then.
@@ -344,5 +352,27 @@ mod tests {
         assert!(matches!(back(&running), Ok(Change::Spec(_))));
         running.spec.request_rollback = true;
         assert!(matches!(back(&running), Ok(Change::None)));
+    }
+
+    #[test]
+    fn what_has_ended_can_move_back_unless_it_has() {
+        let mut over = upgrade(json!({ "targetVersion": "1.31" }));
+        for (outcome, moves) in [
+            (Outcome::Upgraded, true),
+            (Outcome::Stopped, true),
+            (Outcome::RolledBack, false),
+        ] {
+            over.status = Some(meshlift_api::MeshUpgradeStatus {
+                phase: Some(Phase::Failed),
+                record: Some("upgrade-to-1-31-0b5e".into()),
+                outcome: Some(outcome),
+                ..Default::default()
+            });
+            assert_eq!(
+                matches!(back(&over), Ok(Change::Spec(_))),
+                moves,
+                "{outcome:?}"
+            );
+        }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{
     Check, accepted, capacity, charts, configuration, control_plane, crds, drift, envoy_filters,
-    found, gateway_api, helm, hub, injection, kubernetes, named, node_agents, operator, others,
-    proxies, release_owners, selections, target, templates, values, waves, webhooks, windows,
-    workloads,
+    found, gateway_api, helm, hub, injection, kubernetes, metrics, named, node_agents, operator,
+    others, proxies, release_owners, selections, target, templates, values, waves, webhooks,
+    windows, workloads,
 };
 
 /// Every check, in the order in which they are told.
@@ -35,6 +35,7 @@ pub static CHECKS: &[&Check] = &[
     &control_plane::VALIDATOR_NOWHERE,
     &control_plane::VALIDATOR_NO_CA,
     &control_plane::DEFAULT_KEPT,
+    &metrics::UNREADABLE,
     &control_plane::UNFINISHED,
     &control_plane::VERSION_UNKNOWN,
     &operator::PERMISSIONS,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use meshlift_api::{BlockedWorkload, Move, Predicate, ProxyCounts};
+use meshlift_api::{BlockedWorkload, Move, Phase, Predicate, ProxyCounts};
 
 use crate::decision::TemplateRevision;
 use crate::heading::Heading;
@@ -180,9 +180,11 @@ pub(crate) fn assess_toward<'a>(
         evicts: restart.evicts(),
         retries: restart.retries,
         // On the way back nothing stops the others.
-        max_failures: match heading.is_back() {
-            true => u32::MAX,
-            false => restart.max_failures,
+        max_failures: if heading.is_back() || upgrade.phase() == Phase::HealthChecking {
+            // Nor does what appears once all has moved: it is somebody's new workload, and is named.
+            u32::MAX
+        } else {
+            restart.max_failures
         },
         timeout: crate::phase::signed(restart.timeout),
         home: view.home(),

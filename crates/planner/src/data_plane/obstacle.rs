@@ -75,8 +75,9 @@ impl Question<'_> {
         if self.lands(asked) {
             return Ok(None);
         }
-        if asked.is_some_and(|name| self.tags.iter().any(|tag| tag.name == name)) {
-            return Err(Predicate::Tag);
+        if let Some(name) = asked.filter(|name| self.is_tag(name)) {
+            // It moves when its tag does, in the wave that it is of.
+            return self.moves(name).then_some(None).ok_or(Predicate::Tag);
         }
         let owner = workload.template_revision_owner.as_deref();
         let by_git = owner.and_then(gitops_tool).is_some();
@@ -139,8 +140,16 @@ impl Question<'_> {
         match self.injector(workload, namespace) {
             Injector::Namespace(revision) => revision == self.heading.to,
             Injector::Tag(tag) => self.lands(Some(&tag)),
+            Injector::Pod(Some(name)) if self.is_tag(&name) => self.lands(Some(&name)),
             Injector::Pod(_) | Injector::Nobody => true,
         }
+    }
+
+    /// Whether a name is a tag and no revision.
+    fn is_tag(&self, name: &str) -> bool {
+        let mut planes = self.control_planes.iter();
+        let is_revision = planes.any(|plane| plane.revision == name);
+        !is_revision && self.tags.iter().any(|tag| tag.name == name)
     }
 
     /// Whether someone took the mark of this run away: another would be taken away too.

@@ -44,6 +44,15 @@ pub(crate) fn asked_back_to_nowhere(upgrade: &str, record: &Record, down: &str) 
     )
 }
 
+/// A request to move back that comes when the old control plane is gone.
+pub(crate) fn cannot_go_back(upgrade: &str, record: &Record) -> String {
+    format!(
+        "spec.requestRollback is true, and nothing can be moved back, because the old control plane ({}) is gone. Withdraw the request: {}",
+        record.source.version,
+        withdraw_rollback(upgrade)
+    )
+}
+
 /// A rollback that ends because the old control plane did not come up.
 pub(crate) fn old_never_served(
     record: &Record,

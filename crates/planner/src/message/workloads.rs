@@ -97,9 +97,36 @@ pub(crate) fn not_moved_back(key: &WorkloadKey, predicate: Predicate, to: &str) 
         Predicate::NotOurs => format!(
             "its namespace was bound to the new control plane by somebody else: bind {namespace} to {to}, then {restart}"
         ),
+        Predicate::ManagedGateway => gateway_not_up(key, to),
         _ => format!(
             "it was not restarted, because new pods in namespace {namespace} would not be injected by {to}: mend that, then {restart}"
         ),
+    }
+}
+
+/// Why a gateway that istiod renders is not where it goes, with the command that shows more.
+fn gateway_not_up(key: &WorkloadKey, to: &str) -> String {
+    let WorkloadKey {
+        namespace, name, ..
+    } = key;
+    let resource = key.kind.resource();
+    format!(
+        "its pods did not come up on {to}: fix that (kubectl -n {namespace} describe {resource}/{name}), and istiod continues its rollout"
+    )
+}
+
+/// Why a workload is still where it was when everything else has moved, with the command that moves it.
+pub(crate) fn not_moved(key: &WorkloadKey, predicate: Predicate, to: &str) -> String {
+    let (namespace, restart) = (&key.namespace, restart(key));
+    match predicate {
+        Predicate::ManagedGateway => gateway_not_up(key, to),
+        Predicate::RestartFailed => format!(
+            "it was not restarted, because new pods in namespace {namespace} would not be injected by {to}: fix that, then {restart}"
+        ),
+        Predicate::NotOurs => format!(
+            "the label of namespace {namespace} is not ours to change: set istio.io/rev={to} where it comes from (Git?), then {restart}"
+        ),
+        other => blocked_workload(key, other, to),
     }
 }
 

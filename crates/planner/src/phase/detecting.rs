@@ -6,6 +6,7 @@ use meshlift_api::{
     CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, MeshSpec, Mode, Outcome, Phase, Step,
 };
 
+use super::asked_back;
 use super::pending::in_the_way;
 use super::preflight;
 use super::survey::Surveyed;
@@ -29,6 +30,9 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
         };
         return Decision::new(wait(now, WaitingOn::Rival, BACKSTOP), report);
     }
+    if let Some(decision) = asked_back::decide(now, upgrade, view) {
+        return decision;
+    }
     let detected = Detected::look(upgrade, view);
     let detection = detected.detection();
     match detected.found {
@@ -37,6 +41,18 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
         }
         Err(_) => blocked(now, detection),
         Ok(Surveyed::NoMesh(spec)) => register(*spec),
+        // Done would say that what was asked for is so.
+        Ok(Surveyed::AtTarget { .. }) if upgrade.spec.request_rollback => {
+            let message = message::asked_back_already();
+            let waiting = wait(now, WaitingOn::Person, BACKSTOP);
+            Decision::new(
+                waiting,
+                Report {
+                    message,
+                    ..Report::default()
+                },
+            )
+        }
         Ok(Surveyed::AtTarget {
             plane,
             version,

@@ -14,7 +14,7 @@ use crate::upgrade::Upgrade;
 use crate::view::{ControlPlane, MeshView, Release, ReleaseState, Seen};
 
 /// The reason of a rollback that a person asked for.
-const ASKED: &str = "spec.requestRollback asks for it";
+pub(super) const ASKED: &str = "spec.requestRollback asks for it";
 
 /// Answers a failure, as the spec asks for it. `what` says what failed.
 pub(super) fn failed(
@@ -121,7 +121,7 @@ fn old_plane<'v>(view: &'v MeshView, record: &Record) -> Option<&'v ControlPlane
 }
 
 /// Whether a control plane answers at all: a rollback waits for the rest of its replicas.
-fn serves(plane: &ControlPlane) -> bool {
+pub(super) fn serves(plane: &ControlPlane) -> bool {
     plane.ready > 0
 }
 
@@ -132,7 +132,7 @@ fn down(view: &MeshView, record: &Record) -> Option<String> {
 }
 
 /// Written down before anything is moved back: from then on the way leads back, whatever happens.
-fn go_back(now: Timestamp, why: &str, report: Report) -> Decision {
+pub(super) fn go_back(now: Timestamp, why: &str, report: Report) -> Decision {
     let since = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let report = Report {
         step: Some(Step::MovingBack),

@@ -6,8 +6,10 @@ use meshlift_api::{Step, WaveStatus};
 
 use super::data_plane::{Drive, data_plane, with_data_plane};
 use super::health::{Health, HealthLook};
+use super::patience::blind_to_metrics;
 use super::upgrading::{recorded, step_began};
 use super::{BACKSTOP, POLL, blind, failing, later, signed, wait};
+use crate::check::METRICS_UNREADABLE;
 use crate::data_plane::DataPlaneView;
 use crate::decision::{Decision, Next, Report, Verdict, Waiting, WaitingOn};
 use crate::message;
@@ -22,6 +24,8 @@ pub(super) struct Look<'a> {
     pub(super) view: &'a MeshView,
     pub(super) record: &'a Record,
     pub(super) judged: DataPlaneView<'a>,
+    /// Whether a workload waits for the proof that new pods of its namespace are injected.
+    pub(super) may_still_move: bool,
     waves: Option<Vec<WaveStatus>>,
     pub(super) planes: &'a [ControlPlane],
 }
@@ -38,12 +42,9 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
 }
 
 fn check(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) -> Decision {
-    // Something that appeared meanwhile moves like everything before it.
-    if let Some(mut decision) = data_plane(now, upgrade, view, record) {
-        let blind = matches!(&decision.next, Next::Wait(w) if w.on == WaitingOn::Unreadable);
-        if !blind {
-            decision.report.soak = Some(None);
-        }
+    // Something that appeared meanwhile moves like everything before it, and is proved by its own rollout. The soak of
+    // the others goes on: where namespaces come and go by the hour, it would never end otherwise.
+    if let Some(decision) = data_plane(now, upgrade, view, record) {
         return decision;
     }
     let (Some(drive), Some(planes)) = (
@@ -63,7 +64,8 @@ fn check(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
         view,
         record,
         waves: drive.statuses(),
-        judged: drive.judged.naming_busy(&record.target_revision),
+        may_still_move: drive.may_still_move(),
+        judged: drive.naming_rest(),
         planes,
     };
     look.soak()
@@ -107,6 +109,7 @@ impl Look<'_> {
             to: &self.record.target_revision,
             restarts: self.judged.restarts,
             soak: signed(self.upgrade.spec.health_check.soak),
+            accepts_blind: self.upgrade.accepts(METRICS_UNREADABLE),
             running: self.upgrade.status.soak.as_ref(),
         }
     }
@@ -121,15 +124,23 @@ impl Look<'_> {
         let (soak, end, message, healthy) = match self.health().judge() {
             Health::Unseen(why) => {
                 let report = self.report(Step::Soaking, String::new());
-                return Some(blind(self.now, report, "the metrics of istiod", &why));
+                let (now, upgrade) = (self.now, self.upgrade);
+                return Some(blind_to_metrics(
+                    now,
+                    upgrade,
+                    report,
+                    "the metrics of istiod",
+                    &why,
+                ));
             }
             Health::Ill(problems) => return Some(self.unhealthy(&problems)),
             Health::Going { soak, end } => {
                 let message = format!(
-                    "{}; healthy, watched until {}{}",
+                    "{}; healthy, watched until {}{}{}",
                     message::moved(self.judged.proxies, &self.record.target_revision),
                     message::moment(end),
-                    self.old_is_down()
+                    self.old_is_down(),
+                    self.injections_unwatched()
                 );
                 let until = end.min(later(self.now, POLL));
                 (
@@ -161,6 +172,18 @@ impl Look<'_> {
         let version = &self.record.source.version;
         let said = down.map(|plane| message::old_is_not_needed(version, plane));
         said.unwrap_or_default()
+    }
+
+    /// What is said of a soak without metrics, which a person accepted.
+    fn injections_unwatched(&self) -> &'static str {
+        let unread = self
+            .target()
+            .is_some_and(|plane| plane.live.present().is_none());
+        if unread {
+            message::INJECTIONS_UNWATCHED
+        } else {
+            ""
+        }
     }
 
     fn unhealthy(&self, problems: &[String]) -> Decision {

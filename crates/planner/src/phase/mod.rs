@@ -1,5 +1,6 @@
 //! One decision function per phase, behind one door.
 
+mod asked_back;
 mod control_plane;
 mod data_plane;
 mod detecting;
@@ -138,7 +139,8 @@ fn hold_back(now: Timestamp, upgrade: &Upgrade, mut decision: Decision) -> Decis
 
 /// Whether a decision is one for a maintenance window. The way back is not: it is what makes the mesh well again.
 fn waits_for_window(upgrade: &Upgrade, decision: &Decision) -> bool {
-    if upgrade.status.rollback.is_some() {
+    let asked_back = upgrade.phase() == Phase::Detecting && upgrade.spec.request_rollback;
+    if upgrade.status.rollback.is_some() || asked_back {
         return false;
     }
     match &decision.next {

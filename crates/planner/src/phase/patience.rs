@@ -4,9 +4,9 @@
 use jiff::Timestamp;
 use meshlift_api::Rollback;
 
-use super::later;
 use super::upgrading::timeout;
-use crate::decision::{Decision, Next, WaitingOn};
+use super::{blind, later};
+use crate::decision::{Decision, Next, Report, WaitingOn};
 use crate::message;
 use crate::status::was_waiting;
 use crate::upgrade::Upgrade;
@@ -20,6 +20,23 @@ pub(super) fn waiting_since(upgrade: &Upgrade, on: WaitingOn) -> Option<Timestam
 /// Whether this has been waited for longer than a restart may take.
 pub(super) fn is_late(now: Timestamp, upgrade: &Upgrade, on: WaitingOn) -> bool {
     waiting_since(upgrade, on).is_some_and(|since| now >= later(since, timeout(upgrade)))
+}
+
+/// Waits for metrics of istiod that cannot be read, and after a while for a person who opens them or accepts it.
+pub(super) fn blind_to_metrics(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    report: Report,
+    what: &str,
+    why: &str,
+) -> Decision {
+    let mut decision = blind(now, report, what, why);
+    if is_late(now, upgrade, WaitingOn::Unreadable) {
+        let said = &decision.report.message;
+        decision.report.message = message::metrics_unreadable(&upgrade.name, said);
+        decision.report.needs_person = true;
+    }
+    decision
 }
 
 /// Asks a person once a wait has lasted too long that has no deadline of its own.

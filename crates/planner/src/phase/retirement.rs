@@ -6,9 +6,11 @@ use meshlift_api::{ControlPlaneRef, Outcome, Phase, Step};
 
 use super::control_plane::{base_target, helm_step, other_helm};
 use super::health_checking::Look;
+use super::patience::blind_to_metrics;
 use super::upgrading::{step_began, stop};
 use super::users::{blocking, unread, users};
 use super::{BACKSTOP, POLL, blind, later, retirement_at, signed, wait};
+use crate::check::METRICS_UNREADABLE;
 use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn};
 use crate::version::Version;
 use crate::view::{Release, ReleaseState, Seen};
@@ -145,6 +147,11 @@ impl Look<'_> {
             return waiting;
         }
         let users = users(self.view, &self.record.source_revision, plane);
+        if !users.is_empty() && self.may_still_move && self.in_time() {
+            let message = message::waits_for_users(&users);
+            let waiting = wait(self.now, WaitingOn::Retirement, POLL);
+            return Decision::new(waiting, self.report(step, message));
+        }
         if !users.is_empty() {
             return self.old_stays(&users);
         }
@@ -163,6 +170,8 @@ impl Look<'_> {
             Seen::Present(live) => return self.wait_for_disconnect(live.connected),
             // It has no pod that is ready, so nothing can be connected to it.
             Seen::Unreadable(_) | Seen::Absent if plane.ready == 0 => {}
+            // No pod of this cluster runs its sidecar, and a person accepts that more is not known.
+            _ if self.upgrade.accepts(METRICS_UNREADABLE) => {}
             Seen::Unreadable(why) => return self.blind_to_old(why),
             Seen::Absent => return self.blind_to_old("not looked at yet"),
         }
@@ -190,9 +199,17 @@ impl Look<'_> {
         blind(self.now, self.report(step, String::new()), what, why)
     }
 
+    /// Whether what still uses the old control plane has time to leave it.
+    fn in_time(&self) -> bool {
+        let patience = signed(self.upgrade.spec.data_plane.restart.timeout);
+        let began = step_began(self.upgrade, Step::RetiringControlPlane, self.now);
+        self.now < later(began, patience)
+    }
+
     fn blind_to_old(&self, why: &str) -> Decision {
         let report = self.report(Step::RetiringControlPlane, String::new());
-        blind(self.now, report, "the metrics of the old istiod", why)
+        let (now, upgrade) = (self.now, self.upgrade);
+        blind_to_metrics(now, upgrade, report, "the metrics of the old istiod", why)
     }
 
     /// The old release, if it is still in Helm's storage.
@@ -239,9 +256,18 @@ impl Look<'_> {
             namespace: source.namespace.clone(),
             revision: self.record.source_revision.clone(),
         };
+        let unread = self
+            .source()
+            .is_some_and(|plane| plane.live.present().is_none() && plane.ready > 0);
         let message = format!(
-            "removes the old control plane: Helm uninstalls {}/{}",
-            source.namespace, source.name
+            "removes the old control plane: Helm uninstalls {}/{}{}",
+            source.namespace,
+            source.name,
+            if unread {
+                message::CONNECTIONS_UNKNOWN
+            } else {
+                ""
+            }
         );
         Decision::new(
             Next::Act(vec![effect]),

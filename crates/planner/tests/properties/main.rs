@@ -1,6 +1,7 @@
 //! What holds of every decision, whatever the upgrade and the view look like.
 
 mod any;
+mod liveness;
 mod mesh_list;
 mod surroundings;
 mod waves;
@@ -170,9 +171,13 @@ proptest! {
         upgrade.spec.windows = windows.into();
         upgrade.status.rollback = back;
         let decision = decide(now(), &upgrade, &view);
-        let begins = |effect: &Effect| !matches!(
-            effect, Effect::LetGo | Effect::RegisterMesh { .. } | Effect::WritePlan { .. }
-        );
+        // A rollback after the end begins with the finalizer.
+        let asked_back = upgrade.spec.request_rollback && upgrade.phase() == Phase::Detecting;
+        let begins = |effect: &Effect| match effect {
+            Effect::LetGo | Effect::RegisterMesh { .. } | Effect::WritePlan { .. } => false,
+            Effect::HoldDeletion => !asked_back,
+            _ => true,
+        };
         if upgrade.status.rollback.is_none() {
             prop_assert!(!matches!(decision.next, Next::Record(_)), "{decision:?}");
             prop_assert!(!effects(&decision).iter().any(begins), "{decision:?}");

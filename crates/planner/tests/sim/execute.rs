@@ -423,9 +423,14 @@ impl World {
 
     /// Nothing of the mesh changes in a run that has no backup.
     fn must_be_backed_up(&self, effect: &Effect) {
-        let run = self.object.as_ref().map(|object| object.backup_name());
+        // That of the run, or of the one that it takes back.
+        let backup = self.object.as_ref().map(|object| {
+            let record = self.records.get(&object.record_name());
+            let back = record.filter(|_| object.status.rollback.is_some());
+            back.map_or_else(|| object.backup_name(), |record| record.backup.clone())
+        });
         assert!(
-            run.is_some_and(|name| self.backups.contains(&name)),
+            backup.is_some_and(|name| self.backups.contains(&name)),
             "{} without a backup of this run",
             effect.describe()
         );

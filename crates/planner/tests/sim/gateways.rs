@@ -84,8 +84,11 @@ impl World {
         if same || !owner.as_ref().is_some_and(ready) {
             return;
         }
-        let rolling =
-            |other: &App| other.managed_gateway && other.key != app.key && !other.settled();
+        // One that does not come up has had its time, and holds no other.
+        let rolling = |other: &App| {
+            let broken = other.breaks.is_some();
+            other.managed_gateway && other.key != app.key && !other.settled() && !broken
+        };
         let others = self.apps.iter().find(|other| rolling(other));
         if let Some(other) = others {
             assert!(

@@ -204,6 +204,9 @@ fn live(world: &World, revision: &str) -> Seen<LiveCounters> {
     else {
         return Seen::Absent;
     };
+    if let Some(why) = world.unreadable.get("metrics") {
+        return Seen::Unreadable(why.clone());
+    }
     if !istiod.plane.is_ready() {
         return Seen::Unreadable(format!("{} has no ready pod", istiod.plane.name));
     }

@@ -187,11 +187,8 @@ impl World {
         let planes = self.planes();
         let revision = match injector_of(&namespace.labels, template, &planes, &self.tags) {
             Injector::Namespace(revision) => revision,
-            Injector::Tag(name) | Injector::Pod(Some(name)) => {
-                let tag = self.tags.iter().find(|tag| tag.name == name);
-                tag.map_or(name, |tag| tag.revision.clone())
-            }
-            Injector::Pod(None) => "default".to_owned(),
+            Injector::Tag(name) | Injector::Pod(Some(name)) => self.revision_of(name),
+            Injector::Pod(None) => self.revision_of("default".to_owned()),
             Injector::Nobody => return Injection::None,
         };
         match planes.iter().find(|plane| plane.revision == revision) {
@@ -199,6 +196,12 @@ impl World {
             Some(plane) => Injection::Refused(format!("no endpoints for service {}", plane.name)),
             None => Injection::None,
         }
+    }
+
+    /// The revision that a tag points at, or the name itself.
+    fn revision_of(&self, name: String) -> String {
+        let tag = self.tags.iter().find(|tag| tag.name == name);
+        tag.map_or(name, |tag| tag.revision.clone())
     }
 
     /// The time of the next thing that happens by itself.

@@ -171,6 +171,17 @@ fn control_plane() -> Vec<Row> {
             },
         ),
         wrong(
+            "METRICS-UNREADABLE",
+            &["Deployment istio-system/istiod"],
+            "port 15014",
+            |_, v| planes(v)[0].live = why(),
+        ),
+        // One that is not ready has none.
+        fine("METRICS-UNREADABLE", |_, v| {
+            planes(v)[0].live = why();
+            planes(v)[0].ready = 0;
+        }),
+        wrong(
             "INJECTOR-BROKEN",
             &[],
             "reinstall release istiod",

@@ -3,6 +3,7 @@
 mod busy;
 mod moves;
 mod pacing;
+mod rest;
 mod restarts;
 mod waves;
 

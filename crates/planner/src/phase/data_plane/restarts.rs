@@ -68,6 +68,10 @@ impl Drive<'_> {
             false => Step::ProvingControlPlane,
         };
         let proves = restarting.is_empty() && !paced;
+        if proves && self.names_failures() && !self.heading.is_back() {
+            // The soak goes on; it is tried again at each decision, and named as long as it does not work.
+            return None;
+        }
         let report = match proves {
             true => Report {
                 step: Some(proving),

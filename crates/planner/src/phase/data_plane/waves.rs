@@ -7,13 +7,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meshlift_api::{Soak, Step, WaveState, WaveStatus, WorkloadCounts};
 
 use super::{Drive, to_move};
+use crate::check::METRICS_UNREADABLE;
 use crate::data_plane::Placement;
 use crate::decision::{Decision, Next, Report, Waiting, WaitingOn};
 use crate::message;
 use crate::phase::failing::failed;
 use crate::phase::health::{Health, HealthLook};
+use crate::phase::patience::blind_to_metrics;
 use crate::phase::upgrading::step_began;
-use crate::phase::{BACKSTOP, POLL, blind, later, signed, wait};
+use crate::phase::{BACKSTOP, POLL, later, signed, wait};
 use crate::stages::Stage;
 use crate::view::Workload;
 
@@ -94,7 +96,8 @@ impl Drive<'_> {
                     waves: verifying(running.cloned()),
                     ..report
                 };
-                blind(self.now, report, "the metrics of istiod", &why)
+                let what = "the metrics of istiod";
+                blind_to_metrics(self.now, self.upgrade, report, what, &why)
             }
             Health::Ill(problems) => {
                 let report = Report {
@@ -134,6 +137,7 @@ impl Drive<'_> {
             to: self.heading.to,
             restarts: self.restarts_of_moved(),
             soak: soak_of(stage),
+            accepts_blind: self.upgrade.accepts(METRICS_UNREADABLE),
             running,
         }
     }

@@ -15,7 +15,7 @@ use super::patience::is_late;
 use super::upgrading::{same_step, stop, timeout};
 use super::{BACKSTOP, blind, wait};
 use crate::data_plane::Placement;
-use crate::decision::{Decision, Findings, Report, Verdict, WaitingOn};
+use crate::decision::{Decision, Findings, Next, Report, Verdict, WaitingOn};
 use crate::heading;
 use crate::message;
 use crate::record::Record;
@@ -53,7 +53,7 @@ pub(super) fn decide(
     };
     back.old_is_down()
         .or_else(|| back.default_revision())
-        .or_else(|| back.drive.moves(&back.report()))
+        .or_else(|| back.moves())
         .or_else(|| back.drive.restarts(back.report()))
         .or_else(|| back.drive.git(&back.report()))
         .unwrap_or_else(|| back.all_moved())
@@ -64,6 +64,18 @@ impl<'a> Back<'a> {
     fn all_moved(mut self) -> Decision {
         self.name_what_is_left();
         self.proof().unwrap_or_else(|| self.removal())
+    }
+
+    /// Labels, tags and Gateways. A Gateway that is waited for holds no workload.
+    fn moves(&self) -> Option<Decision> {
+        let moves = self.drive.moves(&self.report())?;
+        let waits = matches!(&moves.next, Next::Wait(w) if w.on == WaitingOn::Gateways);
+        let restarts = || self.drive.restarts(self.report()).filter(Decision::mutates);
+        Some(if waits {
+            restarts().unwrap_or(moves)
+        } else {
+            moves
+        })
     }
 
     /// Nothing moves to a control plane that is not ready: who injects then is nobody. If it does not get ready in
@@ -113,6 +125,7 @@ impl<'a> Back<'a> {
         for (workload, placement) in &mut judged.placements {
             let predicate = match placement {
                 Placement::Stale { .. } => Predicate::RestartFailed,
+                Placement::Later if workload.managed_gateway => Predicate::ManagedGateway,
                 // Its namespace was bound to the new control plane by somebody else.
                 Placement::Later => Predicate::NotOurs,
                 _ => continue,

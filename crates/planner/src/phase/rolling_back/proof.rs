@@ -4,13 +4,15 @@ use jiff::SignedDuration;
 use meshlift_api::{RollbackStatus, Soak, Step};
 
 use super::Back;
+use crate::check::METRICS_UNREADABLE;
 use crate::data_plane::Placement;
 use crate::decision::{Decision, Next, Report, Waiting, WaitingOn};
 use crate::heading;
 use crate::message;
 use crate::phase::health::{Health, HealthLook};
+use crate::phase::patience::blind_to_metrics;
 use crate::phase::upgrading::{step_began, stop, timeout};
-use crate::phase::{POLL, blind, later, signed, wait};
+use crate::phase::{POLL, later, signed, wait};
 
 impl Back<'_> {
     /// Watches the health of the old control plane and what is on it; `None` when the soak has passed.
@@ -23,7 +25,8 @@ impl Back<'_> {
         Some(match self.health(running).judge() {
             Health::Unseen(why) => {
                 let report = self.proving(String::new(), running.cloned());
-                blind(now, report, "the metrics of istiod", &why)
+                let upgrade = self.drive.upgrade;
+                blind_to_metrics(now, upgrade, report, "the metrics of istiod", &why)
             }
             Health::Ill(problems) => self.unhealthy(&problems),
             Health::Going { soak, end } => {
@@ -80,6 +83,7 @@ impl Back<'_> {
             to: self.drive.heading.to,
             restarts: pods.map(|pod| u64::from(pod.restarts)).sum(),
             soak: self.soak_time(),
+            accepts_blind: self.drive.upgrade.accepts(METRICS_UNREADABLE),
             running,
         }
     }

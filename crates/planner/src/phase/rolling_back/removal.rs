@@ -3,9 +3,11 @@
 use meshlift_api::{Outcome, Phase, Step};
 
 use super::Back;
+use crate::check::METRICS_UNREADABLE;
 use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
 use crate::message;
 use crate::phase::control_plane::other_helm;
+use crate::phase::patience::blind_to_metrics;
 use crate::phase::retirement::SETTLING;
 use crate::phase::upgrading::{step_began, timeout};
 use crate::phase::users::{blocking, unread, users};
@@ -64,6 +66,8 @@ impl Back<'_> {
             Seen::Present(live) => Some(self.wait_for_disconnect(live.connected)),
             // Nothing can be connected to an istiod of which no pod ever got ready.
             Seen::Unreadable(_) | Seen::Absent if plane.ready == 0 => None,
+            // No pod of this cluster runs its sidecar, and a person accepts that more is not known.
+            _ if self.drive.upgrade.accepts(METRICS_UNREADABLE) => None,
             Seen::Unreadable(why) => Some(self.blind_to_new(why)),
             Seen::Absent => Some(self.blind_to_new("not looked at yet")),
         }
@@ -81,7 +85,8 @@ impl Back<'_> {
 
     fn blind_to_new(&self, why: &str) -> Decision {
         let report = self.removing(String::new());
-        blind(self.drive.now, report, "the metrics of the new istiod", why)
+        let (now, upgrade) = (self.drive.now, self.drive.upgrade);
+        blind_to_metrics(now, upgrade, report, "the metrics of the new istiod", why)
     }
 
     fn wait_for_disconnect(&self, connected: u64) -> Decision {

@@ -19,6 +19,7 @@ use crate::view::{
 };
 
 mod before_the_soak;
+mod ending;
 mod from_the_soak_on;
 mod going_back;
 

@@ -6,7 +6,7 @@ use super::tags::{in_waves, revisioned, tag};
 use super::*;
 
 /// One Gateway that the default revision decides on, one in a namespace of workloads, one that follows a tag.
-fn edge(mut world: World) -> World {
+pub(super) fn edge(mut world: World) -> World {
     world.namespaces.push(namespace("edge", &[]));
     tag(&mut world, "prod", &[]);
     world.add_gateway("edge", "public", None);
@@ -15,7 +15,7 @@ fn edge(mut world: World) -> World {
     world
 }
 
-fn ordered(name: &'static str, mut world: World, order: GatewayOrder) -> Story {
+pub(super) fn ordered(name: &'static str, mut world: World, order: GatewayOrder) -> Story {
     in_waves(&mut world);
     edit(&mut world, |object| {
         object.spec.gateways.order = order;

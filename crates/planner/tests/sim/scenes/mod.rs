@@ -2,6 +2,7 @@
 
 mod asleep;
 mod detection;
+mod ending;
 mod gateways;
 mod going_well;
 mod going_wrong;
@@ -281,6 +282,7 @@ pub fn all() -> Vec<Story> {
         tags::all(),
         gateways::all(),
         meanwhile::all(),
+        ending::all(),
     ];
     groups.into_iter().flatten().collect()
 }

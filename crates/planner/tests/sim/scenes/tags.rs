@@ -194,6 +194,28 @@ fn tag_of_the_old_release() -> Story {
     story("tag_of_the_old_release", world)
 }
 
+/// The tag has a namespace that is left out, so it stays; the label of the other one is Git's.
+fn label_of_git_on_a_tag_that_stays() -> Story {
+    let mut world = revisioned();
+    tag(&mut world, "prod", &["shop", "blog"]);
+    world.namespace("shop").label_owner = Some("argocd-controller".into());
+    let legacy = [("istio.io/rev", "prod"), ("team", "legacy")];
+    world.namespace("blog").labels = labels(&legacy);
+    edit(&mut world, |object| {
+        object.spec.data_plane.exclude = Some(LabelSelector {
+            match_labels: Some(labels(&legacy[1..])),
+            ..LabelSelector::default()
+        });
+    });
+    let story = story("label_of_git_on_a_tag_that_stays", world);
+    with(
+        story,
+        When::Once(waits_for_git),
+        "Argo CD applies the label as it was committed",
+        |world| world.namespace("shop").labels = labels(&[("istio.io/rev", "1-31-0")]),
+    )
+}
+
 pub fn all() -> Vec<Story> {
     vec![
         tag_in_one_wave(),
@@ -205,5 +227,6 @@ pub fn all() -> Vec<Story> {
         label_of_git_goes_back(),
         moved_by_others(),
         tag_of_the_old_release(),
+        label_of_git_on_a_tag_that_stays(),
     ]
 }

@@ -1,7 +1,8 @@
 //! Waves: one after the other, some of them when a person lets them.
 
-use meshlift_api::{Approval, GatewayOrder, NamespaceSelector, Rollback, Wave, WaveState};
+use meshlift_api::{Approval, GatewayOrder, NamespaceSelector, Rollback, Wave, WaveState, Window};
 
+use super::tags::{revisioned, tag};
 use super::*;
 
 fn wave(name: &str, selector: Value, soak: u64) -> Wave {
@@ -277,6 +278,85 @@ fn wave_of_nothing() -> Story {
     )
 }
 
+/// Approved on Friday for a window on Saturday, and taken back in between.
+fn approval_taken_back_before_the_window() -> Story {
+    let canary = named("canary", &["staging"], 400);
+    let prod = asked(named("prod", &["shop"], 0));
+    let mut world = mall(vec![canary, prod]);
+    edit(&mut world, |object| {
+        object.spec.approvals = vec!["prod".into()];
+        let window = |start: &str, end: &str| Window {
+            days: Vec::new(),
+            start: start.into(),
+            end: end.into(),
+            time_zone: "UTC".into(),
+        };
+        object.spec.windows = vec![window("02:00", "02:05"), window("03:00", "04:00")];
+    });
+    let mut story = story("approval_taken_back_before_the_window", world);
+    story.limit = 3 * HOUR;
+    let story = with(
+        story,
+        When::Once(|world| {
+            let object = world.object.as_ref();
+            object.is_some_and(|object| {
+                object.status.message.starts_with("outside")
+                    && state(world, "canary") == Some(WaveState::Verified)
+            })
+        }),
+        "a person takes the approval back",
+        |world| edit_spec(world, |spec| spec.approvals.clear()),
+    );
+    with(
+        story,
+        When::After(4000),
+        "a person approves prod",
+        |world| edit_spec(world, |spec| spec.approvals = vec!["prod".into()]),
+    )
+}
+
+/// Pods that follow tag prod by their own label, and nothing else, in a wave that a person lets begin.
+fn wave_of_pods_that_follow_a_tag() -> Story {
+    let mut world = revisioned();
+    tag(&mut world, "prod", &[]);
+    world.namespaces.push(namespace("batch", &[]));
+    let mut app = App::new(WorkloadKind::Deployment, "batch", "worker", 1);
+    app.template_labels = labels(&[("istio.io/rev", "prod")]);
+    add(&mut world, app);
+    edit(&mut world, |object| {
+        object.spec.data_plane.waves = vec![asked(named("batch", &["batch"], 5))];
+    });
+    with(
+        story("wave_of_pods_that_follow_a_tag", world),
+        reached(Phase::Upgrading, Step::WaitingForApproval, 60),
+        "a person approves batch",
+        |world| edit_spec(world, |spec| spec.approvals = vec!["batch".into()]),
+    )
+}
+
+/// Tag default has a namespace of the first wave, and pods of a later one that only ask for a sidecar.
+fn tag_default_waits_for_pods() -> Story {
+    let mut world = revisioned();
+    tag(&mut world, "default", &[]);
+    world.namespace("blog").labels = labels(&[("istio-injection", "enabled")]);
+    world.namespaces.push(namespace("pay", &[]));
+    let mut app = App::new(WorkloadKind::Deployment, "pay", "checkout", 1);
+    app.template_labels = labels(&[("sidecar.istio.io/inject", "true")]);
+    add(&mut world, app);
+    edit(&mut world, |object| {
+        object.spec.data_plane.waves = vec![
+            named("canary", &["blog"], 10),
+            asked(named("pay", &["pay"], 5)),
+        ];
+    });
+    with(
+        story("tag_default_waits_for_pods", world),
+        reached(Phase::Upgrading, Step::WaitingForApproval, 60),
+        "a person approves pay",
+        |world| edit_spec(world, |spec| spec.approvals = vec!["pay".into()]),
+    )
+}
+
 /// All of these.
 pub fn all() -> Vec<Story> {
     vec![
@@ -297,5 +377,8 @@ pub fn all() -> Vec<Story> {
         waves_over_several_hops(),
         waves_after_a_retry(),
         wave_of_nothing(),
+        approval_taken_back_before_the_window(),
+        wave_of_pods_that_follow_a_tag(),
+        tag_default_waits_for_pods(),
     ]
 }

@@ -314,20 +314,33 @@ impl Drive<'_> {
             .status
             .step
             .unwrap_or(meshlift_api::Step::MovingNamespaces);
-        let since = gateway
-            .asked_at
-            .unwrap_or_else(|| step_began(self.upgrade, step, self.now));
+        let rolled = || self.rolled_back_at(workload, &revision);
+        let since = gateway.asked_at.or_else(rolled);
+        let since = since.unwrap_or_else(|| step_began(self.upgrade, step, self.now));
         let resumed = self.upgrade.status.resumed_at.as_ref();
         let since = resumed.map_or(since, |resumed| resumed.0.max(since));
         let until = later(since, timeout(self.upgrade));
         let expired = self.now > until;
         let under_way = stale || (asked && !expired && !(workload.settled && rendered));
-        // What only stays where it is has done no harm by then.
-        (under_way && (goes || !expired)).then(|| Roll {
+        // What only stays where it is has done no harm by then, and what is named holds nobody.
+        let fails = goes && !self.names_failures();
+        (under_way && (fails || !expired)).then(|| Roll {
             revision,
             until,
             trouble: workload.pods.iter().find_map(|pod| pod.trouble.clone()),
         })
+    }
+
+    /// On the way back, when istiod began to roll a Gateway that nobody asked to: the steps of that way alternate, so
+    /// that none of them could tell how long it takes.
+    fn rolled_back_at(&self, workload: &Workload, to: &str) -> Option<Timestamp> {
+        let began = crate::heading::rollback(self.upgrade)?.since.0;
+        let new = workload.pods.iter();
+        let new = new.filter(|pod| pod.revision.as_deref() == Some(to));
+        Some(
+            new.filter_map(|pod| pod.created_at)
+                .fold(began, Timestamp::max),
+        )
     }
 
     /// The Deployment that istiod made of a Gateway.

@@ -1,7 +1,7 @@
 //! What someone else has to commit: a GitOps tool owns it, or someone put it back. It is not fought over.
 
-use meshlift_api::Predicate;
 use meshlift_api::labels::RESTARTED_FOR;
+use meshlift_api::{Phase, Predicate};
 
 use crate::data_plane::Placement;
 use crate::decision::{Decision, Report, WaitingOn};
@@ -26,7 +26,8 @@ const SPELLED_OUT: usize = 3;
 impl Drive<'_> {
     /// Waits for the changes that others have to make in the stages that are open; `None` when there are none.
     pub(in crate::phase) fn git(&self, report: &Report) -> Option<Decision> {
-        if self.destination_ill().is_some() {
+        // Once all has moved, what somebody else has to move is named: nobody waits for a new namespace of Git.
+        if self.destination_ill().is_some() || self.upgrade.phase() == Phase::HealthChecking {
             return None;
         }
         let mut changes = self.tags().git;

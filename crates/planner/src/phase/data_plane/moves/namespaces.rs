@@ -79,7 +79,7 @@ impl Drive<'_> {
     }
 
     /// Whether a namespace may move and its tag may not yet. One whose labels are not ours to write waits for its tag:
-    /// that is what a tag is for.
+    /// that is what a tag is for. Where its tag never moves, somebody else is asked to write them.
     fn moves_before_its_tag(&self, namespace: &Namespace) -> bool {
         let Some(tag) = self.bound_by(namespace) else {
             return false;
@@ -88,7 +88,7 @@ impl Drive<'_> {
         !left_alone
             && tag.revision == self.leaving()
             && !(self.follows(tag) && self.is_open(tag))
-            && self.namespace_theirs(namespace).is_none()
+            && (self.namespace_theirs(namespace).is_none() || !self.follows(tag))
     }
 
     /// The label of its tag, for a namespace that moved before it.

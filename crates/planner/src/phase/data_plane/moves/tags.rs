@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use meshlift_api::Move;
-use meshlift_api::labels::ISTIO_REV;
+use meshlift_api::labels::{DEFAULT_REVISION, ISTIO_REV};
 
 use super::Moves;
 use super::git::Change;
 use crate::data_plane::excluded;
 use crate::decision::Effect;
-use crate::injection::{Injector, injector_of};
+use crate::injection::{Injector, Revisions, injector_of};
 use crate::phase::data_plane::Drive;
 use crate::record::Record;
 use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView, Namespace, Tag};
+use crate::view::{ControlPlane, MeshView, Namespace, Tag, Workload};
 
 /// Names of the tags that an upgrade points at its target.
 pub(crate) fn tags_to_move(
@@ -102,7 +102,7 @@ impl Drive<'_> {
         // A Gateway that istiod renders has the label copied; it is kept where it is by its own.
         let by_pod = workloads
             .filter(|workload| !workload.managed_gateway)
-            .filter(|workload| workload.template_labels.get(ISTIO_REV) == Some(&tag.name))
+            .filter(|workload| self.asks_for_tag(workload, tag))
             .map(|workload| self.stages.of_workload(workload));
         let stages: BTreeSet<usize> = of_namespaces.chain(by_pod).collect();
         match stages.is_empty() {
@@ -112,6 +112,21 @@ impl Drive<'_> {
             }
             false => stages.into_iter().all(|stage| self.stages.is_open(stage)),
         }
+    }
+
+    /// Whether pods of a workload follow a tag by their own labels. Those that only ask for a sidecar follow the tag
+    /// `default`: moved without them, they would change sides with the next pod that is replaced, in no wave at all.
+    fn asks_for_tag(&self, workload: &Workload, tag: &Tag) -> bool {
+        let asked = workload.template_labels.get(ISTIO_REV);
+        if tag.name != DEFAULT_REVISION || asked.is_some() {
+            return asked == Some(&tag.name);
+        }
+        let mut namespaces = self.view.namespaces.present().into_iter().flatten();
+        let namespace = namespaces.find(|ns| ns.name == workload.key.namespace);
+        let revisions = Revisions::of(self.upgrade, self.view);
+        let injector =
+            namespace.map(|ns| revisions.injector(&ns.labels, &workload.template_labels));
+        injector == Some(Injector::Pod(None))
     }
 
     /// The namespaces bound to a tag, or bound to it before we moved them by label.

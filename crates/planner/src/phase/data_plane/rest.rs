@@ -1,0 +1,60 @@
+//! What is left where nothing more is waited for: every workload has moved or is named.
+
+use meshlift_api::{BlockedWorkload, Phase, Predicate};
+
+use super::Drive;
+use crate::data_plane::{DataPlaneView, Placement};
+use crate::injection::{Injector, Revisions};
+use crate::message;
+use crate::view::Workload;
+
+impl<'a> Drive<'a> {
+    /// Whether what does not come up is named and holds nobody: on the way back, and once everything has moved. What
+    /// appears then is somebody's new namespace or deploy, which is no reason to restart a healthy mesh.
+    pub(super) fn names_failures(&self) -> bool {
+        self.heading.is_back() || self.upgrade.phase() == Phase::HealthChecking
+    }
+
+    /// Whether a restart would move a workload on, and only its proof is missing.
+    pub(in crate::phase) fn may_still_move(&self) -> bool {
+        let stale = |placement: &Placement| matches!(placement, Placement::Stale(_));
+        self.judged.placements.iter().any(|(_, at)| stale(at))
+    }
+
+    /// The data plane with everything named that has not moved.
+    pub(in crate::phase) fn naming_rest(mut self) -> DataPlaneView<'a> {
+        let to = self.heading.to;
+        let judged = std::mem::take(&mut self.judged);
+        let mut judged = judged.naming_busy(to);
+        for (workload, placement) in &mut judged.placements {
+            let predicate = match placement {
+                Placement::Stale(_) => Predicate::RestartFailed,
+                Placement::Later => self.left_by(workload),
+                _ => continue,
+            };
+            *placement = Placement::Blocked(predicate);
+            judged.blocked.push(BlockedWorkload {
+                reference: workload.key.to_string(),
+                predicate,
+                message: message::not_moved(&workload.key, predicate, to),
+            });
+        }
+        judged
+    }
+
+    /// What a workload still waits for that nobody here does.
+    fn left_by(&self, workload: &Workload) -> Predicate {
+        if workload.managed_gateway {
+            return Predicate::ManagedGateway;
+        }
+        let mut namespaces = self.view.namespaces.present().into_iter().flatten();
+        let namespace = namespaces.find(|ns| ns.name == workload.key.namespace);
+        let none = Default::default();
+        let labels = namespace.map_or(&none, |ns| &ns.labels);
+        let revisions = Revisions::of(self.upgrade, self.view);
+        match revisions.injector(labels, &workload.template_labels) {
+            Injector::Tag(_) | Injector::Pod(_) => Predicate::Tag,
+            Injector::Namespace(_) | Injector::Nobody => Predicate::NotOurs,
+        }
+    }
+}
