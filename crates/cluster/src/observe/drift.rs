@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use meshlift_planner::view::{Drift, Release, Seen};
 use serde::Deserialize;
@@ -76,10 +77,12 @@ impl DriftLook {
                     live.map(|live| settings(&document.data, &live.data.unwrap_or_default()))
                 }
                 "Deployment" => {
-                    let api = Api::<Deployment>::namespaced(self.client.clone(), namespace);
+                    let kind = ApiResource::erase::<Deployment>(&());
+                    let client = self.client.clone();
+                    let api = Api::<DynamicObject>::namespaced_with(client, namespace, &kind);
                     let live = api.get_opt(&document.metadata.name).await;
                     let live = live.map_err(Error::kube("reading the Deployment of istiod"))?;
-                    let live = live.and_then(|live| serde_json::to_value(live.spec).ok());
+                    let live = live.and_then(|live| live.data.get("spec").cloned());
                     live.map(|live| containers(&document.spec, &live))
                 }
                 _ => None,

@@ -262,10 +262,13 @@ impl Observer {
             },
             async {
                 wanted.environment.then_some(())?;
-                Some(self.surroundings.look(&self.watches, home).await)
+                // On the heap, as all that is large: looks lie in each other, and a thread has 2 MiB of stack.
+                Some(Box::pin(self.surroundings.look(&self.watches, home)).await)
             },
-            self.dependents
-                .look(wanted.dependents, self.surroundings.crds()),
+            Box::pin(
+                self.dependents
+                    .look(wanted.dependents, self.surroundings.crds())
+            ),
             async {
                 let home = home.filter(|_| wanted.permissions)?;
                 Some(self.missing_permissions(home).await)
@@ -289,7 +292,7 @@ impl Observer {
         if wanted.environment
             && let Seen::Present(releases) = &view.releases
         {
-            view.environment.drift = self.drift.look(&self.releases, releases).await;
+            view.environment.drift = Box::pin(self.drift.look(&self.releases, releases)).await;
         }
         if wanted.environment
             && let Some(step) = risk::step(upgrade, view)
