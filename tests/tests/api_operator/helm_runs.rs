@@ -23,7 +23,10 @@ const LONG: Duration = Duration::from_secs(120);
 
 /// A Helm that begins an upgrade and never ends it, but when it is asked to; what it did is in `told`.
 fn slow_helm(bed: &Bed, told: &Path) -> Result<PathBuf> {
-    let helm = bed.cluster.scratch().join("helm");
+    let folder = bed.cluster.scratch().join("slow");
+    fs::create_dir_all(&folder)?;
+    // The name by which a child of the operator is known.
+    let helm = folder.join("helm");
     let real = bed.cluster.tools().program("helm")?;
     let told = told.display();
     let script = format!(
