@@ -39,9 +39,9 @@ pub struct MeshSpec {
     #[serde(default)]
     #[schemars(schema_with = "schema::flavour")]
     pub flavour: String,
-    /// Namespace of istiod.
+    /// Namespace of istiod. It cannot be changed.
     #[serde(default = "istio_system")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(schema_with = "schema::control_plane_namespace")]
     pub control_plane_namespace: String,
     /// Where the Istio charts come from.
     #[serde(default)]

@@ -15,6 +15,19 @@ pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The namespace of a mesh's control planes. Changed in the middle of an upgrade, it would name another mesh.
+pub(crate) fn control_plane_namespace(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 63,
+        "x-kubernetes-validations": [{
+            "rule": "self == oldSelf",
+            "message": "cannot be changed: create another Mesh for another control plane",
+        }],
+    })
+}
+
 /// A time of the day.
 pub(crate) fn time_of_day(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

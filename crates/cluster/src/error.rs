@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or did not answer.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", sentence(source))]
     Kube {
         /// What was tried.
         what: String,
@@ -89,6 +89,19 @@ impl Error {
     }
 }
 
+/// A failed request in the API server's own words. kube-rs adds the whole Status as Rust prints it for debugging, and
+/// that would stand in conditions, events and `kubectl get`.
+pub(crate) fn sentence(error: &kube::Error) -> String {
+    let kube::Error::Api(status) = error else {
+        return error.to_string();
+    };
+    let words = [&status.message, &status.reason];
+    match words.into_iter().find(|words| !words.trim().is_empty()) {
+        Some(words) => words.trim().to_owned(),
+        None => format!("the API server answered with code {}", status.code),
+    }
+}
+
 /// Whether the API server said that the object is not there.
 pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
@@ -146,6 +159,33 @@ mod tests {
         assert_eq!(api(422), ErrorClass::Invalid);
         assert_eq!(api(500), ErrorClass::Transient);
         assert_eq!(api(429), ErrorClass::Transient);
+    }
+
+    #[test]
+    fn what_the_api_server_refuses_is_a_plain_sentence() {
+        let refused = |message: &str, reason: &str| {
+            let status = Status {
+                message: message.into(),
+                reason: reason.into(),
+                code: 403,
+                ..Status::default()
+            };
+            Error::kube("restarting Deployment shop/cart")(kube::Error::Api(Box::new(status)))
+                .to_string()
+        };
+        let why = "admission webhook \"policy.example\" denied the request: no owner";
+        assert_eq!(
+            refused(why, "Forbidden"),
+            format!("restarting Deployment shop/cart: {why}")
+        );
+        assert_eq!(
+            refused("", "Forbidden"),
+            "restarting Deployment shop/cart: Forbidden"
+        );
+        assert_eq!(
+            refused("", ""),
+            "restarting Deployment shop/cart: the API server answered with code 403"
+        );
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) struct Context {
     pub(crate) events: Arc<Events>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) metrics: Arc<Metrics>,
-    /// One mutation of a mesh at a time, whatever MeshUpgrade asks for it.
+    /// One mutation of a mesh at a time, whatever MeshUpgrade asks for it and by whatever Mesh; by control planes.
     pub(crate) meshes: Locks,
     pub(crate) written: Mutex<HashMap<String, Instant>>,
 }
@@ -65,7 +65,9 @@ pub(crate) async fn reconcile(
         return Ok(Action::requeue(REST));
     }
     // Not waited for: whoever waits takes one of the few places that upgrades of other meshes need.
-    let mesh = context.meshes.of(&object.spec.mesh);
+    let mesh = context
+        .meshes
+        .of(&context.observer.control_planes_of(&object.spec.mesh));
     let Ok(_alone) = mesh.try_lock() else {
         return Ok(Action::requeue(BUSY));
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use meshlift_api::{CheckResult, CheckStatus, ClusterCheck, ControlPlaneRef, Hop, Severity};
 
-use crate::check::{self, Obstacle};
+use crate::check::{self, Course, Obstacle};
 use crate::phase::survey::{Surveyed, survey};
 use crate::upgrade::Upgrade;
 use crate::version::Version;
@@ -70,8 +70,12 @@ impl<'a> Detected<'a> {
             },
             Ok(Surveyed::Way(course)) => Detection {
                 from: Some(reference(course.from, &course.source.revision)),
-                target: Some(reference(&course.to, &course.to.revision())),
-                hops: course.hops.iter().map(hop).collect(),
+                target: Some(reference(&course.to, &course.revision(&course.to))),
+                hops: course
+                    .hops
+                    .iter()
+                    .map(|version| hop(course, version))
+                    .collect(),
                 clusters: check::clusters(view, &course.to),
                 checks: check::all(upgrade, course, view),
                 ..Detection::default()
@@ -154,9 +158,9 @@ fn reference(version: &Version, revision: &str) -> ControlPlaneRef {
     }
 }
 
-fn hop(version: &Version) -> Hop {
+fn hop(course: &Course<'_>, version: &Version) -> Hop {
     Hop {
         version: version.to_string(),
-        revision: version.revision(),
+        revision: course.revision(version),
     }
 }

@@ -192,6 +192,7 @@ pub(crate) fn before() -> MeshView {
         ]),
         catalog: Seen::Present(["1.29.8", "1.30.2", "1.31.0", "1.32.0"].map(version).into()),
         validator: Seen::Present(Validator {
+            namespace: "istio-system".into(),
             service: "istiod".into(),
             has_ca_bundle: true,
         }),

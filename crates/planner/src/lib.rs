@@ -22,6 +22,7 @@ mod pace;
 mod phase;
 pub mod plan;
 mod record;
+mod revision;
 pub mod risk;
 mod selector;
 mod stages;

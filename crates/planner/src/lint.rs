@@ -15,7 +15,7 @@ use crate::record::Record;
 use crate::stages::Stages;
 use crate::upgrade::Upgrade;
 use crate::values;
-use crate::view::{ControlPlane, Gateway, MeshView, Namespace};
+use crate::view::{ControlPlane, Gateway, MeshView, Namespace, PlaneId};
 
 /// A decision that must not be executed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,13 +100,13 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
         Effect::LabelGateway { revision, .. } if *revision != heading.to => Ok(()),
         Effect::MoveNamespace { revision, .. }
         | Effect::PointTag { revision, .. }
-        | Effect::LabelGateway { revision, .. } => target_ready(view, revision, name),
+        | Effect::LabelGateway { revision, .. } => target_ready(view, record.plane(revision), name),
         Effect::RestartWorkload { .. } | Effect::EvictPod { .. } => {
-            target_ready(view, heading.to, name)
+            target_ready(view, record.plane(heading.to), name)
         }
         Effect::PointDefaultRevision(target) => {
             ours(record, &target.release)?;
-            target_ready(view, heading.to, name)
+            target_ready(view, record.plane(heading.to), name)
         }
         Effect::UpgradeBase(_) | Effect::InstallRevision(_) if heading.is_back() => {
             Err(Violation::WrongWay(name, "back"))
@@ -131,8 +131,8 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
             if release != &left_release(record, heading) {
                 return Err(Violation::ForeignRelease(release.clone()));
             }
-            target_ready(view, heading.to, name)?;
-            unused(upgrade, view, revision)?;
+            target_ready(view, record.plane(heading.to), name)?;
+            unused(upgrade, view, record.plane(revision))?;
             no_tags(view, release)
         }
         Effect::RegisterMesh { .. }
@@ -215,18 +215,15 @@ fn no_tags(view: &MeshView, release: &str) -> Result<(), Violation> {
     }
 }
 
-fn target_ready(view: &MeshView, revision: &str, what: String) -> Result<(), Violation> {
-    let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
-    match planes
-        .iter()
-        .any(|plane| plane.revision == revision && plane.is_ready())
-    {
+fn target_ready(view: &MeshView, id: PlaneId<'_>, what: String) -> Result<(), Violation> {
+    match view.plane(id).is_some_and(ControlPlane::is_ready) {
         true => Ok(()),
-        false => Err(Violation::TargetNotReady(what, revision.to_owned())),
+        false => Err(Violation::TargetNotReady(what, id.revision.to_owned())),
     }
 }
 
-fn unused(upgrade: &Upgrade, view: &MeshView, revision: &str) -> Result<(), Violation> {
+fn unused(upgrade: &Upgrade, view: &MeshView, id: PlaneId<'_>) -> Result<(), Violation> {
+    let revision = id.revision;
     let in_use = |user: String| {
         Err(Violation::InUse {
             revision: revision.to_owned(),
@@ -277,9 +274,8 @@ fn unused(upgrade: &Upgrade, view: &MeshView, revision: &str) -> Result<(), Viol
     if let Some(user) = all.next() {
         return in_use(format!("{user} asks for it"));
     }
-    let old: Option<&ControlPlane> = planes.iter().find(|plane| plane.revision == revision);
-    match (old, view.validator.present()) {
-        (Some(old), Some(validator)) if validator.service == old.name => {
+    match (view.plane(id), view.validator.present()) {
+        (Some(old), Some(validator)) if validator.calls(old) => {
             in_use("istiod-default-validator calls it".to_owned())
         }
         (Some(old), _) if old.live.present().is_some_and(|live| live.connected > 0) => {

@@ -11,7 +11,7 @@ pub(crate) use self::workloads::*;
 use crate::pace::{Admission, Pace};
 use crate::record::Record;
 use crate::version::Version;
-use crate::view::{ControlPlane, Recent, Release};
+use crate::view::{ControlPlane, Recent, Release, Rival};
 
 /// `1h 30m`, without what is smaller than a second.
 pub(crate) fn span(duration: SignedDuration) -> String {
@@ -106,10 +106,16 @@ pub(crate) fn no_window_opens(next: &str) -> String {
     )
 }
 
-pub(crate) fn waits_for_rival(name: &str) -> String {
-    format!(
-        "waits for MeshUpgrade {name}, which upgrades the same mesh, to end (kubectl describe mup {name})"
-    )
+pub(crate) fn waits_for_rival(mesh: &str, rival: &Rival) -> String {
+    let name = &rival.name;
+    let same = match rival.mesh == mesh {
+        true => "which upgrades the same mesh".to_owned(),
+        false => format!(
+            "which upgrades the same control plane under another name (Mesh {})",
+            rival.mesh
+        ),
+    };
+    format!("waits for MeshUpgrade {name}, {same}, to end (kubectl describe mup {name})")
 }
 
 pub(crate) fn already_there(version: &Version, outdated: u32) -> String {

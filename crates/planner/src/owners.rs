@@ -23,8 +23,10 @@ pub(crate) struct Owners<'a> {
 impl<'a> Owners<'a> {
     pub(crate) fn now(view: &'a MeshView) -> Self {
         let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
-        let service = view.validator.present().map(|v| v.service.as_str());
-        let called = planes.iter().find(|p| Some(p.name.as_str()) == service);
+        let validator = view.validator.present();
+        let called = planes
+            .iter()
+            .find(|p| validator.is_some_and(|v| v.calls(p)));
         let namespaces = view.namespaces.present().into_iter().flatten();
         Self {
             revisions: planes.iter().map(|p| p.revision.as_str()).collect(),
@@ -115,6 +117,7 @@ mod tests {
         }
         view.control_planes = Seen::Present(planes);
         view.validator = Seen::Present(Validator {
+            namespace: "istio-system".into(),
             service: default.into(),
             has_ca_bundle: true,
         });

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::values;
 use crate::version::Version;
-use crate::view::MeshView;
+use crate::view::{MeshView, PlaneId};
 
 /// The record of one upgrade, kept in a Secret because Helm values may hold secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -182,6 +182,24 @@ impl Record {
             .extend(before.filter(|gateway| is_moved(gateway)).cloned());
         self.gateways
             .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    }
+
+    /// The control plane to reach.
+    pub fn target_plane(&self) -> PlaneId<'_> {
+        self.plane(&self.target_revision)
+    }
+
+    /// The control plane we come from.
+    pub fn source_plane(&self) -> PlaneId<'_> {
+        self.plane(&self.source_revision)
+    }
+
+    /// The control plane of this mesh that has a revision.
+    pub fn plane<'a>(&'a self, revision: &'a str) -> PlaneId<'a> {
+        PlaneId {
+            namespace: &self.source.namespace,
+            revision,
+        }
     }
 
     /// Name of the Helm release of the new control plane.

@@ -77,6 +77,13 @@ pub(crate) fn istiod(
     Ok(values)
 }
 
+/// The same for a control plane of this revision.
+pub(crate) fn of_revision(mut values: Values, revision: &str) -> Values {
+    let revision = Value::String(revision.to_owned());
+    values.insert("revision".to_owned(), revision);
+    values
+}
+
 /// The same without revision tags: Helm renders none.
 pub(crate) fn without_tags(running: &Values) -> Values {
     let mut values = running.clone();

@@ -127,6 +127,36 @@ impl MeshView {
         let mesh = self.mesh.present();
         recorded.or(mesh.map(|mesh| mesh.control_plane_namespace.as_str()))
     }
+
+    /// One control plane of the cluster.
+    pub fn plane(&self, id: PlaneId<'_>) -> Option<&ControlPlane> {
+        self.planes().iter().find(|plane| plane.id() == id)
+    }
+
+    /// Whether the default validator may be moved by a mesh with this home; that of another mesh stays where it is.
+    pub(crate) fn may_move_validator(&self, home: &str) -> bool {
+        match &self.validator {
+            // Without a default validator there is nothing to move (`defaultRevision: ""`).
+            Seen::Absent => false,
+            Seen::Present(validator) => validator.namespace == home,
+            Seen::Unreadable(_) => true,
+        }
+    }
+
+    /// Every control plane that is seen.
+    pub(crate) fn planes(&self) -> &[ControlPlane] {
+        self.control_planes.present().map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What identifies a control plane. A revision alone does not: each mesh of a cluster may have one of the same name,
+/// and what is true of the one (ready, injecting, used by nobody) says nothing of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaneId<'a> {
+    /// Namespace of istiod.
+    pub namespace: &'a str,
+    /// Revision; `default` for one without.
+    pub revision: &'a str,
 }
 
 /// One istiod.
@@ -163,6 +193,14 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
+    /// What identifies it.
+    pub fn id(&self) -> PlaneId<'_> {
+        PlaneId {
+            namespace: &self.namespace,
+            revision: &self.revision,
+        }
+    }
+
     /// Whether all wanted replicas are ready, and there is at least one.
     pub fn is_ready(&self) -> bool {
         self.desired > 0 && self.ready >= self.desired
@@ -293,10 +331,19 @@ pub struct StorageRef {
 /// `istiod-default-validator`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validator {
+    /// Namespace of the Service it calls: a cluster has one such webhook, which belongs to one of its meshes.
+    pub namespace: String,
     /// Service it calls.
     pub service: String,
     /// Whether it has a CA bundle.
     pub has_ca_bundle: bool,
+}
+
+impl Validator {
+    /// Whether it calls this control plane.
+    pub fn calls(&self, plane: &ControlPlane) -> bool {
+        self.namespace == plane.namespace && self.service == plane.name
+    }
 }
 
 /// A revision tag.
@@ -385,11 +432,13 @@ pub enum Probe {
     Refused(String),
 }
 
-/// Another MeshUpgrade of the same mesh.
+/// Another MeshUpgrade of the same control planes, under whatever name of a Mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rival {
     /// Name.
     pub name: String,
+    /// The Mesh that it names.
+    pub mesh: String,
     /// UID.
     pub uid: String,
     /// Creation time.

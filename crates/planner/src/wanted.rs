@@ -164,8 +164,8 @@ impl Judged<'_> {
 
     /// The control plane that is moved to, once it is ready.
     fn destination<'v>(&self, view: &'v MeshView) -> Option<&'v ControlPlane> {
-        let planes = view.control_planes.present()?;
-        let to = planes.iter().find(|p| p.revision == self.heading.to)?;
+        let record = view.record.present()?;
+        let to = view.plane(record.plane(self.heading.to))?;
         to.is_ready().then_some(to)
     }
 

@@ -335,6 +335,14 @@ fn api_a_mesh_has_defaults_and_refuses_rubbish() -> Result<()> {
             .await?
             .spec;
         assert_eq!(spec.values.istiod["meshConfig"]["accessLogFile"], "/x");
+        // Changed in the middle of an upgrade it would name another mesh.
+        let elsewhere = json!({ "spec": { "controlPlaneNamespace": "istio-b" } });
+        let changed = env.merge(&env.admin, &mesh(json!({})), elsewhere).await;
+        refused_with(
+            &["controlPlaneNamespace", "cannot be changed"],
+            "moved",
+            changed,
+        )?;
         Ok(())
     })
 }

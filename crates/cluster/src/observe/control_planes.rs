@@ -134,7 +134,8 @@ pub(super) fn tags(watches: &Watches) -> Vec<Tag> {
 pub(super) fn validator(watches: &Watches) -> Seen<Validator> {
     match watches.validators.get(None, DEFAULT_VALIDATOR) {
         Seen::Present(webhook) => match &webhook.service {
-            Some((service, _)) => Seen::Present(Validator {
+            Some((service, namespace)) => Seen::Present(Validator {
+                namespace: namespace.clone(),
                 service: service.clone(),
                 has_ca_bundle: webhook.has_ca_bundle,
             }),

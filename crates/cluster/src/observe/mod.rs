@@ -227,15 +227,28 @@ impl Observer {
         mesh.map(|mesh| mesh.spec.clone())
     }
 
+    /// What the upgrades of a Mesh change, by name: one at a time may, and two Mesh objects may name the same. A Mesh
+    /// that is not there yet names nothing but itself.
+    pub fn control_planes_of(&self, mesh: &str) -> String {
+        match self.watches.meshes.get(None, mesh) {
+            Seen::Present(mesh) => format!("namespace {}", mesh.spec.control_plane_namespace),
+            Seen::Absent | Seen::Unreadable(_) => format!("Mesh {mesh}"),
+        }
+    }
+
     fn rivals(&self, upgrade: &Upgrade) -> Vec<Rival> {
         let all = self.watches.upgrades.all();
+        let own = self.control_planes_of(&upgrade.spec.mesh);
         let others = all.present().into_iter().flatten().filter(|other| {
-            other.spec.mesh == upgrade.spec.mesh && other.uid().as_deref() != Some(&upgrade.uid)
+            let mesh = &other.spec.mesh;
+            let same = *mesh == upgrade.spec.mesh || self.control_planes_of(mesh) == own;
+            same && other.uid().as_deref() != Some(&upgrade.uid)
         });
         let mut rivals: Vec<Rival> = others
             .filter(|other| other.metadata.deletion_timestamp.is_none() || phase(other).is_locked())
             .map(|other| Rival {
                 name: other.name_any(),
+                mesh: other.spec.mesh.clone(),
                 uid: other.uid().unwrap_or_default(),
                 created_at: other
                     .creation_timestamp()
@@ -248,7 +261,7 @@ impl Observer {
     }
 
     async fn wanted(&self, upgrade: &Upgrade, wanted: &Wanted, view: &mut MeshView) {
-        let namespace = control_plane_namespace(view);
+        let namespace = control_plane_namespace(upgrade, view);
         let home = namespace.as_deref();
         // Each waits for answers of its own.
         let (catalog, releases, environment, dependents, missing, backup) = tokio::join!(
@@ -372,8 +385,14 @@ fn gateways(watches: &Watches) -> Seen<Vec<Gateway>> {
     })
 }
 
-/// Namespace of the control plane: the Mesh's, or where the only istiod runs.
-fn control_plane_namespace(view: &MeshView) -> Option<String> {
+/// Namespace of the control plane: in the middle of an upgrade that of the record, else the Mesh's, or where the only
+/// istiod runs. A Mesh that is edited or deleted meanwhile must not lead to the releases of another mesh.
+fn control_plane_namespace(upgrade: &Upgrade, view: &MeshView) -> Option<String> {
+    if upgrade.phase().is_locked()
+        && let Some(record) = view.record.present()
+    {
+        return Some(record.source.namespace.clone());
+    }
     match view.mesh.present() {
         Some(mesh) => Some(mesh.control_plane_namespace.clone()),
         None => view

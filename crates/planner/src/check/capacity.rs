@@ -137,11 +137,8 @@ fn budget(subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn no_room(subject: &Subject<'_>) -> Vec<Finding> {
-    let revision = subject.to.revision();
-    let is_there = subject
-        .planes()
-        .iter()
-        .any(|plane| plane.revision == revision);
+    let revision = subject.revision();
+    let is_there = subject.plane(&revision).is_some();
     // On later hops the control plane that is left makes room for the next one.
     if is_there || subject.from != subject.course.from {
         return Vec::new();

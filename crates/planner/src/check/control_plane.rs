@@ -138,9 +138,15 @@ fn validator_nowhere(subject: &Subject<'_>) -> Vec<Finding> {
         Seen::Absent => return Vec::new(),
         Seen::Unreadable(why) => return vec![Finding::unknown("the validating webhook", why)],
     };
-    let serves = |service: &str| subject.planes().iter().any(|plane| plane.name == service);
+    let serves = |service: &str| {
+        let mut planes = subject.planes().iter();
+        planes.any(|plane| plane.name == service && plane.namespace == validator.namespace)
+    };
     if serves(&validator.service) {
-        return validator_to_come(subject, serves).into_iter().collect();
+        // That of another mesh stays where it is.
+        let ours = validator.namespace == subject.course.source.namespace;
+        let to_come = ours.then(|| validator_to_come(subject, serves)).flatten();
+        return to_come.into_iter().collect();
     }
     vec![Finding::wrong(
         format!(
@@ -225,10 +231,8 @@ fn deployment(plane: &ControlPlane) -> String {
 
 fn unfinished(subject: &Subject<'_>) -> Vec<Finding> {
     let source = subject.course.source;
-    let revision = subject.to.revision();
-    let begun = subject.planes().iter().find(|plane| {
-        plane.revision == revision && plane.namespace == source.namespace && **plane != *source
-    });
+    let revision = subject.revision();
+    let begun = subject.plane(&revision).filter(|plane| *plane != source);
     let finding = |plane: &ControlPlane| {
         Finding::wrong(
             format!(

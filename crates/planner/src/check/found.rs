@@ -44,7 +44,7 @@ pub(crate) static NO_CONTROL_PLANE: Check = survey(
     "NoControlPlane",
     "an istiod runs in the namespace of the Mesh",
     "Without a running control plane there is nothing to upgrade.",
-    "Install Istio, or set spec.controlPlaneNamespace of the Mesh to the namespace of istiod.",
+    "Install Istio, or name in spec.mesh a Mesh whose spec.controlPlaneNamespace is the namespace of istiod.",
 );
 pub(crate) static MANY_MESHES: Check = survey(
     "MANY-MESHES",

@@ -103,7 +103,7 @@ fn failed(subject: &Subject<'_>) -> Vec<Finding> {
 /// it installs again.
 fn left_over(subject: &Subject<'_>) -> Option<Finding> {
     let namespace = &subject.course.source.namespace;
-    let name = format!("istiod-{}", subject.to.revision());
+    let name = format!("istiod-{}", subject.revision());
     let mut all = subject.view.releases.present().into_iter().flatten();
     let left = all.find(|release| release.name == name && release.namespace == *namespace)?;
     let ReleaseState::Other(state) = &left.state else {

@@ -233,7 +233,7 @@ fn gitops(subject: &Subject<'_>) -> Vec<Finding> {
         .chain(owned_tags.iter().map(|(_, tool)| *tool))
         .collect();
     let tools: Vec<&str> = tools.into_iter().collect();
-    let to = subject.to.revision();
+    let to = subject.revision();
     let objects = owned.iter().map(|(ns, _)| named(ns));
     let objects = objects.chain(
         owned_tags

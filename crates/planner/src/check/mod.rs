@@ -41,6 +41,7 @@ mod workloads;
 
 use meshlift_api::{CheckStatus, MeshSpec, Severity};
 
+use crate::revision::new_revision;
 use crate::upgrade::Upgrade;
 use crate::version::Version;
 use crate::view::{ControlPlane, MeshView, Release, Seen};
@@ -101,6 +102,10 @@ pub(crate) struct Subject<'a> {
 
 /// What the survey settled on: from where to where.
 pub(crate) struct Course<'a> {
+    /// Name of the Mesh.
+    pub(crate) name: &'a str,
+    /// Every control plane of the cluster.
+    pub(crate) planes: &'a [ControlPlane],
     pub(crate) mesh: &'a MeshSpec,
     pub(crate) source: &'a ControlPlane,
     pub(crate) from: &'a Version,
@@ -110,6 +115,13 @@ pub(crate) struct Course<'a> {
     pub(crate) hops: Vec<Version>,
     pub(crate) source_release: Result<&'a Release, Obstacle>,
     pub(crate) base_release: Result<&'a Release, Obstacle>,
+}
+
+impl Course<'_> {
+    /// Revision that a version gets in this mesh.
+    pub(crate) fn revision(&self, version: &Version) -> String {
+        new_revision(version, self.name, &self.source.namespace, self.planes)
+    }
 }
 
 /// Something that a check found.

@@ -112,7 +112,7 @@ fn of_role(subject: &Subject<'_>, role: ClusterRole) -> Vec<String> {
 }
 
 fn remotes(subject: &Subject<'_>) -> Vec<Finding> {
-    let to = subject.to.revision();
+    let to = subject.revision();
     about(of_role(subject, ClusterRole::Remote), |all| {
         Finding::wrong(
             format!(
@@ -151,7 +151,7 @@ fn exposed(subject: &Subject<'_>) -> Vec<Finding> {
         ),
         format!(
             "expose Service istiod-{} beside it before remote clusters are moved",
-            subject.to.revision()
+            subject.revision()
         ),
     );
     vec![finding.about([format!("Deployment {}/{}", plane.namespace, plane.name)])]

@@ -58,12 +58,12 @@ pub(super) static NOT_READY: Check = Check {
 };
 
 /// Each sidecar whose version is known, with the version of the control plane it talks to.
-fn versions<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (Member<'a>, Version, &'a Version)> {
-    let planes = subject.planes();
+fn versions<'a>(
+    subject: &'a Subject<'a>,
+) -> impl Iterator<Item = (Member<'a>, Version, &'a Version)> {
     subject.members().filter_map(move |member| {
         let proxy = image_version(member.pod.proxy_image.as_deref()?)?;
-        let revision = member.pod.revision.as_deref()?;
-        let plane = planes.iter().find(|plane| plane.revision == revision)?;
+        let plane = subject.plane(member.pod.revision.as_deref()?)?;
         Some((member, proxy, plane.version.as_ref()?))
     })
 }

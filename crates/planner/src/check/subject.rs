@@ -8,7 +8,7 @@ use super::{Finding, Subject};
 use crate::data_plane::{mark_attempt, of_another_mesh};
 use crate::values;
 use crate::version::Version;
-use crate::view::{ControlPlane, Namespace, Pod, Seen, Workload};
+use crate::view::{ControlPlane, Namespace, PlaneId, Pod, Seen, Workload};
 
 /// Judges what was seen; what was not looked at is nobody's fault.
 pub(super) fn judge<T>(
@@ -87,6 +87,20 @@ impl<'a> Subject<'a> {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// Revision of the control plane to come.
+    pub(super) fn revision(&self) -> String {
+        self.course.revision(self.to)
+    }
+
+    /// The control plane of this mesh that has a revision.
+    pub(super) fn plane(&self, revision: &str) -> Option<&'a ControlPlane> {
+        let namespace = &self.course.source.namespace;
+        self.view.plane(PlaneId {
+            namespace,
+            revision,
+        })
+    }
+
     /// Namespaces that stay. The list has to be read for the record, where it is missed if it
     /// cannot be.
     pub(super) fn namespaces(&self) -> impl Iterator<Item = &'a Namespace> + Clone {
@@ -110,7 +124,7 @@ impl<'a> Subject<'a> {
 
     /// Whether an upgrade to this target restarts it at the moment: what it goes through is ours.
     pub(super) fn is_restarting(&self, workload: &Workload) -> bool {
-        let target = self.to.revision();
+        let target = self.revision();
         !workload.settled && mark_attempt(workload.mark.as_deref(), &target).is_some()
     }
 
@@ -137,7 +151,10 @@ impl<'a> Subject<'a> {
         let release = self.course.source_release.as_ref().ok()?;
         // A hop starts from what the hop before it left: the same values, with other tags.
         let from = self.course.from;
-        values::istiod(&release.values, self.course.mesh, from, self.to).ok()
+        let carried = values::istiod(&release.values, self.course.mesh, from, self.to);
+        carried
+            .ok()
+            .map(|values| values::of_revision(values, &self.revision()))
     }
 
     /// Values of the `base` release to come.

@@ -3,6 +3,7 @@
 use meshlift_api::Severity;
 
 use super::{Check, Finding, Look, Subject};
+use crate::view::ControlPlane;
 
 pub(crate) static REFUSED: Check = Check {
     code: "TARGET-REFUSED",
@@ -34,15 +35,15 @@ pub(super) static REVISION_TAKEN: Check = Check {
     severity: Severity::Blocking,
     acceptable: false,
     title: "the new revision is free",
-    explanation: "The new control plane is installed under a revision of its own. A control plane of another version that already has that name would be replaced while workloads use it.",
-    fix: "Remove the release that has the name, once nothing uses it.",
+    explanation: "The new control plane is installed under a revision of its own. A control plane of another version that already has that name would be replaced while workloads use it; one of another mesh would inject the same pods.",
+    fix: "Remove the release that has the name, once nothing uses it; if it is of another mesh, rename the Mesh of this one.",
     source: "",
     look: Look::Hop(revision_taken),
 };
 
 fn revision_too_long(subject: &Subject<'_>) -> Vec<Finding> {
     const LONGEST: usize = 63 - "istiod-".len();
-    let revision = subject.to.revision();
+    let revision = subject.revision();
     let finding = || {
         Finding::wrong(
             format!("revision {revision} is longer than {LONGEST} characters"),
@@ -55,23 +56,33 @@ fn revision_too_long(subject: &Subject<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// A control plane that already has the target's revision but is another version.
+/// A control plane that already has the target's revision but is another version, or of another mesh.
 fn revision_taken(subject: &Subject<'_>) -> Vec<Finding> {
-    let revision = subject.to.revision();
-    let planes = subject.view.control_planes.present();
-    let other = planes.into_iter().flatten().find(|plane| {
-        plane.revision == revision && plane.version.as_ref().is_some_and(|v| v != subject.to)
-    });
-    other
-        .map(|other| {
+    let revision = subject.revision();
+    let home = &subject.course.source.namespace;
+    let taken = subject
+        .planes()
+        .iter()
+        .filter(|plane| plane.revision == revision);
+    let finding = |other: &ControlPlane| {
+        let (namespace, name) = (&other.namespace, &other.name);
+        if namespace != home {
+            return Some(Finding::wrong(
+                format!(
+                    "revision {revision} is taken by istiod {namespace}/{name} of another mesh"
+                ),
+                "give this mesh a Mesh object of another name, which its new revision begins with",
+            ));
+        }
+        let differs = other.version.as_ref().is_some_and(|v| v != subject.to);
+        differs.then(|| {
             Finding::wrong(
                 format!(
-                    "revision {revision} is taken by istiod {}/{} of another version",
-                    other.namespace, other.name
+                    "revision {revision} is taken by istiod {namespace}/{name} of another version"
                 ),
                 "remove that release first",
             )
         })
-        .into_iter()
-        .collect()
+    };
+    taken.filter_map(finding).take(1).collect()
 }

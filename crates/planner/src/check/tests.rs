@@ -299,6 +299,7 @@ fn the_webhooks_must_be_sane() {
     });
     blocked_by("ValidatorPointsNowhere", "defaultRevision", |_, view| {
         view.validator = Seen::Present(Validator {
+            namespace: "istio-system".into(),
             service: "gone".into(),
             has_ca_bundle: true,
         });

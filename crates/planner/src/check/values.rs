@@ -141,7 +141,7 @@ fn tags(subject: &Subject<'_>) -> Vec<Finding> {
         tag.revision == source.revision && of_mesh && stays
     });
     let names: Vec<&str> = pointing.map(|tag| tag.name.as_str()).collect();
-    let to = subject.to.revision();
+    let to = subject.revision();
     about(names.iter().map(|name| format!("tag {name}")), |_| {
         Finding::wrong(
             format!(

@@ -150,7 +150,7 @@ fn not_moved(subject: &Subject<'_>) -> Vec<Finding> {
     if let Seen::Unreadable(why) = &subject.view.workloads {
         return vec![Finding::unknown("the workloads", why)];
     }
-    let target = subject.to.revision();
+    let target = subject.revision();
     // Only restarts that are under way are judged by the time, and they are not asked for here.
     let judged = assess(
         Timestamp::UNIX_EPOCH,

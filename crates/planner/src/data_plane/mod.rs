@@ -208,6 +208,11 @@ pub(crate) fn of_another_mesh(planes: &[ControlPlane], home: Option<&str>, pod: 
     let (Some(home), Some(revision)) = (home, pod.revision.as_deref()) else {
         return false;
     };
+    is_elsewhere(planes, home, revision)
+}
+
+/// Whether a revision is one of other meshes only.
+pub(crate) fn is_elsewhere(planes: &[ControlPlane], home: &str, revision: &str) -> bool {
     let mut owners = planes.iter().filter(|p| p.revision == revision).peekable();
     owners.peek().is_some() && owners.all(|p| p.namespace != home)
 }

@@ -44,6 +44,7 @@ fn retire(revision: &str) -> Effect {
 fn unused() -> MeshView {
     let mut view = moved();
     view.validator = Seen::Present(Validator {
+        namespace: "istio-system".into(),
         service: "istiod-1-31-0".into(),
         has_ca_bundle: true,
     });

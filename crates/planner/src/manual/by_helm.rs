@@ -7,7 +7,6 @@ use super::stage::{self, Sees, Stage};
 use super::values::{Flags, istiod as istiod_flags, versioned};
 use super::{Way, crds, tags};
 use crate::version::Version;
-use crate::view::Seen;
 
 pub(super) fn canary(
     guide: &mut Guide,
@@ -159,7 +158,7 @@ fn default_revision(
     releases: &Releases<'_>,
     stage: &Stage<'_>,
 ) {
-    if matches!(found.view.validator, Seen::Absent) {
+    if !found.view.may_move_validator(&found.home) {
         return;
     }
     guide.step(&format!(

@@ -10,6 +10,7 @@ use crate::data_plane::{self, Placement, Question, judge};
 use crate::heading::Heading;
 use crate::injection::{Injector, injector_of};
 use crate::message;
+use crate::revision::new_revision;
 use crate::version::Version;
 use crate::view::{ControlPlane, MeshView, Namespace, Release, Workload, WorkloadKey};
 
@@ -38,6 +39,11 @@ pub(super) struct Moves<'a> {
 }
 
 impl<'a> Found<'a> {
+    /// Revision that a version gets in this mesh.
+    pub(super) fn new_revision(&self, version: &Version) -> String {
+        new_revision(version, self.mesh, &self.home, self.view.planes())
+    }
+
     pub(super) fn look(mesh: &'a str, view: &'a MeshView) -> Result<Self, String> {
         let planes = seen(&view.control_planes, "the control planes")?;
         let namespaces = seen(&view.namespaces, "the namespaces")?;
@@ -256,7 +262,7 @@ fn version_of(
     let releases = view.releases.present().into_iter().flatten();
     let releases = releases.filter_map(|release| release.version.clone());
     versions.chain(releases).max().ok_or_else(|| format!(
-        "no istiod was found in namespace {home}, and no sidecar or Helm release tells the version of the mesh: set spec.controlPlaneNamespace of the Mesh to where istiod runs"
+        "no istiod was found in namespace {home}, and no sidecar or Helm release tells the version of the mesh: make another Mesh, with spec.controlPlaneNamespace set to where istiod runs"
     ))
 }
 

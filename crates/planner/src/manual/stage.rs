@@ -48,13 +48,13 @@ pub(super) fn stages<'a>(found: &Found<'a>, release: &str, hops: &[Version]) -> 
             release: from.2,
             saved: found.from.clone(),
             to: to.clone(),
-            revision: to.revision(),
+            revision: found.new_revision(to),
             namespaces: namespaces
                 .map(|ns| (ns.name.as_str(), labels(&ns.labels)))
                 .collect(),
             first: n == 0,
         });
-        let revision = to.revision();
+        let revision = found.new_revision(to);
         from = (to.clone(), revision.clone(), format!("istiod-{revision}"));
     }
     stages

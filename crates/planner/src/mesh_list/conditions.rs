@@ -110,7 +110,7 @@ fn ready(mesh: &KnownMesh, view: &MeshView, status: &MeshStatus) -> Finding {
             None => Finding::no(
                 "NoControlPlane",
                 format!(
-                    "there is no istiod in namespace {home}: install Istio there, correct spec.controlPlaneNamespace, or delete this Mesh"
+                    "there is no istiod in namespace {home}: install Istio there, or delete this Mesh and create one with the spec.controlPlaneNamespace of istiod"
                 ),
             ),
         };

@@ -154,8 +154,8 @@ fn serves_default<'a>(view: &MeshView, planes: &[&'a ControlPlane]) -> Option<&'
     let revision = |name: &str| planes.iter().copied().find(|p| p.revision == name);
     let tag = view.tags.iter().find(|tag| tag.name == DEFAULT_REVISION);
     let validates = || {
-        let service = &view.validator.present()?.service;
-        planes.iter().copied().find(|p| &p.name == service)
+        let validator = view.validator.present()?;
+        planes.iter().copied().find(|p| validator.calls(p))
     };
     tag.and_then(|tag| revision(&tag.revision))
         .or_else(|| revision(DEFAULT_REVISION))

@@ -71,13 +71,8 @@ pub(super) fn control_plane(
 
 /// Whether the new control plane is seen not to be ready.
 fn target_is_down(view: &MeshView, record: &Record) -> bool {
-    let target = |plane: &&ControlPlane| plane.revision == record.target_revision;
-    view.control_planes.present().is_some_and(|planes| {
-        !planes
-            .iter()
-            .find(target)
-            .is_some_and(ControlPlane::is_ready)
-    })
+    let target = view.plane(record.target_plane());
+    view.control_planes.present().is_some() && !target.is_some_and(ControlPlane::is_ready)
 }
 
 /// The `base` release at the target version.
@@ -171,16 +166,10 @@ pub(super) fn helm_step(
 
 /// Waits until the new control plane is available, has its CA bundle and injects.
 fn prove(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) -> Option<Decision> {
-    let planes = match &view.control_planes {
-        Seen::Present(planes) => planes.as_slice(),
-        Seen::Absent => &[],
-        Seen::Unreadable(why) => {
-            return Some(blind(now, same_step(upgrade), "the control planes", why));
-        }
-    };
-    let plane = planes
-        .iter()
-        .find(|plane| plane.revision == record.target_revision);
+    if let Some(why) = view.control_planes.unreadable() {
+        return Some(blind(now, same_step(upgrade), "the control planes", why));
+    }
+    let plane = view.plane(record.target_plane());
     let missing = unproved(plane, view, record)?;
     let report = Report {
         step: Some(Step::ProvingControlPlane),

@@ -12,6 +12,7 @@ use super::preflight;
 use super::survey::Surveyed;
 use super::{BACKSTOP, wait};
 use crate::check::{self, Course, Obstacle, must_see};
+use crate::data_plane::is_elsewhere;
 use crate::decision::{BackupScope, Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
 use crate::detect::{Detected, Detection};
 use crate::injection::{Injector, injector_of};
@@ -25,7 +26,7 @@ use crate::{message, values};
 pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
     if let Some(rival) = in_the_way(upgrade, &view.rivals) {
         let report = Report {
-            message: message::waits_for_rival(&rival.name),
+            message: message::waits_for_rival(&upgrade.spec.mesh, rival),
             ..Report::default()
         };
         return Decision::new(wait(now, WaitingOn::Rival, BACKSTOP), report);
@@ -195,7 +196,7 @@ fn back_up(upgrade: &Upgrade, view: &MeshView, course: &Course<'_>, report: Repo
         name: upgrade.backup_name(),
         mesh: upgrade.spec.mesh.clone(),
         from: plane(course.from, course.source.revision.clone()),
-        to: plane(to, to.revision()),
+        to: plane(to, course.revision(to)),
         releases: view.releases.present().cloned().unwrap_or_default(),
     };
     let report = Report {
@@ -292,8 +293,10 @@ fn record(
     // The record is of one step; the next one begins with a record of its own.
     let to = course.hops.first().unwrap_or(&course.to);
     let carried = values::istiod(&source_release.values, course.mesh, course.from, to);
-    let target_values =
+    let carried =
         carried.map_err(|error| Obstacle::new(&check::VALUES, error.problem(), error.fix()))?;
+    let revision = course.revision(to);
+    let target_values = values::of_revision(carried, &revision);
     let recorded = |release: &Release, version: &Version| RecordedRelease {
         name: release.name.clone(),
         namespace: release.namespace.clone(),
@@ -301,9 +304,16 @@ fn record(
         values: release.values.clone(),
     };
     let none = std::collections::BTreeMap::new();
+    let home = &course.source.namespace;
     let in_mesh: Vec<&Namespace> = namespaces
         .iter()
-        .filter(|ns| injector_of(&ns.labels, &none, planes, &view.tags) != Injector::Nobody)
+        .filter(
+            |ns| match injector_of(&ns.labels, &none, planes, &view.tags) {
+                Injector::Nobody => false,
+                Injector::Namespace(revision) => !is_elsewhere(planes, home, &revision),
+                Injector::Tag(_) | Injector::Pod(_) => true,
+            },
+        )
         .collect();
     let base_found = values::base_as_live(&base_release.values, view.default_plane());
     let base_version = base_release.version.as_ref().unwrap_or(course.from);
@@ -317,7 +327,7 @@ fn record(
             ..recorded(base_release, base_version)
         },
         target_version: to.clone(),
-        target_revision: to.revision(),
+        target_revision: revision,
         later: course.hops.iter().skip(1).cloned().collect(),
         waves: stages::pinned(upgrade, &stages::Candidates::of(upgrade, view)),
         tags: tags(course, view),

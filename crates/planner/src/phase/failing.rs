@@ -114,10 +114,7 @@ fn retirement_began<'v>(view: &'v MeshView, record: &Record) -> Result<bool, &'v
 
 /// The control plane to go back to, if it is there.
 fn old_plane<'v>(view: &'v MeshView, record: &Record) -> Option<&'v ControlPlane> {
-    let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
-    planes.iter().find(|plane| {
-        plane.revision == record.source_revision && plane.namespace == record.source.namespace
-    })
+    view.plane(record.source_plane())
 }
 
 /// Whether a control plane answers at all: a rollback waits for the rest of its replicas.

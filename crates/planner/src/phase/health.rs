@@ -6,14 +6,14 @@ use meshlift_api::Soak;
 
 use super::later;
 use crate::message;
-use crate::view::{ControlPlane, Seen};
+use crate::view::{ControlPlane, PlaneId, Seen};
 
 /// A look at the health of what has moved.
 pub(super) struct HealthLook<'a> {
     pub(super) now: Timestamp,
     pub(super) planes: &'a [ControlPlane],
-    /// Revision that was moved to.
-    pub(super) to: &'a str,
+    /// The control plane that was moved to.
+    pub(super) to: PlaneId<'a>,
     /// Container restarts of all pods with a sidecar.
     pub(super) restarts: u64,
     /// How long all must be well.
@@ -75,7 +75,7 @@ impl HealthLook<'_> {
     }
 
     pub(super) fn planes_not_ready(&self) -> Vec<String> {
-        let to = self.planes.iter().find(|plane| plane.revision == self.to);
+        let to = self.plane(self.to);
         // Of the one that is left nothing is asked: if it is down, that is a reason to leave it, not to go back to it.
         let mut problems: Vec<String> = to
             .into_iter()
@@ -83,9 +83,13 @@ impl HealthLook<'_> {
             .map(message::not_ready)
             .collect();
         if to.is_none() {
-            problems.push(format!("istiod {} is gone", self.to));
+            problems.push(format!("istiod {} is gone", self.to.revision));
         }
         problems
+    }
+
+    fn plane(&self, id: PlaneId<'_>) -> Option<&ControlPlane> {
+        self.planes.iter().find(|plane| plane.id() == id)
     }
 
     fn problems(&self, failures: u64) -> Vec<String> {
@@ -104,8 +108,7 @@ impl HealthLook<'_> {
     }
 
     fn injection_failures(&self) -> Result<u64, String> {
-        let to = self.planes.iter().find(|plane| plane.revision == self.to);
-        match to.map(|plane| &plane.live) {
+        match self.plane(self.to).map(|plane| &plane.live) {
             Some(Seen::Present(live)) => Ok(live.injection_failures),
             Some(Seen::Unreadable(why)) => Err(why.clone()),
             Some(Seen::Absent) | None => Err("no istiod pod answers".to_owned()),

@@ -90,23 +90,18 @@ impl Look<'_> {
     }
 
     pub(super) fn target(&self) -> Option<&ControlPlane> {
-        self.planes
-            .iter()
-            .find(|plane| plane.revision == self.record.target_revision)
+        self.view.plane(self.record.target_plane())
     }
 
     pub(super) fn source(&self) -> Option<&ControlPlane> {
-        let namespace = &self.record.source.namespace;
-        self.planes
-            .iter()
-            .find(|p| p.revision == self.record.source_revision && p.namespace == *namespace)
+        self.view.plane(self.record.source_plane())
     }
 
     fn health(&self) -> HealthLook<'_> {
         HealthLook {
             now: self.now,
             planes: self.planes,
-            to: &self.record.target_revision,
+            to: self.record.target_plane(),
             restarts: self.judged.restarts,
             soak: signed(self.upgrade.spec.health_check.soak),
             accepts_blind: self.upgrade.accepts(METRICS_UNREADABLE),

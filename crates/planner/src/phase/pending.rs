@@ -12,7 +12,7 @@ use crate::view::{MeshView, Rival};
 pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
     match in_the_way(upgrade, &view.rivals) {
         Some(rival) => {
-            let message = message::waits_for_rival(&rival.name);
+            let message = message::waits_for_rival(&upgrade.spec.mesh, rival);
             let report = Report {
                 message,
                 ..Report::default()

@@ -46,15 +46,18 @@ impl Look<'_> {
     pub(super) fn move_default(&self) -> Option<Decision> {
         let step = Step::MovingDefaultRevision;
         let validator = match &self.view.validator {
-            Seen::Present(validator) => validator,
-            Seen::Absent => return None,
+            Seen::Present(validator) if validator.namespace == self.record.source.namespace => {
+                validator
+            }
+            // That of another mesh is not pointed elsewhere: its configuration would be judged by this one.
+            Seen::Present(_) | Seen::Absent => return None,
             Seen::Unreadable(why) => {
                 let report = self.report(step, String::new());
                 return Some(blind(self.now, report, "the validating webhook", why));
             }
         };
         let target = self.target()?;
-        let served = validator.service == target.name;
+        let served = validator.calls(target);
         if served && self.base_is_settled() {
             if validator.has_ca_bundle {
                 return None;

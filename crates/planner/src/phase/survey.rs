@@ -5,6 +5,7 @@ use meshlift_api::{ClusterVerdict, DEFAULT_MESH, MeshSpec};
 use crate::check::{self, Course, Obstacle, found, must_see, target};
 use crate::data_plane::of_another_mesh;
 use crate::mesh_list::meshes;
+use crate::revision::new_revision;
 use crate::upgrade::Upgrade;
 use crate::version::{StepRule, Version, path, resolve};
 use crate::view::{ControlPlane, MeshView, NodeAgentKind, Release, Seen};
@@ -22,7 +23,10 @@ pub(crate) enum Surveyed<'a> {
     Way(Box<Course<'a>>),
 }
 
-pub(crate) fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Surveyed<'a>, Obstacle> {
+pub(crate) fn survey<'a>(
+    upgrade: &'a Upgrade,
+    view: &'a MeshView,
+) -> Result<Surveyed<'a>, Obstacle> {
     let planes = must_see(&view.control_planes, "the list of control planes")?;
     let mesh = match &view.mesh {
         Seen::Present(mesh) => mesh,
@@ -53,7 +57,10 @@ pub(crate) fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Survey
             outdated,
         });
     }
-    let source = source_plane(&here, mesh, &to)?;
+    let name = &upgrade.spec.mesh;
+    let home = &mesh.control_plane_namespace;
+    let revision = new_revision(&to, name, home, planes);
+    let source = source_plane(&here, home, &revision)?;
     let from = source
         .version
         .as_ref()
@@ -65,6 +72,8 @@ pub(crate) fn survey<'a>(upgrade: &Upgrade, view: &'a MeshView) -> Result<Survey
     }
     let (source_release, base_release) = releases_of(source, view)?;
     Ok(Surveyed::Way(Box::new(Course {
+        name,
+        planes,
         mesh,
         source,
         from,
@@ -189,10 +198,9 @@ fn sole_namespace(planes: &[ControlPlane]) -> Result<String, Obstacle> {
 /// The control plane to leave: the only one that is not the target's revision.
 fn source_plane<'a>(
     here: &[&'a ControlPlane],
-    mesh: &meshlift_api::MeshSpec,
-    to: &Version,
+    home: &str,
+    revision: &str,
 ) -> Result<&'a ControlPlane, Obstacle> {
-    let revision = to.revision();
     let others: Vec<&ControlPlane> = here
         .iter()
         .copied()
@@ -202,19 +210,15 @@ fn source_plane<'a>(
         [source] => Ok(source),
         [] => Err(Obstacle::new(
             &found::NO_CONTROL_PLANE,
-            format!(
-                "no istiod was found in namespace {}",
-                mesh.control_plane_namespace
-            ),
-            "install Istio there, or set spec.controlPlaneNamespace of the Mesh",
+            format!("no istiod was found in namespace {home}"),
+            "install Istio there, or name in spec.mesh a Mesh whose spec.controlPlaneNamespace is the namespace of istiod",
         )),
         _ => {
             let names: Vec<&str> = others.iter().map(|plane| plane.name.as_str()).collect();
             Err(Obstacle::new(
                 &found::MANY_CONTROL_PLANES,
                 format!(
-                    "namespace {} has several control planes besides istiod-{revision} ({})",
-                    mesh.control_plane_namespace,
+                    "namespace {home} has several control planes besides istiod-{revision} ({})",
                     names.join(", ")
                 ),
                 "finish the upgrade to one of them (targetVersion with its exact version), or remove those that are not used",

@@ -19,7 +19,7 @@ pub(crate) fn users(view: &MeshView, revision: &str, plane: Option<&ControlPlane
     users.extend(tags.map(|tag| format!("revision tag {}", tag.name)));
     users.extend(owned_gateways(view, revision));
     if let (Some(plane), Some(validator)) = (plane, view.validator.present())
-        && validator.service == plane.name
+        && validator.calls(plane)
     {
         users.push("webhook istiod-default-validator".to_owned());
     }

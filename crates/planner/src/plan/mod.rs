@@ -36,7 +36,7 @@ use crate::record::Record;
 use crate::stages::Stages;
 use crate::upgrade::Upgrade;
 use crate::version::Version;
-use crate::view::{MeshView, Namespace, Seen, WorkloadKey};
+use crate::view::{MeshView, Namespace, WorkloadKey};
 use crate::windows;
 
 /// What an upgrade would do.
@@ -284,10 +284,7 @@ fn begins(now: Timestamp, upgrade: &Upgrade) -> Option<Opening> {
 
 /// New proxies a second that the new control plane gets at most: it will have as many replicas as the old one.
 fn admitted(record: &Record, view: &MeshView) -> u32 {
-    let mut planes = view.control_planes.present().into_iter().flatten();
-    let old = planes.find(|plane| {
-        plane.revision == record.source_revision && plane.namespace == record.source.namespace
-    });
+    let old = view.plane(record.source_plane());
     let replicas = old.map_or(1, |plane| plane.desired.max(1));
     pace::admitted_by(1).saturating_mul(replicas) / 2
 }
@@ -364,8 +361,7 @@ fn release_steps(record: &Record, view: &MeshView) -> Vec<ReleaseStep> {
             to,
         ));
     }
-    // Without a default validator there is nothing to move (`defaultRevision: ""`).
-    if !matches!(view.validator, Seen::Absent) {
+    if view.may_move_validator(&record.source.namespace) {
         let version = Some(to.clone().max(base_at));
         let change = ReleaseChange::DefaultRevision;
         steps.push(step(

@@ -5,7 +5,7 @@ use meshlift_api::Phase;
 
 use super::*;
 use crate::example::{before, labels, namespace, now, pod, record, upgrade, version, workload};
-use crate::view::{Tag, UpdateStrategy, WorkloadKind};
+use crate::view::{Seen, Tag, UpdateStrategy, WorkloadKind};
 
 /// A control plane as a chart renders it, with the noise that rendering has.
 fn istiod(suffix: &str, revision: &str, version: &str, extra: &str) -> String {

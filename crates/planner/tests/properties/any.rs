@@ -329,7 +329,7 @@ fn probes() -> impl Strategy<Value = BTreeMap<String, Probe>> {
 
 prop_compose! {
     fn rival()(created_at in moment(), phase in phase(), uid in text(&["a", "z"])) -> Rival {
-        Rival { name: "other".into(), uid, created_at, phase }
+        Rival { name: "other".into(), mesh: "default".into(), uid, created_at, phase }
     }
 }
 
@@ -374,7 +374,7 @@ prop_compose! {
     ) -> MeshView {
         MeshView {
             mesh, kubernetes, control_planes: planes, releases, catalog,
-            validator: map(validator, |(service, has_ca_bundle)| Validator { service, has_ca_bundle }),
+            validator: map(validator, |(service, has_ca_bundle)| Validator { namespace: "istio-system".to_owned(), service, has_ca_bundle }),
             tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision, ..Tag::default() }).collect(),
             namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
             refused_evictions: refused.map(|again| ("uid-a".to_owned(), RefusedEviction { why: "its budget".into(), again })).into_iter().collect(),

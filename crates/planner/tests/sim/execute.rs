@@ -53,7 +53,7 @@ impl World {
             } => self.clear_pending(release, storage),
             Effect::UpgradeBase(target) => self.helm_upgrade(target),
             Effect::PointDefaultRevision(target) => {
-                self.must_be_ready(&target.version.revision(), "the default revision");
+                self.must_be_ready(default_of(target), "the default revision");
                 self.helm_upgrade(target)
             }
             Effect::InstallRevision(target) => self.install(target),
@@ -213,20 +213,26 @@ impl World {
         if !self.begin(target)? {
             return Err(died(target));
         }
-        let default = target.values.get("defaultRevision");
-        let service = match default.and_then(|value| value.as_str()) {
-            Some("") => {
-                self.validator = None;
+        let service = match default_of(target) {
+            "" => {
+                // Helm removes what its release had, and not what another one has.
+                self.validator
+                    .take_if(|validator| validator.namespace == target.namespace);
                 return Ok(());
             }
-            None | Some("default") => "istiod".to_owned(),
-            Some(revision) => format!("istiod-{revision}"),
+            "default" => "istiod".to_owned(),
+            revision => format!("istiod-{revision}"),
         };
         let serves = |service: &str| self.istiods.iter().any(|i| i.plane.name == service);
         let was_served = self.validator.as_ref().is_some_and(|v| serves(&v.service));
         assert!(
             !was_served || serves(&service),
             "the default validator taken to {service}, which nobody serves"
+        );
+        let owner = self.validator.as_ref().map(|v| v.namespace.as_str());
+        assert!(
+            owner.is_none_or(|owner| owner == target.namespace),
+            "the default validator is taken from another mesh"
         );
         let same = |v: &&Validator| v.service == service;
         let has_ca_bundle = self
@@ -235,6 +241,7 @@ impl World {
             .filter(same)
             .is_some_and(|v| v.has_ca_bundle);
         self.validator = Some(Validator {
+            namespace: target.namespace.clone(),
             service,
             has_ca_bundle,
         });
@@ -243,10 +250,16 @@ impl World {
 
     fn install(&mut self, target: &ChartTarget) -> Result<(), Failure> {
         let lives = self.begin(target)?;
-        let revision = target.version.revision();
-        assert_eq!(target.values["revision"], revision.as_str());
+        let revision = target.values["revision"].as_str().expect("a revision");
+        let revision = revision.to_owned();
+        let mut planes = self.istiods.iter().map(|istiod| &istiod.plane);
+        assert!(
+            planes.all(|p| p.revision != revision || p.namespace == target.namespace),
+            "revision {revision} is of another mesh"
+        );
         if !self.istiods.iter().any(|i| i.plane.revision == revision) {
             let mut istiod = Istiod::helm(&revision, &target.release, &target.version, 2);
+            istiod.plane.namespace.clone_from(&target.namespace);
             istiod.plane.trouble.clone_from(&self.istiod_trouble);
             let healthy = self.istiod_trouble.is_none();
             istiod.ready_at = healthy.then(|| self.now + seconds(ISTIOD_STARTUP));
@@ -452,6 +465,14 @@ fn ask(labels: &mut BTreeMap<String, String>, asked: &TemplateRevision) {
     labels.remove("istio.io/rev");
     let label = asked.label.clone();
     labels.extend(label.map(|label| ("istio.io/rev".to_owned(), label)));
+}
+
+/// The default revision as the values of the base chart name it.
+fn default_of(target: &ChartTarget) -> &str {
+    let default = target.values.get("defaultRevision");
+    default
+        .and_then(|value| value.as_str())
+        .unwrap_or("default")
 }
 
 pub fn conflict(message: String) -> Failure {

@@ -58,6 +58,11 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
         ReleasesWanted::Known => dependents(age.watched),
         ReleasesWanted::Fresh => dependents(world),
     };
+    // Those of the namespace of the control plane only.
+    if let (Some(home), Seen::Present(releases)) = (view.home(), view.releases.clone()) {
+        let here = releases.into_iter().filter(|r| r.namespace == home);
+        view.releases = Seen::Present(here.collect());
+    }
     if wanted.catalog {
         view.catalog = match &world.repository {
             Ok(versions) => Seen::Present(versions.clone()),

@@ -26,6 +26,7 @@ fn other(view: &mut MeshView, role: ClusterRole, kubernetes: Seen<KubernetesVers
 
 fn rival(view: &mut MeshView, phase: Phase) {
     view.rivals.push(Rival {
+        mesh: "default".into(),
         name: "to-1-32".into(),
         uid: "r".into(),
         created_at: ago(10),
@@ -150,6 +151,13 @@ fn target_and_clusters() -> Vec<Row> {
                 planes(v).push(istiod(TARGET, "1.31.1"));
             },
         ),
+        wrong("REVISION-TAKEN", &[], "of another mesh", |_, v| {
+            for revision in [TARGET, "default-1-31-0"] {
+                let mut other = istiod(revision, "1.31.0");
+                other.namespace = "istio-b".into();
+                planes(v).push(other);
+            }
+        }),
         wrong("REVISION-TOO-LONG", &[], "56 characters", |u, v| {
             let suffix = "x".repeat(60);
             u.spec.target_version = format!("1.31.0-{suffix}");
@@ -203,6 +211,7 @@ fn control_plane() -> Vec<Row> {
         unknown("INJECTOR-BROKEN", |_, v| planes(v)[0].injector = why()),
         wrong("VALIDATOR-NOWHERE", &[], "defaultRevision", |_, v| {
             v.validator = Seen::Present(Validator {
+                namespace: "istio-system".into(),
                 service: "gone".into(),
                 has_ca_bundle: true,
             });

@@ -71,6 +71,7 @@ fn by_sail() {
     }];
     // Nothing but the validator says which revision is the default one.
     view.validator = Seen::Present(Validator {
+        namespace: "istio-system".into(),
         service: "istiod-default-v1-30-2".into(),
         has_ca_bundle: true,
     });

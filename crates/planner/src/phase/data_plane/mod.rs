@@ -111,17 +111,16 @@ impl<'a> Drive<'a> {
     /// What is wrong with the control plane that is moved to, if anything: it may have fallen ill since
     /// it was proved.
     pub(super) fn destination_ill(&self) -> Option<String> {
-        let planes = self
-            .view
-            .control_planes
-            .present()
-            .map_or(&[][..], Vec::as_slice);
-        let to = |plane: &&ControlPlane| plane.revision == self.heading.to;
-        match planes.iter().find(to) {
+        match self.destination() {
             Some(plane) if plane.is_ready() => None,
             Some(plane) => Some(message::not_ready(plane)),
             None => Some(format!("istiod {} is gone", self.heading.to)),
         }
+    }
+
+    /// The control plane that is moved to, if it is there.
+    pub(super) fn destination(&self) -> Option<&'a ControlPlane> {
+        self.view.plane(self.record.plane(self.heading.to))
     }
 
     fn restarting_step(&self) -> Step {

@@ -7,7 +7,7 @@ use crate::decision::Report;
 use crate::message;
 use crate::pace::{Admission, LOOK_EVERY, Pace};
 use crate::phase::later;
-use crate::view::{ControlPlane, Workload};
+use crate::view::Workload;
 
 /// The pace of one look, and what it held back.
 pub(super) struct Pacing {
@@ -21,7 +21,7 @@ pub(super) struct Pacing {
 impl Drive<'_> {
     pub(super) fn pacing(&self) -> Pacing {
         let max = self.upgrade.spec.data_plane.restart.max_concurrent;
-        let to = self.plane(self.heading.to);
+        let to = self.destination();
         let other = match self.heading.is_back() {
             true => &self.record.target_revision,
             false => &self.record.source_revision,
@@ -30,18 +30,11 @@ impl Drive<'_> {
         let judged = self.judged.placements.iter();
         let begun = judged.flat_map(|(workload, _)| self.begun(workload));
         Pacing {
-            pace: Pace::of(max, before, to, self.plane(other)),
+            pace: Pace::of(max, before, to, self.view.plane(self.record.plane(other))),
             max,
             admission: Admission::of(self.now, to, begun),
             held: false,
         }
-    }
-
-    /// A control plane of this mesh.
-    fn plane(&self, revision: &str) -> Option<&ControlPlane> {
-        let mut planes = self.view.control_planes.present()?.iter();
-        let home = &self.record.source.namespace;
-        planes.find(|plane| plane.revision == revision && plane.namespace == *home)
     }
 
     /// When this run restarted a workload or evicted one of its pods, and how many pods that is.

@@ -134,7 +134,7 @@ impl Drive<'_> {
         HealthLook {
             now: self.now,
             planes: planes.map_or(&[][..], Vec::as_slice),
-            to: self.heading.to,
+            to: self.record.plane(self.heading.to),
             restarts: self.restarts_of_moved(),
             soak: soak_of(stage),
             accepts_blind: self.upgrade.accepts(METRICS_UNREADABLE),

@@ -18,8 +18,10 @@ impl Back<'_> {
     pub(super) fn default_revision(&self) -> Option<Decision> {
         let record = self.drive.record;
         let validator = match &self.drive.view.validator {
-            Seen::Present(validator) => Some(validator),
-            Seen::Absent => None,
+            Seen::Present(validator) if validator.namespace == record.source.namespace => {
+                Some(validator)
+            }
+            Seen::Present(_) | Seen::Absent => None,
             Seen::Unreadable(why) => {
                 let report = self.moving_back(String::new());
                 return Some(blind(self.drive.now, report, "the validating webhook", why));
@@ -78,7 +80,7 @@ impl Back<'_> {
         let (validator, old) = (validator?, self.old_plane()?);
         let deadline = later(step_began(upgrade, Step::MovingBack, now), timeout(upgrade));
         let waits = upgrade.status.step == Some(Step::MovingBack) && now < deadline;
-        if !waits || validator.service != old.name || validator.has_ca_bundle {
+        if !waits || !validator.calls(old) || validator.has_ca_bundle {
             return None;
         }
         let message = format!(

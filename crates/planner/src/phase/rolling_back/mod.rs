@@ -147,10 +147,7 @@ impl<'a> Back<'a> {
 
     /// The new control plane, which is left.
     fn new_plane(&self) -> Option<&'a ControlPlane> {
-        let record = self.drive.record;
-        self.planes().iter().find(|plane| {
-            plane.revision == record.target_revision && plane.namespace == record.source.namespace
-        })
+        self.drive.view.plane(self.drive.record.target_plane())
     }
 
     /// Whether the new control plane was ever ready: a pod may be on it that no view shows.
@@ -162,9 +159,6 @@ impl<'a> Back<'a> {
 
     /// The old control plane, which everything goes back to.
     fn old_plane(&self) -> Option<&'a ControlPlane> {
-        let record = self.drive.record;
-        self.planes().iter().find(|plane| {
-            plane.revision == record.source_revision && plane.namespace == record.source.namespace
-        })
+        self.drive.view.plane(self.drive.record.source_plane())
     }
 }

@@ -80,7 +80,7 @@ impl Back<'_> {
         HealthLook {
             now: self.drive.now,
             planes: self.planes(),
-            to: self.drive.heading.to,
+            to: self.drive.record.source_plane(),
             restarts: pods.map(|pod| u64::from(pod.restarts)).sum(),
             soak: self.soak_time(),
             accepts_blind: self.drive.upgrade.accepts(METRICS_UNREADABLE),

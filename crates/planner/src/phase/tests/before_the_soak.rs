@@ -6,6 +6,7 @@ use super::*;
 fn for_an_older_upgrade() {
     let spoil: Spoil = |_, view| {
         view.rivals.push(Rival {
+            mesh: "default".into(),
             name: "older".into(),
             uid: "a".into(),
             created_at: ago(9999),
@@ -19,10 +20,28 @@ fn for_an_older_upgrade() {
 }
 
 #[test]
+fn two_meshes_of_one_control_plane_go_one_after_the_other() {
+    let spoil: Spoil = |_, view| {
+        view.rivals.push(Rival {
+            mesh: "prod".into(),
+            name: "older".into(),
+            uid: "a".into(),
+            created_at: ago(9999),
+            phase: Phase::Upgrading,
+        });
+    };
+    let (on, reason) = (WaitingOn::Rival, "WaitingForOtherUpgrade");
+    let says = "the same control plane under another name (Mesh prod)";
+    waits(Phase::Pending, on, reason, says, spoil);
+    waits(Phase::Detecting, on, reason, says, spoil);
+}
+
+#[test]
 fn a_younger_upgrade_goes_first_only_when_it_already_runs() {
     let goes = |phase: Phase, created: i64| {
         let mut view = before();
         view.rivals.push(Rival {
+            mesh: "default".into(),
             name: "other".into(),
             uid: "a".into(),
             created_at: ago(created),
@@ -48,6 +67,7 @@ fn of_two_upgrades_exactly_one_goes() {
         (upgrade.created_at, upgrade.uid) = (ago(own.0), own.1.to_owned());
         let mut view = before();
         view.rivals.push(Rival {
+            mesh: "default".into(),
             name: "other".into(),
             uid: other.1.into(),
             created_at: ago(other.0),

@@ -192,6 +192,36 @@ fn who_uses_the_new_control_plane_keeps_it_and_is_named() {
     ends(&upgrade, &orphan, "delete deployment istiod-1-31-0");
 }
 
+/// Another mesh at the same version wrote the same mark on its own namespaces.
+#[test]
+fn a_namespace_that_another_mesh_has_marked_is_left_alone() {
+    let moves = |other_mesh: bool| {
+        let (mut upgrade, mut view) = back();
+        upgrade.status.step = Some(Step::MovingBack);
+        let mut theirs = namespace(&mut view).clone();
+        theirs.name = "theirs".into();
+        theirs.labels = labels(&[("istio.io/rev", TARGET)]);
+        theirs.moved_to = Some(TARGET.into());
+        if let Seen::Present(namespaces) = &mut view.namespaces {
+            namespaces.push(theirs);
+        }
+        if other_mesh {
+            let mut other = planes(&mut view)[1].clone();
+            other.namespace = "istio-b".into();
+            planes(&mut view).push(other);
+        }
+        let decision = decide(now(), &upgrade, &view);
+        let Next::Act(batch) = decision.next else {
+            return false;
+        };
+        batch
+            .iter()
+            .any(|e| matches!(e, Effect::MoveNamespace { name, .. } if name == "theirs"))
+    };
+    assert!(moves(false), "it came later, and is ours");
+    assert!(!moves(true));
+}
+
 #[test]
 fn the_default_revision_goes_back_first() {
     let (mut upgrade, mut view) = back();
@@ -202,6 +232,7 @@ fn the_default_revision_goes_back_first() {
     releases(&mut view)[0].values = base.as_object().cloned().expect("an object");
     let validator = |service: &str, has_ca_bundle| {
         Seen::Present(Validator {
+            namespace: "istio-system".into(),
             service: service.into(),
             has_ca_bundle,
         })
@@ -238,6 +269,7 @@ fn the_default_revision_goes_back_first() {
 fn a_validator_that_lacked_its_bundle_before_holds_nobody_up() {
     let (upgrade, mut view) = back();
     view.validator = Seen::Present(Validator {
+        namespace: "istio-system".into(),
         service: "istiod".into(),
         has_ca_bundle: false,
     });

@@ -55,6 +55,7 @@ fn retiring(upgrade: &mut Upgrade, view: &mut MeshView) {
     releases(view)[0].values = values.as_object().cloned().unwrap_or_default();
     upgrade.status.soak = Some(passed(9999));
     view.validator = Seen::Present(Validator {
+        namespace: "istio-system".into(),
         service: "istiod-1-31-0".into(),
         has_ca_bundle: true,
     });

@@ -36,6 +36,7 @@ fn at_target() -> World {
         ),
     ];
     world.validator = Some(Validator {
+        namespace: "istio-system".into(),
         service: "istiod-1-31-0".into(),
         has_ca_bundle: true,
     });

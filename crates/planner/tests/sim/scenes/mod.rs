@@ -12,6 +12,7 @@ mod pace;
 mod refused;
 mod rollback;
 mod tags;
+mod two_meshes;
 mod waves;
 mod workloads;
 
@@ -159,6 +160,7 @@ fn shop(target: &str) -> World {
         helm: Helm::default(),
         istiods: vec![istiod],
         validator: Some(Validator {
+            namespace: "istio-system".into(),
             service: "istiod".into(),
             has_ca_bundle: true,
         }),
@@ -283,6 +285,7 @@ pub fn all() -> Vec<Story> {
         gateways::all(),
         meanwhile::all(),
         ending::all(),
+        two_meshes::all(),
     ];
     groups.into_iter().flatten().collect()
 }

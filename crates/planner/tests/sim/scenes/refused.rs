@@ -75,6 +75,7 @@ fn kubernetes_mended() -> Story {
 fn two_at_once() -> Story {
     let mut world = registered("1.31.0");
     world.rivals.push(Rival {
+        mesh: "default".into(),
         name: "to-1-30-5".into(),
         uid: "0aaa".into(),
         created_at: start() - seconds(60),

@@ -103,12 +103,23 @@ impl Drive<'_> {
         let from = self.heading.from?;
         let labels = recorded(self.record, namespace);
         let bound = self.injector(namespace) == Injector::Namespace(from.to_owned());
+        let known = before(self.record, namespace).is_some();
+        // Two meshes at one version may write the same mark: what this upgrade did not find is not known to be its own.
+        if !known && self.is_shared(from) {
+            return None;
+        }
         if namespace.moved_to.as_deref() == Some(from) {
             // Whoever has bound it elsewhere since then meant it: it only loses our mark.
             return Some(if bound { labels } else { present(namespace) });
         }
-        let known = before(self.record, namespace).is_some();
         (bound && known && !has(namespace, &labels)).then_some(labels)
+    }
+
+    /// Whether another mesh has a control plane of this revision too.
+    fn is_shared(&self, revision: &str) -> bool {
+        let home = &self.record.source.namespace;
+        let mut planes = self.view.planes().iter();
+        planes.any(|plane| plane.revision == revision && plane.namespace != *home)
     }
 
     pub(super) fn injector(&self, namespace: &Namespace) -> Injector {

@@ -58,13 +58,6 @@ impl Drive<'_> {
         moves
     }
 
-    fn destination(&self) -> Option<&ControlPlane> {
-        let planes = self.view.control_planes.present()?;
-        planes
-            .iter()
-            .find(|plane| plane.revision == self.heading.to)
-    }
-
     /// Whether a tag should point at where this leads, and does not.
     fn is_due(&self, tag: &Tag) -> bool {
         if !self.of_mesh(tag) || tag.revision != self.leaving() {
