@@ -13,6 +13,28 @@
     o.metadata.?annotations[?'meta.helm.sh/release-namespace'].orValue('') in variables.controlPlaneNamespaces)
 {{- end }}
 
+{{/* Whether a label or annotation may come from somebody else's admission plugin: policies judge the sum of what we
+asked for and of what such plugins added to it, and cannot tell them apart. A key that switches something on or off,
+names an image, or belongs to Kubernetes, Istio, Helm or Meshlift never may. */}}
+{{- define "meshlift.fence.free" -}}
+!key.matches('(^|[.])(kubernetes|k8s|istio|meshlift|helm)[.](io|sh)/|inject|image|exclude|ignore|skip|enforce|disable')
+{{- end }}
+
+{{/* Labels where only ours changed, and others may have been added: list variable ours. */}}
+{{- define "meshlift.fence.labelsKept" -}}
+{{- $all := index . 0 }}{{ $ours := index . 1 -}}
+{{ $all }}[1].all(key, key in {{ $ours }} || (key in {{ $all }}[0] && {{ $all }}[0][key] == {{ $all }}[1][key])) &&
+{{ $all }}[0].all(key, key in {{ $ours }} || key in {{ $all }}[1] || {{ include "meshlift.fence.free" . }})
+{{- end }}
+
+{{/* Annotations where only ours changed, and others may have been added or brought up to date: list variable ours. */}}
+{{- define "meshlift.fence.annotationsKept" -}}
+{{- $all := index . 0 }}{{ $ours := index . 1 -}}
+{{ $all }}[1].all(key, key in {{ $ours }} || (key in {{ $all }}[0] &&
+({{ $all }}[0][key] == {{ $all }}[1][key] || {{ include "meshlift.fence.free" . }}))) &&
+{{ $all }}[0].all(key, key in {{ $ours }} || key in {{ $all }}[1] || {{ include "meshlift.fence.free" . }})
+{{- end }}
+
 {{/* The beginning of a policy of the fence, which holds only for the operator's own account: list root name. */}}
 {{- define "meshlift.fence.head" -}}
 {{- $root := index . 0 }}

@@ -178,9 +178,9 @@ fn api_fence_namespaces_only_the_injection_labels() -> Result<()> {
             json!({ "metadata": { "labels": { "team": "mesh" } } }),
             json!({ "metadata": { "labels": { "team": null } } }),
             json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "privileged" } } }),
-            json!({ "metadata": { "labels": { "istio.io/rev": "x", "other": "x" } } }),
+            json!({ "metadata": { "labels": { "istio.io/rev": "x", "admission.gatekeeper.sh/ignore": "x" } } }),
             json!({ "metadata": { "annotations": { "owner": null } } }),
-            json!({ "metadata": { "annotations": { "other": "x" } } }),
+            json!({ "metadata": { "annotations": { "scheduler.alpha.kubernetes.io/node-selector": "x" } } }),
             json!({ "metadata": { "finalizers": ["example.com/hold"] } }),
         ];
         for patch in refused {
@@ -220,14 +220,35 @@ fn api_fence_workloads_only_the_restart() -> Result<()> {
                 ),
                 template(json!({ "spec": { "serviceAccountName": "admin" } })),
                 template(json!({ "spec": { "hostNetwork": true } })),
-                template(json!({ "metadata": { "labels": { "new": "x" } } })),
+                template(
+                    json!({ "metadata": { "labels": { "istio.io/dataplane-mode": "none" } } }),
+                ),
+                template(json!({ "metadata": { "labels": { "app.kubernetes.io/name": "x" } } })),
+                template(
+                    json!({ "metadata": { "annotations": { "vault.hashicorp.com/agent-inject": "true" } } }),
+                ),
+                template(
+                    json!({ "spec": { "containers": [{ "name": "app", "image": "evil@sha256:0123456789012345678901234567890123456789012345678901234567890123" }] } }),
+                ),
+                template(
+                    json!({ "spec": { "containers": [{ "name": "app", "image": "shop:1", "command": ["sh"] }] } }),
+                ),
+                template(
+                    json!({ "spec": { "containers": [{ "name": "app", "image": "shop:1", "securityContext": { "privileged": true } }] } }),
+                ),
+                template(
+                    json!({ "spec": { "initContainers": [{ "name": "first", "image": "shop:1" }] } }),
+                ),
+                template(
+                    json!({ "spec": { "volumes": [{ "name": "root", "hostPath": { "path": "/" } }] } }),
+                ),
                 template(json!({ "metadata": { "annotations": { "team": null } } })),
                 template(
                     json!({ "metadata": { "annotations": { "sidecar.istio.io/inject": "false" } } }),
                 ),
                 json!({ "metadata": { "labels": { "team": null } } }),
-                json!({ "metadata": { "labels": { "new": "x" } } }),
-                json!({ "metadata": { "annotations": { "new": "x" } } }),
+                json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "Helm" } } }),
+                json!({ "metadata": { "annotations": { "meta.helm.sh/release-name": "x" } } }),
                 json!({ "metadata": { "finalizers": ["example.com/hold"] } }),
                 json!({ "spec": { "minReadySeconds": 5 } }),
                 json!({ "spec": { "revisionHistoryLimit": 0 } }),

@@ -8,6 +8,7 @@ mod crds;
 mod environment;
 mod examples;
 mod fence;
+mod fence_foreign;
 mod fence_releases;
 mod helm;
 mod operator;
