@@ -198,6 +198,12 @@ impl World {
         }
     }
 
+    /// Whether an istiod that served has no pod any more.
+    fn has_lost_an_istiod(&self) -> bool {
+        let mut planes = self.istiods.iter().map(|istiod| &istiod.plane);
+        planes.any(|plane| plane.ready == 0 && plane.trouble.is_some())
+    }
+
     /// The revision that a tag points at, or the name itself.
     fn revision_of(&self, name: String) -> String {
         let tag = self.tags.iter().find(|tag| tag.name == name);
@@ -296,6 +302,8 @@ impl World {
         let (revision, sidecar) = match injection {
             Injection::By(revision) => (Some(revision), true),
             Injection::None => (None, false),
+            // Its istiod went down since it was looked at: the controller tries again when that is back.
+            Injection::Refused(_) if self.has_lost_an_istiod() => return false,
             Injection::Refused(why) => panic!("{} cannot start a pod: {why}", app.key),
         };
         let renewed = app.template > 1 || app.evicted_at.is_some();

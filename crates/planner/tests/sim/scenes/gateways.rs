@@ -81,7 +81,8 @@ fn managed_gateways_go_back_in_the_middle() -> Story {
 fn managed_gateway_does_not_come_up() -> Story {
     let mut world = edge(revisioned());
     edit(&mut world, |object| {
-        object.spec.data_plane.restart.timeout = duration(60);
+        // Longer than any watch of the simulator lags.
+        object.spec.data_plane.restart.timeout = duration(300);
     });
     let story = ordered(
         "managed_gateway_does_not_come_up",
