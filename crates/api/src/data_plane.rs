@@ -126,7 +126,8 @@ pub struct Restart {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_concurrent_per_namespace: u32,
-    /// How long one workload may take until all its pods are ready on the new revision.
+    /// How long the restart of a workload may make no progress before it counts as failed. A new pod and a pod that
+    /// becomes ready are progress, so a large workload may take longer as a whole.
     #[serde(default = "ten_minutes")]
     #[schemars(schema_with = "schema::duration")]
     pub timeout: Duration,

@@ -38,9 +38,9 @@ pub use release_catalog::{
     ReleaseCatalog, ReleaseCatalogSpec, ReleaseRisk, RiskResources, RiskRule,
 };
 pub use status::{
-    Attempts, BlockedWorkload, ControlPlaneRef, MeshUpgradeStatus, Outcome, PaceStatus, Phase,
-    Predicate, ProxyCounts, RollbackStatus, RunSummary, Soak, Step, WaveState, WaveStatus,
-    WorkloadCounts,
+    Attempts, BlockedWorkload, ControlPlaneRef, EndedRestarts, MeshUpgradeStatus, Outcome,
+    PaceStatus, Phase, Predicate, ProxyCounts, RollbackStatus, RunSummary, Soak, Step, WaveState,
+    WaveStatus, WorkloadCounts,
 };
 
 /// API group of every Meshlift kind.

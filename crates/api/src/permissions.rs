@@ -482,7 +482,7 @@ pub const PERMISSIONS: &[Permission] = &[
         "autoscaling",
         "horizontalpodautoscalers",
         &["list"],
-        "detection: how far istiod is scaled by itself",
+        "how far istiod is scaled by itself, and how many replicas are enough",
     ),
     control_plane(
         "policy",

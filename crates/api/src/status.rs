@@ -81,6 +81,9 @@ pub struct MeshUpgradeStatus {
     /// That everything is moved back, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackStatus>,
+    /// Which restarts have ended: what a workload of these does later is its owner's rollout, and no failed restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_restarts: Option<EndedRestarts>,
     /// That fewer workloads restart at once than the spec allows, and why; none at full pace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pace: Option<PaceStatus>,
@@ -284,6 +287,8 @@ pub enum Predicate {
     SidecarInTemplate,
     /// Istio configuration with the label of one revision, which no other revision reads.
     RevisionLabel,
+    /// It had moved, and its new pods have no sidecar.
+    SidecarGone,
 }
 
 /// Something that this upgrade does not move.
@@ -373,14 +378,26 @@ pub struct RollbackStatus {
     pub soak: Option<Soak>,
 }
 
-/// The health check under way: since when all is well, and the counters it started from.
+/// Restarts that have ended. Restarts are numbered by their time, which is on the workload itself, so that a time and
+/// the few that are still under way describe all of them, however large the mesh is.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct EndedRestarts {
+    /// Revision that the workloads were restarted for.
+    pub revision: String,
+    /// Restarts and evictions up to this time have ended.
+    pub until: Time,
+    /// UIDs of the workloads whose restart has not ended, although it is not later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<String>,
+}
+
+/// The health check under way: since when all is well, and the counter it started from.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Soak {
     /// When the health check (re)started.
     pub since: Time,
-    /// Container restarts of pods with a sidecar at that time.
-    pub restarts: u64,
     /// Failed injections that the new control plane had counted at that time.
     pub injection_failures: u64,
     /// When the soak passed.

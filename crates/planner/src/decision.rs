@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{
-    BlockedWorkload, ControlPlaneRef, MeshSpec, Outcome, PaceStatus, Phase, PlanSummary,
-    ProxyCounts, RollbackStatus, Soak, Step, WaveStatus, WorkloadCounts,
+    BlockedWorkload, ControlPlaneRef, EndedRestarts, MeshSpec, Outcome, PaceStatus, Phase,
+    PlanSummary, ProxyCounts, RollbackStatus, Soak, Step, WaveStatus, WorkloadCounts,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -349,6 +349,8 @@ pub struct Report {
     pub rollback: Option<RollbackStatus>,
     /// Name of the backup, where it is not one of this run.
     pub backup: Option<String>,
+    /// Which restarts have ended.
+    pub ended_restarts: Option<EndedRestarts>,
     /// The pace of restarts; `Some(None)` is full pace.
     pub pace: Option<Option<PaceStatus>>,
     /// The health check under way; `Some(None)` clears it.

@@ -77,6 +77,7 @@ pub(crate) fn istiod(revision: &str, of: &str) -> ControlPlane {
         },
         desired: 2,
         ready: 2,
+        enough: None,
         trouble: None,
         injector: Seen::Present(InjectorWebhook {
             name: format!("istio-sidecar-injector{suffix}"),
@@ -146,6 +147,11 @@ pub(crate) fn workload(name: &str, revision: &str) -> Workload {
         asleep: false,
         settled: true,
         whole: true,
+        replicas: Replicas {
+            desired: 1,
+            ready: 1,
+            rolling: false,
+        },
         pods: vec![Arc::new(pod(&format!("{name}-1"), revision))],
     }
 }
@@ -174,6 +180,7 @@ pub(crate) fn record() -> Record {
         tags: Vec::new(),
         gateways: Vec::new(),
         checks: Vec::new(),
+        unsteady: Vec::new(),
     }
 }
 
@@ -246,7 +253,6 @@ pub(crate) fn moved() -> MeshView {
 pub(crate) fn passed(seconds: i64) -> Soak {
     Soak {
         since: Time(ago(seconds)),
-        restarts: 0,
         injection_failures: 0,
         passed_at: Some(Time(ago(seconds))),
     }

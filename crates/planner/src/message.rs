@@ -218,10 +218,12 @@ pub(crate) fn stuck_between(record: &Record, next: &Version, users: &[String]) -
 pub(crate) fn not_ready(plane: &ControlPlane) -> String {
     let trouble = plane.trouble.as_deref();
     let why = trouble.map(|t| format!(" ({t})")).unwrap_or_default();
-    format!(
-        "{} has {} of {} replicas ready{why}",
-        plane.name, plane.ready, plane.desired
-    )
+    let (name, ready, desired, needed) = (&plane.name, plane.ready, plane.desired, plane.needed());
+    let enough = match needed < desired {
+        true => format!(" and needs {needed}"),
+        false => String::new(),
+    };
+    format!("{name} has {ready} of {desired} replicas ready{enough}{why}")
 }
 
 /// Of the control plane that everything has left.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::values;
 use crate::version::Version;
-use crate::view::{MeshView, PlaneId};
+use crate::view::{MeshView, PlaneId, WorkloadKey};
 
 /// The record of one upgrade, kept in a Secret because Helm values may hold secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ pub struct Record {
     /// what they came to, e.g. `PDB-BLOCKS: Failed`.
     #[serde(default)]
     pub checks: Vec<String>,
+    /// Workloads that were in trouble before the first mutation: whatever becomes of them is no fault of the upgrade.
+    #[serde(default)]
+    pub unsteady: Vec<WorkloadKey>,
 }
 
 /// A Helm release as it was found.
@@ -124,7 +127,16 @@ impl Record {
         self.keep_namespaces(earlier, view);
         self.keep_tags(earlier, view);
         self.keep_gateways(earlier, view);
+        self.keep_unsteady(earlier);
         self
+    }
+
+    /// What was in trouble before the first run still may be.
+    fn keep_unsteady(&mut self, earlier: Option<&Record>) {
+        let before = earlier.into_iter().flat_map(|e| e.unsteady.iter().cloned());
+        self.unsteady.extend(before);
+        self.unsteady.sort();
+        self.unsteady.dedup();
     }
 
     fn keep_base(&mut self, earlier: Option<&Record>) {

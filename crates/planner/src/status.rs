@@ -140,6 +140,8 @@ fn new_run(before: &MeshUpgradeStatus) -> MeshUpgradeStatus {
     history.truncate(HISTORY);
     MeshUpgradeStatus {
         history,
+        // What has ended stays so, and a retry must not take the rollouts of others for its own.
+        ended_restarts: before.ended_restarts.clone(),
         ..MeshUpgradeStatus::default()
     }
 }
@@ -174,6 +176,9 @@ fn say(status: &mut MeshUpgradeStatus, upgrade: &Upgrade, report: &Report) {
     }
     if report.rollback.is_some() {
         status.rollback.clone_from(&report.rollback);
+    }
+    if report.ended_restarts.is_some() {
+        status.ended_restarts.clone_from(&report.ended_restarts);
     }
     if let Some(pace) = &report.pace {
         status.pace.clone_from(pace);

@@ -17,7 +17,8 @@ pub use self::environment::{
     Node, NodeAgent, NodeAgentKind, Requests, RiskMatch, Selection, gitops_tool,
 };
 pub use self::workloads::{
-    Pod, RefusedEviction, UpdateStrategy, Workload, WorkloadKey, WorkloadKind, asks_itself,
+    Pod, RefusedEviction, Replicas, UpdateStrategy, Workload, WorkloadKey, WorkloadKind,
+    asks_itself,
 };
 use crate::knowledge::Knowledge;
 use crate::plan::ReleaseDiff;
@@ -178,6 +179,9 @@ pub struct ControlPlane {
     pub desired: u32,
     /// Replicas ready and of the newest template.
     pub ready: u32,
+    /// How many ready replicas are enough to serve: what its Deployment may be short of is not counted, nor what its
+    /// autoscaler has added. None where that is not known, and all are needed.
+    pub enough: Option<u32>,
     /// What keeps a pod from being ready, e.g. `ImagePullBackOff: ...`.
     pub trouble: Option<String>,
     /// Its injection webhook.
@@ -201,9 +205,17 @@ impl ControlPlane {
         }
     }
 
-    /// Whether all wanted replicas are ready, and there is at least one.
+    /// Whether it serves: at least one replica is ready, and as many as are enough. An autoscaler may want more than
+    /// the nodes have room for, and a rolling update takes one away: neither is a reason to move a mesh.
     pub fn is_ready(&self) -> bool {
-        self.desired > 0 && self.ready >= self.desired
+        self.desired > 0 && self.ready >= self.needed()
+    }
+
+    /// How many of its replicas must be ready.
+    pub(crate) fn needed(&self) -> u32 {
+        self.enough
+            .unwrap_or(self.desired)
+            .clamp(1, self.desired.max(1))
     }
 }
 

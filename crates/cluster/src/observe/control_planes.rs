@@ -32,6 +32,7 @@ fn control_plane(watches: &Watches, key: &WorkloadKey, istiod: &IstiodFact) -> C
         installer: installer(istiod),
         desired: istiod.desired,
         ready: istiod.ready,
+        enough: Some(istiod.enough),
         trouble: trouble(watches, &key.namespace, &istiod.revision),
         injector: injector(watches, &key.namespace, &istiod.revision),
         live: Seen::Absent,

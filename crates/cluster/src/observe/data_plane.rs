@@ -9,7 +9,8 @@ use crate::watch::Watches;
 
 type Pods = Vec<Arc<Pod>>;
 
-/// Workloads that have a sidecar or a restart mark or ask for injection themselves, and the pods that belong to none.
+/// Workloads that have a sidecar, were restarted or evicted by this operator or ask for injection themselves, and the
+/// pods that belong to none.
 pub(super) fn look(watches: &Watches) -> (Seen<Vec<Workload>>, Pods) {
     match join(watches) {
         Ok((workloads, loose)) => (Seen::Present(workloads), loose),
@@ -23,7 +24,8 @@ fn join(watches: &Watches) -> Result<(Vec<Workload>, Pods), String> {
     for table in &watches.workloads {
         for fact in listed(table.all())? {
             let pods = owned.remove(&fact.workload.key).unwrap_or_default();
-            let of_mesh = !pods.is_empty() || fact.workload.mark.is_some();
+            let ours = fact.workload.mark.is_some() || fact.workload.evicted_at.is_some();
+            let of_mesh = !pods.is_empty() || ours;
             // A template without pods is seen by nobody else, and its next pod may come at any time.
             let wakes = fact.workload.asks_itself() || fact.workload.sidecar_in_template.is_some();
             if of_mesh || wakes {

@@ -140,6 +140,9 @@ impl Observer {
             self.redetect();
         }
         let mut view = self.watched(upgrade);
+        if let Seen::Present(planes) = &mut view.control_planes {
+            self.surroundings.autoscaled(planes).await;
+        }
         view.record = self.record(upgrade).await;
         view.kubernetes = self.kubernetes().await;
         let wanted = wanted(now, upgrade, &view);

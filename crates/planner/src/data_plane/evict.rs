@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::place::trouble;
 use super::{Placement, Question, Turn};
 use crate::message;
 use crate::view::{Pod, Workload, WorkloadKind};
@@ -20,7 +21,7 @@ impl Question<'_> {
             let evicted = self.evicted_at(workload);
             evicted.is_some() && pod.created_at > evicted
         };
-        if left.clone().any(came_back) {
+        if !self.is_remembered(workload) && left.clone().any(came_back) {
             return Placement::Failed(message::evictions_do_not_move(self.heading.to));
         }
         let refused = left
@@ -58,7 +59,10 @@ impl Question<'_> {
         let from_before =
             |pod: &&Arc<Pod>| !pod.ready && !self.heading.leaves(pod) && pod.created_at < this;
         Some(match workload.pods.iter().find(from_before) {
-            _ if over => Placement::Failed(self.not_ready_in_time(workload)),
+            _ if over => {
+                let late = message::not_ready_in_time(self.timeout);
+                Placement::Failed(trouble(workload).unwrap_or(late))
+            }
             Some(pod) if !self.refused.contains_key(&pod.uid) => {
                 Placement::Stale(Turn::Evict(Arc::clone(pod)))
             }
@@ -67,7 +71,7 @@ impl Question<'_> {
     }
 
     /// When one of its pods was last evicted, if that was in this run.
-    fn evicted_at(&self, workload: &Workload) -> Option<jiff::Timestamp> {
+    pub(super) fn evicted_at(&self, workload: &Workload) -> Option<jiff::Timestamp> {
         workload.evicted_at.filter(|at| Some(*at) >= self.began)
     }
 }

@@ -2,9 +2,12 @@
 //! move and why. Judged by the revision of the running sidecars, not by the rollout alone.
 
 mod asleep;
+mod ended;
 mod evict;
+mod moved;
 mod obstacle;
 mod place;
+mod progress;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -12,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use meshlift_api::{BlockedWorkload, Move, Phase, Predicate, ProxyCounts};
+use meshlift_api::{BlockedWorkload, EndedRestarts, Move, Phase, Predicate, ProxyCounts};
 
 use crate::decision::TemplateRevision;
 use crate::heading::Heading;
@@ -20,8 +23,11 @@ use crate::injection::Revisions;
 use crate::stages::Stages;
 use crate::view::{ControlPlane, Gateway, Namespace, Pod, RefusedEviction, Tag, Workload};
 
+pub(crate) use self::ended::after;
+pub(crate) use self::moved::{Moved, unsteady};
 pub(crate) use self::obstacle::excluded;
 pub(crate) use self::place::mark_attempt;
+pub(crate) use self::progress::stalls_at;
 
 /// The question: which workloads still run sidecars that are left behind, and may they move now?
 pub(crate) struct Question<'a> {
@@ -44,6 +50,8 @@ pub(crate) struct Question<'a> {
     pub(crate) began: Option<Timestamp>,
     /// When a pause ended last: no restart is overdue for what passed before.
     pub(crate) resumed: Option<Timestamp>,
+    /// Which restarts have ended, as the status remembers it.
+    pub(crate) ended: Option<&'a EndedRestarts>,
     pub(crate) exclude: Option<&'a LabelSelector>,
     pub(crate) control_planes: &'a [ControlPlane],
     pub(crate) tags: &'a [Tag],
@@ -61,7 +69,8 @@ pub(crate) struct Question<'a> {
 /// Where a workload stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// All pods run the target's sidecar and are ready.
+    /// All pods run the target's sidecar, and were ready since it was restarted. What happens to them later is no
+    /// matter of the restart.
     Moved,
     /// Restarted; its rollout goes on.
     Restarting,
@@ -80,7 +89,7 @@ pub enum Placement {
     },
     /// A restart would not move it.
     Blocked(Predicate),
-    /// Restarted, and not ready within the timeout.
+    /// Restarted, and without progress for the timeout.
     Failed(String),
 }
 
@@ -107,8 +116,8 @@ pub struct DataPlaneView<'a> {
     pub blocked: Vec<BlockedWorkload>,
     /// Sidecars by revision.
     pub proxies: ProxyCounts,
-    /// Container restarts of all pods with a sidecar.
-    pub restarts: u64,
+    /// Which restarts have ended, to be remembered.
+    pub ended: Option<EndedRestarts>,
 }
 
 /// Judges the data plane.
@@ -146,6 +155,7 @@ pub(crate) fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
             view.blocked.push(summary::loose_pod(pod));
         }
     }
+    view.ended = q.ended();
     view.naming_failed(q)
 }
 
@@ -190,6 +200,7 @@ pub(crate) fn assess_toward<'a>(
         home: view.home(),
         began,
         resumed: upgrade.status.resumed_at.as_ref().map(|at| at.0),
+        ended: upgrade.status.ended_restarts.as_ref(),
         exclude: upgrade.spec.data_plane.exclude.as_ref(),
         control_planes: view.control_planes.present()?,
         tags: &view.tags,
@@ -218,7 +229,6 @@ pub(crate) fn is_elsewhere(planes: &[ControlPlane], home: &str, revision: &str) 
 }
 
 fn count(view: &mut DataPlaneView<'_>, pod: &Pod, heading: &Heading<'_>) {
-    view.restarts += u64::from(pod.restarts);
     view.proxies.total += 1;
     match pod.revision.as_deref() {
         Some(revision) if revision == heading.to => view.proxies.current += 1,

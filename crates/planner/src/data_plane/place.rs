@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Placement, Question, Turn};
+use meshlift_api::Predicate;
+
+use super::{Placement, Question, Turn, stalls_at};
 use crate::decision::TemplateRevision;
 use crate::message;
 use crate::view::{Namespace, Pod, Workload, WorkloadKind};
@@ -13,9 +15,14 @@ const RESTARTS_PER_REVISION: u32 = 3;
 impl Question<'_> {
     pub(super) fn place(&self, workload: &Workload, namespace: &Namespace) -> Placement {
         let attempt = mark_attempt(workload.mark.as_deref(), self.heading.to);
+        if self.lost_sidecars(workload) {
+            return self.without_sidecars(workload);
+        }
+        let ended = self.has_ended(workload);
         // A change of the template rolls nothing that waits for evictions.
         if let Some(attempt) = attempt
             && !workload.settled
+            && !ended
             && (!self.evicts || workload.replaces_pods())
         {
             if let Some(pod) = self.in_the_way(workload) {
@@ -24,6 +31,7 @@ impl Question<'_> {
             return self.in_rollout(workload, attempt, None);
         }
         if self.evicts
+            && !ended
             && let Some(placement) = self.coming_back(workload)
         {
             return placement;
@@ -32,7 +40,8 @@ impl Question<'_> {
             return placement;
         }
         let cut_short = !workload.settled && self.was_moved_forward(workload);
-        if !workload.pods.iter().any(|pod| self.heading.leaves(pod)) {
+        let left = workload.pods.iter().any(|pod| self.heading.leaves(pod));
+        if !left && !self.lost_sidecars_before(workload) {
             return match cut_short {
                 // The rollout of the way forward ends on the way back.
                 true => self.in_rollout(workload, u32::MAX, None),
@@ -87,9 +96,24 @@ impl Question<'_> {
         }
     }
 
+    /// None of its pods has a sidecar. After a restart of ours that is a failure once it had its time: the watch of
+    /// pods may lag behind. Had it moved before, its owner may have meant it, and it is named.
+    fn without_sidecars(&self, workload: &Workload) -> Placement {
+        if self.is_remembered(workload) {
+            Placement::Blocked(Predicate::SidecarGone)
+        } else if self.is_overdue(workload) {
+            Placement::Failed(message::comes_up_without_sidecar(self.heading.to))
+        } else {
+            Placement::Restarting
+        }
+    }
+
     /// Its rollout is over, and pods from before are still seen: they take their time to end, or are not
     /// seen to be gone yet. Another restart would not hasten them.
     fn left_over(&self, workload: &Workload) -> Placement {
+        if self.is_remembered(workload) {
+            return Placement::Busy;
+        }
         if !self.is_overdue(workload) {
             return Placement::Restarting;
         }
@@ -98,10 +122,11 @@ impl Question<'_> {
         Placement::Failed(message::pods_do_not_end(&names))
     }
 
+    /// Whether its restart makes no progress any more.
     fn is_overdue(&self, workload: &Workload) -> bool {
-        let since = workload.restarted_at.max(self.began).max(self.resumed);
-        let since = since.unwrap_or(self.now);
-        self.now.duration_since(since) > self.timeout
+        let began = workload.restarted_at.max(self.began).max(self.resumed);
+        let began = began.unwrap_or(self.now);
+        self.now > stalls_at(workload, began, self.timeout)
     }
 
     /// A pod of the way forward that is not going to be ready. A StatefulSet that goes back in order waits for it, for
@@ -121,13 +146,13 @@ impl Question<'_> {
     /// rollout of the way forward gets to its end first, if it can.
     fn loses_a_pod_more(&self, workload: &Workload) -> bool {
         let began = workload.restarted_at;
-        let in_time = began.is_some_and(|at| self.now.duration_since(at) <= self.timeout);
+        let in_time = began.is_some_and(|at| self.now <= stalls_at(workload, at, self.timeout));
         let trouble = workload.pods.iter().any(|pod| pod.trouble.is_some());
         workload.key.kind.rolls_by_ordinal() && !workload.settled && in_time && !trouble
     }
 
     /// Whether its restart was ours, on the way that is now gone back: but for StatefulSets that is not waited for.
-    fn was_moved_forward(&self, workload: &Workload) -> bool {
+    pub(super) fn was_moved_forward(&self, workload: &Workload) -> bool {
         let mark = workload.mark.as_deref();
         let from = self.heading.from;
         from.is_some_and(|from| mark_attempt(mark, from).is_some())
@@ -155,17 +180,17 @@ impl Question<'_> {
         if attempt <= self.retries {
             return self.again(attempt, template);
         }
-        Placement::Failed(self.not_ready_in_time(workload))
+        let stalled = message::no_progress(self.timeout);
+        Placement::Failed(trouble(workload).unwrap_or(stalled))
     }
+}
 
-    /// What keeps it from being ready, or that its time is over.
-    pub(super) fn not_ready_in_time(&self, workload: &Workload) -> String {
-        let trouble = workload.pods.iter().find_map(|pod| {
-            let why = pod.trouble.as_ref()?;
-            Some(format!("pod {}: {why}", pod.name))
-        });
-        trouble.unwrap_or_else(|| message::not_ready_in_time(self.timeout))
-    }
+/// What keeps a pod of it from being ready.
+pub(super) fn trouble(workload: &Workload) -> Option<String> {
+    workload.pods.iter().find_map(|pod| {
+        let why = pod.trouble.as_ref()?;
+        Some(format!("pod {}: {why}", pod.name))
+    })
 }
 
 /// How often a workload was restarted for this revision: the mark is the revision, from the

@@ -10,6 +10,26 @@ pub(crate) fn not_ready_in_time(timeout: SignedDuration) -> String {
     format!("not all pods were ready within {}", span(timeout))
 }
 
+pub(crate) fn no_progress(timeout: SignedDuration) -> String {
+    format!("its restart made no progress for {}", span(timeout))
+}
+
+pub(crate) fn comes_up_without_sidecar(target: &str) -> String {
+    format!(
+        "its pods came up without a sidecar, and not with that of {target}: check the labels of its namespace and of its pod template, and neverInjectSelector in the values of istiod"
+    )
+}
+
+pub(crate) fn keeps_crashing(key: &WorkloadKey, pod: &Pod) -> String {
+    let why = pod.trouble.as_ref().map(|why| format!(" ({why})"));
+    let (key, name, why) = (key.short(), &pod.name, why.unwrap_or_default());
+    format!("pod {name} of {key} keeps crashing since it moved{why}")
+}
+
+pub(crate) fn no_pod_ready(key: &WorkloadKey) -> String {
+    format!("no pod of {} is ready", key.short())
+}
+
 /// `names` are the pods from before its restart.
 pub(crate) fn pods_do_not_end(names: &[&str]) -> String {
     format!(
@@ -207,6 +227,9 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
         ),
         Predicate::RestartPutBack => format!(
             "its restart was taken back: where its pod template comes from (Git?), set annotation meshlift.io/revision={target}, and label istio.io/rev={target} if it has that label; or {restart}"
+        ),
+        Predicate::SidecarGone => format!(
+            "it had moved, and its pods run without a sidecar now: if that is not meant, check the labels of namespace {namespace} and of its pod template, then {restart}"
         ),
         Predicate::DisruptionBudget
         | Predicate::RevisionLabel

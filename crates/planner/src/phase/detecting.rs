@@ -12,7 +12,7 @@ use super::preflight;
 use super::survey::Surveyed;
 use super::{BACKSTOP, wait};
 use crate::check::{self, Course, Obstacle, must_see};
-use crate::data_plane::is_elsewhere;
+use crate::data_plane::{is_elsewhere, unsteady};
 use crate::decision::{BackupScope, Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
 use crate::detect::{Detected, Detection};
 use crate::injection::{Injector, injector_of};
@@ -229,6 +229,8 @@ fn same_course(record: &Record, wanted: &Record) -> bool {
     Record {
         made_at: wanted.made_at,
         checks: wanted.checks.clone(),
+        // As it was first seen; it changes from one moment to the next.
+        unsteady: wanted.unsteady.clone(),
         ..record.clone()
     } == *wanted
 }
@@ -354,5 +356,10 @@ fn record(
             .collect(),
         backup: upgrade.backup_name(),
         checks: detection.open_ends(),
+        unsteady: view
+            .workloads
+            .present()
+            .map(|all| unsteady(now, &to.revision(), all))
+            .unwrap_or_default(),
     })
 }

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meshlift_api::Soak;
 
 use super::later;
+use crate::data_plane::Moved;
 use crate::message;
 use crate::view::{ControlPlane, PlaneId, Seen};
 
@@ -14,8 +15,8 @@ pub(super) struct HealthLook<'a> {
     pub(super) planes: &'a [ControlPlane],
     /// The control plane that was moved to.
     pub(super) to: PlaneId<'a>,
-    /// Container restarts of all pods with a sidecar.
-    pub(super) restarts: u64,
+    /// The workloads that have moved.
+    pub(super) moved: Moved<'a>,
     /// How long all must be well.
     pub(super) soak: SignedDuration,
     /// Whether a person accepts that metrics cannot be read: then injections are not judged.
@@ -59,7 +60,6 @@ impl HealthLook<'_> {
         }
         let fresh = Soak {
             since: Time(self.now),
-            restarts: self.restarts,
             injection_failures: failures,
             passed_at: None,
         };
@@ -93,16 +93,13 @@ impl HealthLook<'_> {
     }
 
     fn problems(&self, failures: u64) -> Vec<String> {
-        let mut problems = Vec::new();
-        if let Some(soak) = self.running {
-            if self.restarts > soak.restarts {
-                let grown = self.restarts - soak.restarts;
-                problems.push(format!("container restarts went up by {grown}"));
-            }
-            if failures > soak.injection_failures {
-                let grown = failures - soak.injection_failures;
-                problems.push(format!("failed injections went up by {grown}"));
-            }
+        let since = self.running.map_or(self.now, |soak| soak.since.0);
+        let mut problems = self.moved.problems(self.now, since);
+        if let Some(soak) = self.running
+            && failures > soak.injection_failures
+        {
+            let grown = failures - soak.injection_failures;
+            problems.push(format!("failed injections went up by {grown}"));
         }
         problems
     }

@@ -10,8 +10,9 @@ use super::patience::blind_to_metrics;
 use super::upgrading::{recorded, step_began};
 use super::{BACKSTOP, POLL, blind, failing, later, signed, wait};
 use crate::check::METRICS_UNREADABLE;
-use crate::data_plane::DataPlaneView;
+use crate::data_plane::{DataPlaneView, Moved};
 use crate::decision::{Decision, Next, Report, Verdict, Waiting, WaitingOn};
+use crate::heading::Heading;
 use crate::message;
 use crate::record::Record;
 use crate::upgrade::Upgrade;
@@ -102,7 +103,12 @@ impl Look<'_> {
             now: self.now,
             planes: self.planes,
             to: self.record.target_plane(),
-            restarts: self.judged.restarts,
+            moved: Moved {
+                data_plane: &self.judged,
+                heading: Heading::forward(&self.record.target_revision),
+                unsteady: &self.record.unsteady,
+                back_since: None,
+            },
             soak: signed(self.upgrade.spec.health_check.soak),
             accepts_blind: self.upgrade.accepts(METRICS_UNREADABLE),
             running: self.upgrade.status.soak.as_ref(),

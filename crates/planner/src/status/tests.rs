@@ -265,7 +265,6 @@ fn a_new_run_starts_clean_and_remembers_ten() {
     ];
     upgrade.status.soak = Some(Soak {
         since: Time(ago(9)),
-        restarts: 0,
         injection_failures: 0,
         passed_at: None,
     });

@@ -163,6 +163,17 @@ pub enum UpdateStrategy {
     InPlace,
 }
 
+/// The pods of a workload as its controller counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replicas {
+    /// How many it wants.
+    pub desired: u32,
+    /// How many are ready, of whatever template.
+    pub ready: u32,
+    /// Whether there are pods of an older template beside those of the newest.
+    pub rolling: bool,
+}
+
 /// A workload with pods that have a sidecar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
@@ -208,6 +219,8 @@ pub struct Workload {
     pub settled: bool,
     /// Whether it has every pod that it wants, each ready and none ending, of whatever template.
     pub whole: bool,
+    /// Its pods as its controller counts them, those without a sidecar among them.
+    pub replicas: Replicas,
     /// Its live pods that have a sidecar.
     pub pods: Vec<Arc<Pod>>,
 }
@@ -277,10 +290,14 @@ pub struct Pod {
     pub mark: Option<String>,
     /// Whether it is ready.
     pub ready: bool,
+    /// Since when it is ready, or is not.
+    pub ready_changed_at: Option<Timestamp>,
     /// Image of its sidecar.
     pub proxy_image: Option<Arc<str>>,
     /// Restarts of all its containers.
     pub restarts: u32,
+    /// When one of its containers last restarted.
+    pub restarted_at: Option<Timestamp>,
     /// What keeps it from being ready, e.g. `container app: CrashLoopBackOff`.
     pub trouble: Option<String>,
     /// Labels that decide injection.

@@ -86,11 +86,12 @@ prop_compose! {
         ready in any::<bool>(),
         restarts in prop_oneof![0_u32..3, Just(u32::MAX)],
         created_at in option::of(moment()),
+        changed in (option::of(moment()), option::of(moment())),
         trouble in option::of(text(&["container app: CrashLoopBackOff"])),
     ) -> Arc<Pod> {
         let owner_name = owner.as_ref().map(|_| "owner".to_owned());
         Arc::new(Pod {
-            uid: format!("uid-{name}"), created_at,
+            uid: format!("uid-{name}"), created_at, ready_changed_at: changed.0, restarted_at: changed.1,
             namespace, name, owner_kind: owner, owner_name, revision, mark, ready, restarts, trouble,
             ..Pod::default()
         })
@@ -110,6 +111,7 @@ prop_compose! {
         flags in any::<[bool; 6]>(),
         template in (option::of(revision()), option::of(text(&["argocd-controller", "kubectl-edit", "meshlift"]))),
         evicted_at in option::of(moment()),
+        replicas in (0_u32..4, 0_u32..4),
         pods in vec(pod(), 0..4),
     ) -> Workload {
         Workload {
@@ -123,6 +125,7 @@ prop_compose! {
             settled: flags[3],
             whole: flags[4],
             asleep: flags[2] && flags[4],
+            replicas: Replicas { desired: replicas.0, ready: replicas.1, rolling: flags[2] },
             own_proxy_image: flags[5] && flags[0],
             host_network: flags[5] && flags[1],
             sidecar_in_template: template.0.clone().filter(|_| flags[5] && flags[3]),
@@ -158,7 +161,7 @@ prop_compose! {
             1 => Just(Installer::Istioctl), 1 => Just(Installer::Sail), 1 => Just(Installer::Unknown),
         ],
         desired in 0_u32..3,
-        ready in 0_u32..3,
+        (ready, enough) in (0_u32..3, option::of(0_u32..3)),
         trouble in option::of(text(&["ImagePullBackOff"])),
         has_ca_bundle in prop::bool::weighted(0.8),
         injector in seen(Just(())),
@@ -167,7 +170,7 @@ prop_compose! {
         let webhook = InjectorWebhook { name: "istio-sidecar-injector".into(), has_ca_bundle };
         ControlPlane {
             name: if revision == "default" { "istiod".into() } else { format!("istiod-{revision}") },
-            namespace, revision, version, image: "pilot:x".into(), installer, desired, ready, trouble,
+            namespace, revision, version, image: "pilot:x".into(), installer, desired, ready, enough, trouble,
             injector: map(injector, |()| webhook),
             live: map(live, |(connected, injection_failures)| LiveCounters { connected, injection_failures, ..LiveCounters::default() }),
             requests: Requests::default(), external: false, marks: BTreeMap::new(),
@@ -260,8 +263,8 @@ prop_compose! {
         WaveStatus {
             state,
             started_at: (entered && begun).then_some(Time(at)),
-            soak: soak.map(|(since, restarts)| Soak {
-                since: Time(since), restarts, injection_failures: 0, passed_at: None,
+            soak: soak.map(|(since, injection_failures)| Soak {
+                since: Time(since), injection_failures, passed_at: None,
             }),
             finished_at: (state == WaveState::Verified).then_some(Time(at)),
             ..WaveStatus::pending("")
@@ -314,6 +317,7 @@ prop_compose! {
             tags: Vec::new(),
             gateways: Vec::new(),
             checks: Vec::new(),
+            unsteady: Vec::new(),
         }
     }
 }
@@ -427,11 +431,11 @@ fn step() -> impl Strategy<Value = Step> {
 prop_compose! {
     fn soak()(
         since in moment(),
-        counters in (0_u64..3, 0_u64..3),
+        injection_failures in 0_u64..3,
         passed_at in option::of(moment()),
     ) -> Soak {
         Soak {
-            since: Time(since), restarts: counters.0, injection_failures: counters.1,
+            since: Time(since), injection_failures,
             passed_at: passed_at.map(Time),
         }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use meshlift_planner::view::{
-    Dependents, LiveCounters, MeshView, Probe, Recent, RefusedEviction, Release, Seen, Workload,
+    Dependents, LiveCounters, MeshView, Probe, Recent, RefusedEviction, Release, Replicas, Seen,
+    Workload,
 };
 use meshlift_planner::{ReleasesWanted, Upgrade, admitted_by, wanted};
 
@@ -126,7 +127,8 @@ fn seen<T>(world: &World, part: &str, value: T) -> Seen<T> {
 fn watched(age: &Age<'_>) -> MeshView {
     let world = age.watched;
     let apps = world.apps.iter().map(|app| workload(app, age.pods));
-    let known = |w: &Workload| !w.pods.is_empty() || w.mark.is_some() || w.asks_itself();
+    let ours = |w: &Workload| w.mark.is_some() || w.evicted_at.is_some();
+    let known = |w: &Workload| !w.pods.is_empty() || ours(w) || w.asks_itself();
     let with_sidecar = apps.filter(known);
     MeshView {
         mesh: match &world.mesh {
@@ -166,6 +168,10 @@ fn watched(age: &Age<'_>) -> MeshView {
     }
 }
 
+fn count(n: usize) -> u32 {
+    u32::try_from(n).expect("a few")
+}
+
 fn workload(app: &App, pods: &World) -> Workload {
     let same = pods.apps.iter().find(|other| other.uid == app.uid);
     let members = || same.into_iter().flat_map(|app| &app.pods);
@@ -193,6 +199,11 @@ fn workload(app: &App, pods: &World) -> Workload {
         whole: app.whole()
             && members().count() >= app.replicas
             && members().all(|member| member.pod.ready),
+        replicas: Replicas {
+            desired: count(app.replicas),
+            ready: count(app.pods.iter().filter(|member| member.pod.ready).count()),
+            rolling: app.pods.iter().any(|member| member.template < app.template),
+        },
         pods: members()
             .filter(|member| member.sidecar)
             .map(|member| Arc::new(member.pod.clone()))

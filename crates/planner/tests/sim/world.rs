@@ -169,6 +169,15 @@ impl World {
         app
     }
 
+    /// Restarts the container of each of its pods so often.
+    pub fn crash(&mut self, name: &str, times: u32) {
+        let now = self.now;
+        for member in &mut self.app(name).pods {
+            member.pod.restarts += times;
+            member.pod.restarted_at = Some(now);
+        }
+    }
+
     /// Deletes a namespace with all that is in it, at once.
     pub fn delete_namespace(&mut self, name: &str) {
         self.namespaces.retain(|ns| ns.name != name);
@@ -246,10 +255,14 @@ impl World {
             let settled = (self.apps[at].settled(), self.apps[at].whole());
             let flaps_on = self.apps[at].flaps_on;
             for member in &mut self.apps[at].pods {
-                member.pod.ready |= due(member.ready_at);
+                if !member.pod.ready && due(member.ready_at) {
+                    member.pod.ready = true;
+                    member.pod.ready_changed_at = member.ready_at;
+                }
                 if flaps_on.is_some() && member.pod.revision.as_deref() == flaps_on {
                     let thousands = u32::try_from(now.as_second() % 100_000).expect("small");
                     member.pod.restarts = thousands * 1000;
+                    member.pod.restarted_at = Some(now);
                 }
             }
             while self.roll(at) {}
@@ -412,6 +425,7 @@ impl Istiod {
                 },
                 desired,
                 ready: 0,
+                enough: None,
                 trouble: None,
                 injector: meshlift_planner::view::Seen::Present(
                     meshlift_planner::view::InjectorWebhook {

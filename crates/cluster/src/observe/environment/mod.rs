@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use kube::Client;
 use meshlift_planner::view::{
-    Autoscaler, Budget, Environment, EnvoyFilter, HelmRelease, InjectionRule, NodeAgent, Seen,
-    Selection,
+    Autoscaler, Budget, ControlPlane, Environment, EnvoyFilter, HelmRelease, InjectionRule,
+    NodeAgent, Seen, Selection,
 };
 
 use self::crds::{CrdFact, Crds};
@@ -79,6 +79,19 @@ impl Surroundings {
     /// CRDs of Istio and of the Gateway API, and of other installers.
     pub(super) async fn crds(&self) -> Result<Vec<CrdFact>, String> {
         Ok(self.crds.look().await?.unwrap_or_default())
+    }
+
+    /// Control planes that are short of replicas need no more of them than their autoscaler keeps at the least.
+    pub(super) async fn autoscaled(&self, planes: &mut [ControlPlane]) {
+        for plane in planes.iter_mut().filter(|plane| !plane.is_ready()) {
+            let look = autoscalers::look(self.client.clone(), &plane.namespace);
+            let known = self.autoscalers.get(&plane.namespace, look).await;
+            let all = known.ok().flatten().into_iter().flatten();
+            let scales = |scaler: &Autoscaler| scaler.target == plane.name;
+            if let Some(scaler) = all.into_iter().find(scales) {
+                plane.enough = Some(plane.enough.unwrap_or(plane.desired).min(scaler.min));
+            }
+        }
     }
 
     /// Webhooks that inject sidecars.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
@@ -45,13 +46,14 @@ struct PodStatus {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct PodCondition {
     #[serde(rename = "type")]
     kind: String,
     status: String,
     reason: String,
     message: String,
+    last_transition_time: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -67,7 +69,14 @@ struct ContainerStatus {
 #[serde(default)]
 struct ContainerState {
     waiting: Option<Waiting>,
+    running: Option<Running>,
     terminated: Option<Terminated>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Running {
+    started_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -75,6 +84,7 @@ struct ContainerState {
 struct Terminated {
     exit_code: i32,
     reason: String,
+    finished_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -120,6 +130,16 @@ impl Fact<PodObject> for Placement {
     }
 }
 
+impl ContainerStatus {
+    /// When it last restarted: it runs again, or waits to.
+    fn restarted_at(&self) -> Option<Timestamp> {
+        let running = self.state.running.as_ref().and_then(|it| it.started_at);
+        let ended = [&self.state, &self.last_state].map(|state| state.terminated.as_ref());
+        let ended = ended.into_iter().flatten().filter_map(|it| it.finished_at);
+        running.or(ended.max()).filter(|_| self.restart_count > 0)
+    }
+}
+
 impl PodObject {
     fn has_ended(&self) -> bool {
         matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
@@ -154,10 +174,8 @@ impl Fact<PodObject> for PodFact {
                 .iter()
                 .chain(&status.container_statuses)
         };
-        let ready = status
-            .conditions
-            .iter()
-            .any(|c| c.kind == "Ready" && c.status == "True");
+        let readiness = status.conditions.iter().find(|c| c.kind == "Ready");
+        let ready = readiness.is_some_and(|condition| condition.status == "True");
         let pod = Pod {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
@@ -171,8 +189,10 @@ impl Fact<PodObject> for PodFact {
             },
             mark: object.annotations().get(l::RESTARTED_FOR).cloned(),
             ready,
+            ready_changed_at: readiness.and_then(|condition| condition.last_transition_time),
             proxy_image: object.proxy_image(),
             restarts: containers().map(|container| container.restart_count).sum(),
+            restarted_at: containers().filter_map(ContainerStatus::restarted_at).max(),
             trouble: if ready { None } else { trouble(status) },
             labels: pick(object.labels(), &[l::SIDECAR_INJECT, l::ISTIO_REV]),
         };
@@ -334,6 +354,40 @@ mod tests {
             assert!(placed.is_none_or(|p| &*p.node == "a"), "{what}");
             assert_eq!(PodFact::of(&pod).is_some(), of_the_mesh, "{what}");
         }
+    }
+
+    #[test]
+    fn when_a_pod_became_ready_and_when_it_last_restarted() {
+        let at = |text: &str| text.parse::<Timestamp>().ok();
+        let fact = |status: serde_json::Value| {
+            let fact = PodFact::of(&pod(json!({ "status": status }))).expect("a sidecar");
+            (
+                fact.pod.ready,
+                fact.pod.ready_changed_at,
+                fact.pod.restarted_at,
+            )
+        };
+        let (first, then, last) = (
+            "2026-11-02T02:00:00Z",
+            "2026-11-02T02:10:00Z",
+            "2026-11-02T02:20:00Z",
+        );
+        let ended = json!({ "terminated": { "exitCode": 1, "finishedAt": then } });
+        let container = |restarts: u32, state: serde_json::Value| {
+            let container = json!({ "name": "app", "restartCount": restarts, "state": state, "lastState": ended });
+            fact(json!({ "containerStatuses": [container] })).2
+        };
+        let running = json!({ "running": { "startedAt": last } });
+        let waiting = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+        assert_eq!(container(1, running.clone()), at(last));
+        assert_eq!(container(1, waiting), at(then));
+        assert_eq!(container(0, running), None, "it only started");
+        let ready = json!({ "type": "Ready", "status": "True", "lastTransitionTime": first });
+        assert_eq!(
+            fact(json!({ "conditions": [ready] })),
+            (true, at(first), None)
+        );
+        assert_eq!(fact(json!({})), (false, None, None));
     }
 
     fn trouble_of(container: serde_json::Value) -> Option<String> {

@@ -16,7 +16,7 @@ fn a_restart_has_its_timeout() {
     let placement = placement_of(|_, view| rolling(view, 601));
     assert_eq!(
         placement,
-        Placement::Failed("not all pods were ready within 10m".into())
+        Placement::Failed("its restart made no progress for 10m".into())
     );
     let placement = placement_of(|_, view| {
         rolling(view, 601);
@@ -60,7 +60,7 @@ fn failing_with(retries: u32, mark: &str) -> Placement {
 
 #[test]
 fn a_restart_that_is_not_ready_in_time_is_repeated_as_often_as_allowed() {
-    let failed = Placement::Failed("not all pods were ready within 10m".into());
+    let failed = Placement::Failed("its restart made no progress for 10m".into());
     assert_eq!(failing_with(0, "1-31-0"), failed);
     assert_eq!(failing_with(1, "1-31-0"), restart("1-31-0.2"));
     assert_eq!(failing_with(1, "1-31-0.2"), failed);

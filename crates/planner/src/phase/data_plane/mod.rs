@@ -12,9 +12,9 @@ use meshlift_api::Step;
 
 use super::blind;
 use super::upgrading::same_step;
-use crate::data_plane::{DataPlaneView, assess_toward};
+use crate::data_plane::{DataPlaneView, Moved, assess_toward};
 use crate::decision::{Decision, Findings, Report, Verdict};
-use crate::heading::Heading;
+use crate::heading::{self, Heading};
 use crate::message;
 use crate::record::Record;
 use crate::stages::Stages;
@@ -123,6 +123,16 @@ impl<'a> Drive<'a> {
         self.view.plane(self.record.plane(self.heading.to))
     }
 
+    /// What has moved so far, to be judged by its health.
+    pub(super) fn moved(&self) -> Moved<'_> {
+        Moved {
+            data_plane: &self.judged,
+            heading: self.heading,
+            unsteady: &self.record.unsteady,
+            back_since: heading::rollback(self.upgrade).map(|rollback| rollback.since.0),
+        }
+    }
+
     fn restarting_step(&self) -> Step {
         match self.heading.is_back() {
             true => Step::RestartingBack,
@@ -159,6 +169,7 @@ pub(super) fn with_data_plane(report: Report, judged: &DataPlaneView<'_>, to: &s
         workloads: Some(counts),
         proxies: Some(judged.proxies),
         blocked: Some(judged.blocked.clone()),
+        ended_restarts: judged.ended.clone(),
         findings,
         ..report
     }

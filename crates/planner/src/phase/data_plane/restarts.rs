@@ -8,7 +8,7 @@ use meshlift_api::Step;
 use super::Drive;
 use super::busy::{Busy, acts_or_waits};
 use super::pacing::Pacing;
-use crate::data_plane::{Placement, Turn};
+use crate::data_plane::{Placement, Turn, after, stalls_at};
 use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::message::{self, Progress};
 use crate::phase::control_plane::not_injecting;
@@ -105,15 +105,18 @@ impl Drive<'_> {
 
     /// When the first of them has had its time, or when to look at what is not watched.
     fn next_deadline(&self, restarting: &[(&Workload, &Placement)], held: bool) -> Timestamp {
-        let grace = timeout(self.upgrade).saturating_add(SignedDuration::from_secs(1));
-        let until = restarting
-            .iter()
-            .filter_map(|(workload, _)| workload.restarted_at.max(workload.evicted_at))
-            .map(|at| later(at, grace))
-            .fold(
-                later(self.now, if held { POLL } else { BACKSTOP }),
-                Timestamp::min,
-            );
+        let late = SignedDuration::from_secs(1);
+        let stalls = |(workload, _): &(&Workload, &Placement)| {
+            let began = workload.restarted_at.max(workload.evicted_at)?;
+            Some(later(
+                stalls_at(workload, began, timeout(self.upgrade)),
+                late,
+            ))
+        };
+        let until = restarting.iter().filter_map(stalls).fold(
+            later(self.now, if held { POLL } else { BACKSTOP }),
+            Timestamp::min,
+        );
         until.max(later(self.now, SignedDuration::from_secs(1)))
     }
 
@@ -180,6 +183,7 @@ impl Drive<'_> {
 
     pub(super) fn effect(&self, workload: &Workload, turn: &Turn) -> Effect {
         let evicts = self.upgrade.spec.data_plane.restart.evicts();
+        let at = after(self.now, self.judged.ended.as_ref());
         match turn {
             Turn::Restart { mark, template } => Effect::RestartWorkload {
                 key: workload.key.clone(),
@@ -187,7 +191,7 @@ impl Drive<'_> {
                 resource_version: workload.resource_version.clone(),
                 mark: mark.clone(),
                 template_revision: template.clone(),
-                at: self.now,
+                at,
             },
             Turn::Evict(pod) => Effect::EvictPod {
                 namespace: pod.namespace.clone(),
@@ -197,7 +201,7 @@ impl Drive<'_> {
                 workload_uid: workload.uid.clone(),
                 // Once more for a new pod must not give it its time anew; where pods are not moved by eviction it
                 // is for one that never was ready.
-                at: (self.heading.leaves(pod) && evicts).then_some(self.now),
+                at: (self.heading.leaves(pod) && evicts).then_some(at),
             },
         }
     }

@@ -135,20 +135,11 @@ impl Drive<'_> {
             now: self.now,
             planes: planes.map_or(&[][..], Vec::as_slice),
             to: self.record.plane(self.heading.to),
-            restarts: self.restarts_of_moved(),
+            moved: self.moved(),
             soak: soak_of(stage),
             accepts_blind: self.upgrade.accepts(METRICS_UNREADABLE),
             running,
         }
-    }
-
-    /// Container restarts of the pods that have moved: what is ill in a wave that has not come is not of this.
-    fn restarts_of_moved(&self) -> u64 {
-        let placed = self.judged.placements.iter();
-        let pods = placed.flat_map(|(workload, _)| &workload.pods);
-        pods.filter(|pod| pod.revision.as_deref() == Some(self.heading.to))
-            .map(|pod| u64::from(pod.restarts))
-            .sum()
     }
 
     /// Waits until it is healthy, for as long as a workload may take and the soak lasts.

@@ -5,7 +5,6 @@ use meshlift_api::{RollbackStatus, Soak, Step};
 
 use super::Back;
 use crate::check::METRICS_UNREADABLE;
-use crate::data_plane::Placement;
 use crate::decision::{Decision, Next, Report, Waiting, WaitingOn};
 use crate::heading;
 use crate::message;
@@ -73,15 +72,11 @@ impl Back<'_> {
     }
 
     fn health<'b>(&'b self, running: Option<&'b Soak>) -> HealthLook<'b> {
-        // What cannot be moved back is named, and holds nobody up: it may crash for ever.
-        let moved = self.drive.judged.placements.iter();
-        let moved = moved.filter(|(_, placement)| *placement == Placement::Moved);
-        let pods = moved.flat_map(|(workload, _)| &workload.pods);
         HealthLook {
             now: self.drive.now,
             planes: self.planes(),
             to: self.drive.record.source_plane(),
-            restarts: pods.map(|pod| u64::from(pod.restarts)).sum(),
+            moved: self.drive.moved(),
             soak: self.soak_time(),
             accepts_blind: self.drive.upgrade.accepts(METRICS_UNREADABLE),
             running,

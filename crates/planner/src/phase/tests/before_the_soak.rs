@@ -353,6 +353,7 @@ fn for_workloads() {
             let cart = cart(view);
             cart.mark = Some(TARGET.into());
             cart.settled = false;
+            cart.whole = false;
             cart.restarted_at = Some(ago(5));
         },
     );

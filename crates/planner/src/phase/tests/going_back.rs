@@ -337,6 +337,9 @@ fn a_failure_goes_back_holds_or_stops_as_the_spec_says() {
         let cart = cart(&mut view);
         cart.mark = Some(TARGET.into());
         cart.settled = false;
+        // Not one of its pods has been ready since.
+        cart.whole = false;
+        std::sync::Arc::make_mut(&mut cart.pods[0]).ready = false;
         cart.restarted_at = Some(ago(1200));
         decide(now(), &upgrade, &view)
     };

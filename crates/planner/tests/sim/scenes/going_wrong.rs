@@ -226,17 +226,17 @@ fn health_gets_worse() -> Story {
     let story = with(
         story,
         reached(Phase::HealthChecking, Step::Soaking, 20),
-        "a container of web restarts, and an injection fails",
+        "the containers of web restart three times, and an injection fails",
         |world| {
-            world.app("web").pods[0].pod.restarts += 1;
+            world.crash("web", 3);
             world.injection_failures += 2;
         },
     );
     with(
         story,
         reached(Phase::HealthChecking, Step::Soaking, 50),
-        "a container of web restarts again",
-        |world| world.app("web").pods[0].pod.restarts += 1,
+        "the containers of web restart again",
+        |world| world.crash("web", 1),
     )
 }
 

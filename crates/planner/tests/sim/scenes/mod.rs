@@ -8,6 +8,7 @@ mod going_well;
 mod going_wrong;
 mod meanwhile;
 mod owned;
+mod moved;
 mod pace;
 mod refused;
 mod rollback;
@@ -280,6 +281,7 @@ pub fn all() -> Vec<Story> {
         asleep::all(),
         owned::all(),
         workloads::all(),
+        moved::all(),
         rollback::all(),
         tags::all(),
         gateways::all(),

@@ -104,8 +104,8 @@ fn unhealthy_on_the_way_back() -> Story {
     let story = with(
         story,
         reached(Phase::Upgrading, Step::ProvingBack, 10),
-        "a container of web restarts",
-        |world| world.app("web").pods[0].pod.restarts += 1,
+        "the containers of web restart three times",
+        |world| world.crash("web", 3),
     );
     with(
         story,

@@ -13,7 +13,7 @@ use meshlift_planner::view::{Requests, Workload, WorkloadKey, WorkloadKind};
 use serde::{Deserialize, Serialize};
 
 use self::spec::{
-    Spec, Status, TemplateSpec, Variables, desired, paused, rolled_out, strategy, whole,
+    Spec, Status, TemplateSpec, Variables, desired, paused, replicas, rolled_out, strategy, whole,
 };
 use super::agents::{NodeAgentFact, agent};
 use super::containers::{Container, requests};
@@ -104,6 +104,8 @@ pub struct IstiodFact {
     pub desired: u32,
     /// Replicas available, of the newest template.
     pub ready: u32,
+    /// Replicas that must be available for its Deployment to be.
+    pub enough: u32,
     /// What one pod asks a node for.
     pub requests: Requests,
     /// Whether it is the control plane of other clusters.
@@ -148,6 +150,7 @@ fn workload<W: WorkloadObject>(object: &W) -> Option<WorkloadFact> {
         release: read(l::HELM_RELEASE_NAME).cloned(),
         desired: spec.replicas.unwrap_or(1),
         ready: status.available_replicas.min(status.updated_replicas),
+        enough: spec.enough(),
         requests: requests(
             &pod.containers,
             &pod.init_containers,
@@ -197,6 +200,7 @@ fn workload<W: WorkloadObject>(object: &W) -> Option<WorkloadFact> {
         settled: meta.generation.unwrap_or_default() <= status.observed_generation
             && rolled_out(W::KIND, spec, status),
         whole: whole(W::KIND, spec, status),
+        replicas: replicas(W::KIND, spec, status),
         pods: Vec::new(),
         labels,
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
 use kube::api::ObjectMeta;
-use meshlift_planner::view::{UpdateStrategy, WorkloadKind};
+use meshlift_planner::view::{Replicas, UpdateStrategy, WorkloadKind};
 use serde::{Deserialize, Deserializer};
 
 use super::super::containers::{Amounts, Container, Resources};
@@ -72,10 +72,53 @@ impl<'de> Deserialize<'de> for Variables {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Recreation {
     #[serde(rename = "type")]
     kind: String,
+    rolling_update: RollingDeployment,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RollingDeployment {
+    max_unavailable: Amount,
+}
+
+/// A number of pods, or so many percent of them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Amount {
+    Number(u32),
+    Percent(String),
+}
+
+impl Default for Amount {
+    fn default() -> Self {
+        Self::Number(0)
+    }
+}
+
+impl Amount {
+    /// How many pods that is, rounded down.
+    fn of(&self, replicas: u32) -> u32 {
+        match self {
+            Self::Number(pods) => *pods,
+            Self::Percent(text) => {
+                let percent: u32 = text.trim_end_matches('%').parse().unwrap_or(0);
+                replicas.saturating_mul(percent) / 100
+            }
+        }
+    }
+}
+
+impl Spec {
+    /// How many pods of a Deployment must be available for it to be `Available`.
+    /// Source: kubernetes `pkg/controller/deployment/progress.go` and `util/deployment_util.go` (`MaxUnavailable`).
+    pub(super) fn enough(&self) -> u32 {
+        let desired = self.replicas.unwrap_or(1);
+        desired.saturating_sub(self.strategy.rolling_update.max_unavailable.of(desired))
+    }
 }
 
 /// How it replaces pods; OpenKruise has more ways than Kubernetes.
@@ -104,12 +147,6 @@ struct Partition(u32);
 
 impl<'de> Deserialize<'de> for Partition {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Amount {
-            Number(u32),
-            Percent(String),
-        }
         Ok(Self(match Option::<Amount>::deserialize(from)? {
             Some(Amount::Number(pods)) => pods,
             // What cannot be read keeps some pods back.
@@ -207,6 +244,35 @@ pub(super) fn whole(kind: WorkloadKind, spec: &Spec, status: &Status) -> bool {
         _ => status.available_replicas,
     };
     ready >= desired(kind, spec, status)
+}
+
+/// Its pods as its controller counts them.
+pub(super) fn replicas(kind: WorkloadKind, spec: &Spec, status: &Status) -> Replicas {
+    Replicas {
+        desired: desired(kind, spec, status),
+        ready: match kind {
+            WorkloadKind::DaemonSet | WorkloadKind::AdvancedDaemonSet => status.number_ready,
+            _ => status.ready_replicas,
+        },
+        rolling: rolling(kind, spec, status),
+    }
+}
+
+/// Whether there are pods of an older template beside those of the newest, whether they are ready or not.
+fn rolling(kind: WorkloadKind, spec: &Spec, status: &Status) -> bool {
+    match kind {
+        WorkloadKind::ReplicaSet => false,
+        WorkloadKind::Deployment | WorkloadKind::CloneSet | WorkloadKind::Rollout => {
+            status.updated_replicas > 0 && status.updated_replicas < status.replicas
+        }
+        WorkloadKind::StatefulSet | WorkloadKind::AdvancedStatefulSet => {
+            status.current_revision != status.update_revision
+                && status.updated_replicas < desired(kind, spec, status)
+        }
+        WorkloadKind::DaemonSet | WorkloadKind::AdvancedDaemonSet => {
+            status.updated_number_scheduled < status.desired_number_scheduled
+        }
+    }
 }
 
 /// The conditions of `kubectl rollout status` (kubectl `pkg/polymorphichelpers/rollout_status.go`),

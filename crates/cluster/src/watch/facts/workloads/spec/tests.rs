@@ -132,3 +132,50 @@ fn whole_is_every_pod_ready_of_whatever_template() {
         assert!(!whole(kind, &two, &one_away), "{kind}");
     }
 }
+
+#[test]
+fn an_istiod_serves_without_what_its_deployment_may_be_short_of() {
+    let enough = |replicas: u32, unavailable: serde_json::Value| {
+        let strategy =
+            json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": unavailable } });
+        let spec = json!({ "replicas": replicas, "strategy": strategy });
+        let spec: Spec = serde_json::from_value(spec).expect("a spec");
+        spec.enough()
+    };
+    assert_eq!(enough(1, json!("25%")), 1);
+    assert_eq!(enough(2, json!("25%")), 2);
+    assert_eq!(enough(5, json!("25%")), 4);
+    assert_eq!(enough(5, json!(2)), 3);
+    let recreated: Spec = serde_json::from_value(json!({ "replicas": 2 })).expect("a spec");
+    assert_eq!(recreated.enough(), 2);
+}
+
+#[test]
+fn a_rollout_has_pods_of_two_templates() {
+    let is_rolling = |kind, status: serde_json::Value| {
+        let status: Status = serde_json::from_value(status).expect("a status");
+        let spec: Spec = serde_json::from_value(json!({ "replicas": 3 })).expect("a spec");
+        replicas(kind, &spec, &status).rolling
+    };
+    let deployment = |all: u32, updated: u32| {
+        let status = json!({ "replicas": all, "updatedReplicas": updated });
+        is_rolling(WorkloadKind::Deployment, status)
+    };
+    assert!(deployment(4, 1));
+    assert!(!deployment(3, 3), "some of which crash");
+    assert!(!deployment(1, 1), "and is scaled");
+    let set = |current: &str, updated: u32| {
+        let status = json!({ "currentRevision": current, "updateRevision": "b", "updatedReplicas": updated });
+        is_rolling(WorkloadKind::StatefulSet, status)
+    };
+    assert!(set("a", 1) && !set("a", 3) && !set("b", 0));
+    let daemon = |updated: u32| {
+        let status = json!({ "desiredNumberScheduled": 3, "updatedNumberScheduled": updated });
+        is_rolling(WorkloadKind::DaemonSet, status)
+    };
+    assert!(daemon(2) && !daemon(3));
+    assert!(!is_rolling(
+        WorkloadKind::ReplicaSet,
+        json!({ "replicas": 3 })
+    ));
+}
