@@ -458,3 +458,6 @@ pub struct Rival {
     /// Phase.
     pub phase: Phase,
 }
+
+#[cfg(test)]
+mod tests;
