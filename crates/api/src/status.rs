@@ -289,6 +289,9 @@ pub enum Predicate {
     RevisionLabel,
     /// It had moved, and its new pods have no sidecar.
     SidecarGone,
+    /// The API server refused to have it changed until `dataPlane.restart.timeout` had passed: a policy, a webhook, a
+    /// quota, a right.
+    Refused,
 }
 
 /// Something that this upgrade does not move.

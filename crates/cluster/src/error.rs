@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use meshlift_planner::{ErrorClass, Violation};
+use meshlift_planner::{ErrorClass, Failure, Violation};
+
+use crate::words::describe;
 
 /// Result of a look or an effect.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -11,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or did not answer.
-    #[error("{what}: {}", sentence(source))]
+    #[error("{what}: {}", describe(source))]
     Kube {
         /// What was tried.
         what: String,
@@ -89,17 +91,26 @@ impl Error {
     }
 }
 
-/// A failed request in the API server's own words. kube-rs adds the whole Status as Rust prints it for debugging, and
-/// that would stand in conditions, events and `kubectl get`.
-pub(crate) fn sentence(error: &kube::Error) -> String {
-    let kube::Error::Api(status) = error else {
-        return error.to_string();
-    };
-    let words = [&status.message, &status.reason];
-    match words.into_iter().find(|words| !words.trim().is_empty()) {
-        Some(words) => words.trim().to_owned(),
-        None => format!("the API server answered with code {}", status.code),
+impl Error {
+    /// What it means for the effect that failed.
+    pub(crate) fn failure(&self) -> Failure {
+        let (answered, why) = match self {
+            Self::Kube { source, .. } => (is_answer(source), describe(source)),
+            other => (false, other.to_string()),
+        };
+        Failure {
+            class: self.class(),
+            answered,
+            why,
+            message: self.to_string(),
+        }
     }
+}
+
+/// Whether this is an answer to what was asked, and not that the API server could not answer just now, or does not
+/// know who asks.
+fn is_answer(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if !matches!(status.code, 401 | 503 | 504))
 }
 
 /// Whether the API server said that the object is not there.
@@ -162,29 +173,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_refuses_is_a_plain_sentence() {
-        let refused = |message: &str, reason: &str| {
-            let status = Status {
-                message: message.into(),
-                reason: reason.into(),
-                code: 403,
-                ..Status::default()
-            };
-            Error::kube("restarting Deployment shop/cart")(kube::Error::Api(Box::new(status)))
-                .to_string()
+    fn an_error_is_a_sentence_and_no_dump() {
+        let status = Status {
+            code: 403,
+            reason: "Forbidden".into(),
+            message: "deployments.apps \"cart\" is forbidden: not today".into(),
+            ..Status::default()
         };
-        let why = "admission webhook \"policy.example\" denied the request: no owner";
+        let error =
+            Error::kube("restarting Deployment shop/cart")(kube::Error::Api(Box::new(status)));
         assert_eq!(
-            refused(why, "Forbidden"),
-            format!("restarting Deployment shop/cart: {why}")
-        );
-        assert_eq!(
-            refused("", "Forbidden"),
-            "restarting Deployment shop/cart: Forbidden"
-        );
-        assert_eq!(
-            refused("", ""),
-            "restarting Deployment shop/cart: the API server answered with code 403"
+            error.to_string(),
+            "restarting Deployment shop/cart: the API server: not today"
         );
     }
 

@@ -15,6 +15,7 @@ mod slim;
 pub mod status;
 pub mod tenure;
 pub mod watch;
+mod words;
 
 pub use error::{Error, Result};
 pub use execute::Executor;

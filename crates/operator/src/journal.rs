@@ -205,6 +205,14 @@ impl Told<'_> {
                 ..
             } => return None,
             Executed::Failed { message, .. } => Some(message.clone()),
+            // The first time: it is tried again and again.
+            Executed::Refused(refused) => {
+                let mut new = refused.iter().filter(|write| write.count == 1);
+                new.next().map(|first| match new.count() {
+                    0 => first.message.clone(),
+                    more => format!("{}; and {more} more were refused", first.message),
+                })
+            }
             Executed::Nothing | Executed::Begun | Executed::Done => None,
         };
         let waits = match &self.decision.next {

@@ -22,6 +22,7 @@ mod pace;
 mod phase;
 pub mod plan;
 mod record;
+mod refusals;
 mod revision;
 pub mod risk;
 mod selector;
@@ -34,7 +35,7 @@ pub mod view;
 mod wanted;
 mod windows;
 
-pub use data_plane::{DataPlaneView, Placement, Turn, assess};
+pub use data_plane::{DataPlaneView, Held, Placement, Turn, assess};
 pub use decision::{
     BackupScope, Batch, Chart, ChartTarget, Decision, Effect, Findings, HELM_TIMEOUT,
     InjectionLabels, Next, Report, TemplateRevision, Verdict, Waiting, WaitingOn,
@@ -45,11 +46,12 @@ pub use injection::{Injector, injector_of};
 pub use lint::{Violation, lint};
 pub use manual::{Way, manual};
 pub use pace::admitted_by;
-pub use phase::decide;
+pub use phase::{decide, trial};
 pub use record::{
     Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag, RecordedWave,
 };
+pub use refusals::{Failure, Refusal, Refusals, Tried};
 pub use stages::{GATEWAYS, REST, Stage, Stages};
-pub use status::{ErrorClass, Executed, backoff, fold};
+pub use status::{ErrorClass, Executed, RefusedWrite, backoff, fold};
 pub use upgrade::Upgrade;
 pub use wanted::{ReleasesWanted, Wanted, wanted};

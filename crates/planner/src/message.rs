@@ -313,6 +313,8 @@ pub(crate) struct Progress {
     pub(crate) failed: Vec<String>,
     /// What holds others back, a sentence each.
     pub(crate) held: Vec<String>,
+    /// What the API server refused and is tried again.
+    pub(crate) refused: Vec<String>,
     /// Why it goes slower than it could, or what of that is not known.
     pub(crate) pace: Option<String>,
 }
@@ -327,6 +329,7 @@ pub(crate) fn restarting(counts: WorkloadCounts, revision: &str, progress: &Prog
         ("waits for", &progress.waits),
         ("did not come up:", &progress.failed),
         ("held back:", &progress.held),
+        ("trying again what was refused:", &progress.refused),
     ];
     for (verb, names) in parts.iter().filter(|(_, names)| !names.is_empty()) {
         text.push_str(&format!("; {verb} {}", first_few(names)));

@@ -38,6 +38,9 @@ pub enum Executed {
     Begun,
     /// All effects were executed.
     Done,
+    /// The API server refused some of the batch, each for its object's sake. They are remembered
+    /// ([`crate::Refusals`]) and hold nobody else.
+    Refused(Vec<RefusedWrite>),
     /// An effect failed.
     Failed {
         /// How it is treated.
@@ -45,6 +48,17 @@ pub enum Executed {
         /// What failed and why, as a sentence.
         message: String,
     },
+}
+
+/// One write that the API server refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedWrite {
+    /// How it would be treated if it were all.
+    pub class: ErrorClass,
+    /// How often it was refused by now.
+    pub count: u32,
+    /// What was tried, who refused it and why.
+    pub message: String,
 }
 
 const HISTORY: usize = 10;
@@ -250,7 +264,7 @@ fn count_attempts(
             });
         }
         Executed::Begun => {}
-        Executed::Done => status.attempts = None,
+        Executed::Done | Executed::Refused(_) => status.attempts = None,
         Executed::Nothing => {
             let backing_off = matches!(&decision.next, Next::Wait(w) if w.on == WaitingOn::Backoff);
             if !backing_off {
@@ -277,10 +291,7 @@ fn slow_down(
     if status.phase.is_some_and(Phase::is_terminal) {
         status.pace = None;
     }
-    if let Executed::Failed {
-        class: ErrorClass::Transient,
-        ..
-    } = executed
+    if pushes_back(executed)
         && let Next::Act(batch) = &decision.next
         && batch.iter().any(restarts)
     {
@@ -288,6 +299,19 @@ fn slow_down(
         let reason = message::API_SERVER_PUSHES_BACK.to_owned();
         let halved = Pace::halved(now, max, status.pace.as_ref(), reason);
         status.pace = halved.or(status.pace.take());
+    }
+}
+
+/// Whether the API server did not take something for now. What it refuses again and again is no sign of that: it
+/// would slow everybody down for as long as it is tried.
+fn pushes_back(executed: &Executed) -> bool {
+    match executed {
+        Executed::Failed { class, .. } => *class == ErrorClass::Transient,
+        Executed::Refused(refused) => {
+            let mut refused = refused.iter();
+            refused.any(|write| write.class == ErrorClass::Transient && write.count == 1)
+        }
+        Executed::Nothing | Executed::Begun | Executed::Done => false,
     }
 }
 

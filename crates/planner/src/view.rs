@@ -14,15 +14,16 @@ use serde_json::{Map, Value};
 pub use self::dependents::{Dependents, Labelled, PodTemplate};
 pub use self::environment::{
     Autoscaler, Budget, Cluster, Crd, Drift, Environment, EnvoyFilter, HelmRelease, InjectionRule,
-    Node, NodeAgent, NodeAgentKind, Requests, RiskMatch, Selection, gitops_tool,
+    Node, NodeAgent, NodeAgentKind, RefusedTrial, Requests, RiskMatch, Selection, Trial,
+    gitops_tool,
 };
 pub use self::workloads::{
-    Pod, RefusedEviction, Replicas, UpdateStrategy, Workload, WorkloadKey, WorkloadKind,
-    asks_itself,
+    Pod, Replicas, UpdateStrategy, Workload, WorkloadKey, WorkloadKind, asks_itself,
 };
 use crate::knowledge::Knowledge;
 use crate::plan::ReleaseDiff;
 use crate::record::Record;
+use crate::refusals::Refusal;
 use crate::version::{KubernetesVersion, Version};
 
 /// What a look found. `Unreadable` never permits a destructive step.
@@ -89,8 +90,8 @@ pub struct MeshView {
     pub workloads: Seen<Vec<Workload>>,
     /// Pods with a sidecar that belong to none of `workloads`.
     pub loose_pods: Vec<Arc<Pod>>,
-    /// Evictions that the API server refused, by UID of the pod.
-    pub refused_evictions: BTreeMap<String, RefusedEviction>,
+    /// Writes that the API server refused since the upgrade heads where it does, by UID of the object.
+    pub refusals: BTreeMap<String, Refusal>,
     /// What the operator may not do, of all that it will have to.
     pub missing_permissions: Seen<Vec<String>>,
     /// Dry-run pods by namespace: who injected them.

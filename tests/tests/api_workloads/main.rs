@@ -3,6 +3,7 @@
 
 mod eyes;
 mod objects;
+mod refusals;
 
 use anyhow::{Context, Result, ensure};
 use meshlift_planner::Effect;
@@ -120,7 +121,7 @@ async fn evictions(eyes: &Eyes, objects: &Objects<'_>) -> Result<()> {
     eyes.execute(vec![eyes.evict(&bare)]).await?;
     objects.still_there(pod).await?;
     let view = eyes.look().await;
-    let refused = view.refused_evictions.get(&pod.uid).context("a refusal")?;
+    let refused = view.refusals.get(&pod.uid).context("a refusal")?;
     ensure!(refused.why.contains("budget bare"), "{refused:?}");
 
     objects.budget("bare", 1).await?;

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, 
 use kube::api::PostParams;
 use kube::{Api, Client};
 use meshlift_api::labels::FIELD_MANAGER;
+use meshlift_planner::Upgrade;
 use meshlift_planner::view::WorkloadKey;
 use serde_json::Value;
 
@@ -30,7 +31,12 @@ pub(super) struct Evicted<'a> {
 /// Asks for the eviction. That a budget does not allow it is no failure: the refusal is remembered
 /// for a moment, and the next look tells of it. (The client must not try again by itself: to it, a budget
 /// looks like a busy API server.)
-pub(super) async fn evict(client: &Client, watches: &Watches, pod: &Evicted<'_>) -> Result<()> {
+pub(super) async fn evict(
+    client: &Client,
+    watches: &Watches,
+    upgrade: &Upgrade,
+    pod: &Evicted<'_>,
+) -> Result<()> {
     let api = Api::<Pod>::namespaced(client.clone(), pod.namespace);
     let resource_version = match pod.at {
         Some(_) => None,
@@ -69,7 +75,7 @@ pub(super) async fn evict(client: &Client, watches: &Watches, pod: &Evicted<'_>)
             let Some(why) = refusal(&error) else {
                 return Err(Error::kube(what())(error));
             };
-            watches.refused_evictions.note(pod.uid, why);
+            watches.refusals.note_budget(upgrade, pod.uid, why);
             return Ok(());
         }
     }

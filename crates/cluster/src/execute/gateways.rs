@@ -5,7 +5,7 @@ use kube::api::Patch;
 use kube::{Api, Client};
 use meshlift_api::labels as l;
 use meshlift_planner::Effect;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::patches::params;
 use crate::error::is_not_found;
@@ -16,30 +16,12 @@ use crate::{Error, Result};
 /// template, so two writes would be two rollouts.
 pub(super) async fn label(client: &Client, watches: &Watches, effect: &Effect) -> Result<()> {
     let Effect::LabelGateway {
-        namespace,
-        name,
-        uid,
-        resource_version,
-        revision,
-        label,
-        mark,
-        at,
+        namespace, name, ..
     } = effect
     else {
         return Ok(());
     };
-    let at = Timestamp::from_second(at.as_second()).unwrap_or(*at);
-    let patch = json!({
-        "metadata": {
-            "uid": uid,
-            "resourceVersion": resource_version,
-            "labels": { (l::ISTIO_REV): label },
-            "annotations": {
-                (l::MOVED_TO): mark.then_some(revision),
-                (l::RESTARTED_AT): at.to_string(),
-            },
-        }
-    });
+    let patch = patch(effect);
     let api = Api::<GatewayObject>::namespaced(client.clone(), namespace);
     match api.patch(name, &params(), &Patch::Merge(patch)).await {
         Ok(object) => {
@@ -52,4 +34,32 @@ pub(super) async fn label(client: &Client, watches: &Watches, effect: &Effect) -
             "writing the revision of Gateway {namespace}/{name}"
         ))(error)),
     }
+}
+
+/// What is written to a Gateway.
+pub(super) fn patch(effect: &Effect) -> Value {
+    let Effect::LabelGateway {
+        uid,
+        resource_version,
+        revision,
+        label,
+        mark,
+        at,
+        ..
+    } = effect
+    else {
+        return Value::Null;
+    };
+    let at = Timestamp::from_second(at.as_second()).unwrap_or(*at);
+    json!({
+        "metadata": {
+            "uid": uid,
+            "resourceVersion": resource_version,
+            "labels": { (l::ISTIO_REV): label },
+            "annotations": {
+                (l::MOVED_TO): mark.then_some(revision),
+                (l::RESTARTED_AT): at.to_string(),
+            },
+        }
+    })
 }

@@ -5,6 +5,9 @@ mod gateways;
 mod objects;
 mod patches;
 mod tags;
+mod trial;
+
+pub(crate) use self::trial::dry_run;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +16,9 @@ use futures::{FutureExt, StreamExt, stream};
 use kube::{Client, ResourceExt};
 use meshlift_api::MeshUpgrade;
 use meshlift_planner::view::MeshView;
-use meshlift_planner::{Batch, ChartTarget, Decision, Effect, Executed, Next, Upgrade, lint};
+use meshlift_planner::{
+    Batch, ChartTarget, Decision, Effect, Executed, Next, Tried, Upgrade, lint,
+};
 
 use crate::charts::ChartsClient;
 use crate::tenure::{Act, Tenure};
@@ -81,23 +86,37 @@ impl Executor {
                 let write =
                     objects::write_record(&self.client, &self.settings, object, upgrade, record);
                 let write = within(LIMIT, "writing the record", write);
-                outcome([self.while_leading(Act::Request, write).await])
+                match self.while_leading(Act::Request, write).await {
+                    Ok(()) => Executed::Done,
+                    Err(error) => Executed::Failed {
+                        class: error.class(),
+                        message: error.to_string(),
+                    },
+                }
             }
-            Next::Act(batch) => outcome(self.act(object, upgrade, batch, told).await),
+            Next::Act(batch) => {
+                let tried = self.act(object, upgrade, batch, told).await;
+                self.watches.refusals.settle(upgrade, tried)
+            }
             Next::Wait(_) | Next::Enter(_) => Executed::Nothing,
         }
     }
 
-    async fn act(
+    async fn act<'b>(
         &self,
         object: &MeshUpgrade,
         upgrade: &Upgrade,
-        batch: &Batch,
+        batch: &'b Batch,
         told: Told<'_>,
-    ) -> Vec<Result<()>> {
+    ) -> Vec<Tried<'b>> {
         let effects: Vec<_> = batch
             .iter()
-            .map(|effect| self.told(object, upgrade, effect, told).boxed())
+            .map(|effect| {
+                let result = self.told(object, upgrade, effect, told);
+                result
+                    .map(move |result| (effect, result.err().as_ref().map(Error::failure)))
+                    .boxed()
+            })
             .collect();
         stream::iter(effects)
             .buffer_unordered(AT_ONCE)
@@ -251,7 +270,7 @@ impl Executor {
                     workload: (workload, workload_uid),
                     at: *at,
                 };
-                within(LIMIT, &what, evict::evict(client, watches, &pod)).await
+                within(LIMIT, &what, evict::evict(client, watches, upgrade, &pod)).await
             }
         }
     }
@@ -273,19 +292,6 @@ async fn within(
             what: what.to_owned(),
             after: limit,
         }),
-    }
-}
-
-/// The worst that happened, where a person's attention is worst.
-fn outcome(results: impl IntoIterator<Item = Result<()>>) -> Executed {
-    let errors = results.into_iter().filter_map(Result::err);
-    let worst = errors.max_by_key(|error| error.class() as u8);
-    match worst {
-        None => Executed::Done,
-        Some(error) => Executed::Failed {
-            class: error.class(),
-            message: error.to_string(),
-        },
     }
 }
 

@@ -36,14 +36,7 @@ pub(super) async fn move_namespace(
     labels: &InjectionLabels,
     mark: Option<&str>,
 ) -> Result<()> {
-    let patch = json!({
-        "metadata": {
-            "uid": uid,
-            "resourceVersion": resource_version,
-            "labels": { (l::ISTIO_INJECTION): labels.injection, (l::ISTIO_REV): labels.revision },
-            "annotations": { (l::MOVED_TO): mark },
-        }
-    });
+    let patch = namespace((uid, resource_version), labels, mark);
     let api = Api::<NamespaceObject>::all(client.clone());
     match api.patch(name, &params(), &Patch::Merge(patch)).await {
         Ok(object) => {
@@ -58,16 +51,43 @@ pub(super) async fn move_namespace(
     }
 }
 
+/// What is written to a namespace that moves.
+pub(super) fn namespace(
+    (uid, resource_version): (&str, &str),
+    labels: &InjectionLabels,
+    mark: Option<&str>,
+) -> Value {
+    json!({
+        "metadata": {
+            "uid": uid,
+            "resourceVersion": resource_version,
+            "labels": { (l::ISTIO_INJECTION): labels.injection, (l::ISTIO_REV): labels.revision },
+            "annotations": { (l::MOVED_TO): mark },
+        }
+    })
+}
+
 /// Restarts a workload: the mark on its template starts a rolling update. The time beside it, on
 /// the workload itself, starts none. A Rollout has a field for it, and keeps the mark on itself.
 pub(super) async fn restart(
     client: &Client,
     watches: &Watches,
     key: &WorkloadKey,
+    seen: (&str, &str),
+    asks: (&str, Option<&TemplateRevision>),
+    at: Timestamp,
+) -> Result<()> {
+    let patch = restarted(key, seen, asks, at);
+    write(client, watches, key, patch, "restarting").await
+}
+
+/// What is written to a workload that is restarted.
+pub(super) fn restarted(
+    key: &WorkloadKey,
     (uid, resource_version): (&str, &str),
     (mark, asked): (&str, Option<&TemplateRevision>),
     at: Timestamp,
-) -> Result<()> {
+) -> Value {
     let at = Timestamp::from_second(at.as_second())
         .unwrap_or(at)
         .to_string();
@@ -92,8 +112,7 @@ pub(super) async fn restart(
         "resourceVersion": resource_version,
         "annotations": annotations,
     });
-    let patch = json!({ "metadata": metadata, "spec": spec });
-    write(client, watches, key, patch, "restarting").await
+    json!({ "metadata": metadata, "spec": spec })
 }
 
 /// Remembers on a workload that one of its pods was evicted. Starts nothing.

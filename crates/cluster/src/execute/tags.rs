@@ -23,12 +23,10 @@ pub(super) async fn point(client: &Client, watches: &Watches, effect: &Effect) -
     let Effect::PointTag {
         tag,
         configuration,
-        uid,
-        resource_version,
         revision,
         namespace,
         istiod,
-        mark,
+        ..
     } = effect
     else {
         return Ok(());
@@ -41,6 +39,30 @@ pub(super) async fn point(client: &Client, watches: &Watches, effect: &Effect) -
         return Ok(());
     };
     point_service(client, tag, revision, (namespace, istiod)).await?;
+    let patch = patch(effect, object);
+    let written = api
+        .patch(configuration, &params(), &Patch::Merge(patch))
+        .await
+        .map_err(Error::kube(doing()))?;
+    watches.injection_rules.wrote(written.clone());
+    watches.injectors.wrote(written);
+    Ok(())
+}
+
+/// What is written to the webhook configuration of a tag.
+pub(super) fn patch(effect: &Effect, object: MutatingWebhookConfiguration) -> Value {
+    let Effect::PointTag {
+        uid,
+        resource_version,
+        revision,
+        namespace,
+        istiod,
+        mark,
+        ..
+    } = effect
+    else {
+        return Value::Null;
+    };
     let mut webhooks = object.webhooks.unwrap_or_default();
     for webhook in &mut webhooks {
         if let Some(service) = &mut webhook.client_config.service {
@@ -49,7 +71,7 @@ pub(super) async fn point(client: &Client, watches: &Watches, effect: &Effect) -
         }
     }
     // The resource version is that of the look, so that nothing that was written since is overwritten.
-    let patch = json!({
+    json!({
         "metadata": {
             "uid": uid,
             "resourceVersion": resource_version,
@@ -57,14 +79,7 @@ pub(super) async fn point(client: &Client, watches: &Watches, effect: &Effect) -
             "annotations": { (l::MOVED_TO): mark.then_some(revision) },
         },
         "webhooks": webhooks,
-    });
-    let written = api
-        .patch(configuration, &params(), &Patch::Merge(patch))
-        .await
-        .map_err(Error::kube(doing()))?;
-    watches.injection_rules.wrote(written.clone());
-    watches.injectors.wrote(written);
-    Ok(())
+    })
 }
 
 /// Has Helm leave a tag alone, its Service first: the webhook configuration tells that both are done.

@@ -17,6 +17,7 @@ mod permissions;
 mod probes;
 mod releases;
 mod risks;
+mod trials;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,7 @@ use self::knowledge::Catalog;
 use self::probes::Probes;
 use self::releases::Releases;
 use self::risks::Risks;
+use self::trials::Trials;
 use crate::charts::{ChartVersions, ChartsClient};
 use crate::helm::Runner;
 use crate::watch::Watches;
@@ -63,6 +65,7 @@ pub struct Observer {
     surroundings: Surroundings,
     dependents: DependentsLook,
     drift: DriftLook,
+    trials: Trials,
     risks: Risks,
     release_catalog: Catalog,
     permissions: Cached<String, Vec<String>>,
@@ -86,6 +89,7 @@ impl Observer {
             surroundings: Surroundings::new(client.clone()),
             dependents: DependentsLook::new(client.clone()),
             drift: DriftLook::new(client.clone()),
+            trials: Trials::new(client.clone()),
             risks: Risks::new(client.clone()),
             release_catalog: Catalog::default(),
             permissions: Cached::new(Duration::from_secs(60)),
@@ -147,6 +151,10 @@ impl Observer {
         view.kubernetes = self.kubernetes().await;
         let wanted = wanted(now, upgrade, &view);
         self.wanted(upgrade, &wanted, &mut view).await;
+        if wanted.environment {
+            let writes = meshlift_planner::trial(now, upgrade, &view);
+            view.environment.trial = self.trials.look(&upgrade.name, &writes).await;
+        }
         if wanted.diffs {
             let comparisons = wanted_comparisons(now, upgrade, &view);
             view.diffs = self.diffs.look(&comparisons, &self.releases, &view).await;
@@ -192,6 +200,7 @@ impl Observer {
         self.surroundings.forget();
         self.dependents.forget();
         self.drift.forget();
+        self.trials.forget();
         self.risks.forget();
     }
 
@@ -199,6 +208,7 @@ impl Observer {
         MeshView {
             rivals: self.rivals(upgrade),
             mesh: self.mesh(upgrade),
+            refusals: self.watches.refusals.of(upgrade),
             ..self.watched_cluster()
         }
     }
@@ -219,7 +229,6 @@ impl Observer {
             }),
             workloads,
             loose_pods,
-            refused_evictions: self.watches.refused_evictions.all(),
             knowledge: self.release_catalog.look(&self.watches.catalogs),
             ..MeshView::default()
         }

@@ -1,8 +1,8 @@
 //! What is watched all the time: pods, workloads, namespaces, webhooks and our own kinds, each
 //! folded at once to the few facts that decisions need.
 
-mod evictions;
 mod facts;
+mod refusals;
 mod settle;
 mod sink;
 mod table;
@@ -22,7 +22,6 @@ use meshlift_api::{Mesh, MeshUpgrade, ReleaseCatalog};
 use meshlift_planner::view::WorkloadKind;
 use tokio::sync::watch;
 
-pub use evictions::RefusedEvictions;
 pub use facts::GatewayObject;
 pub use facts::{
     AdvancedDaemonSetObject, AdvancedStatefulSetObject, CloneSetObject, DaemonSetObject,
@@ -32,6 +31,7 @@ pub use facts::{
     InjectionFact, IstiodFact, NamespaceObject, NodeAgentFact, Placement, PodFact, WebhookFact,
     WorkloadFact, WorkloadObject, WorkloadSource,
 };
+pub use refusals::RefusedWrites;
 pub use settle::Unsettled;
 use sink::{Quiet, Sink};
 pub use table::{Fact, Refusal, Standing, Table};
@@ -47,7 +47,7 @@ pub struct Watches {
     /// Workloads by kind, in the order of [`WorkloadKind::ALL`].
     pub workloads: [Arc<Table<WorkloadFact>>; WorkloadKind::ALL.len()],
     /// Evictions that were refused a moment ago.
-    pub refused_evictions: Arc<RefusedEvictions>,
+    pub refusals: Arc<RefusedWrites>,
     /// Namespaces.
     pub namespaces: Arc<Table<meshlift_planner::view::Namespace>>,
     /// Gateways that istiod renders; none where the Gateway API is not installed.
@@ -88,7 +88,7 @@ impl Watches {
             pods: Arc::default(),
             placements: Arc::default(),
             workloads: Default::default(),
-            refused_evictions: Arc::default(),
+            refusals: Arc::default(),
             namespaces: Arc::default(),
             gateways: Arc::default(),
             injectors: Arc::default(),

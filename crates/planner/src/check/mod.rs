@@ -38,6 +38,7 @@ mod waves;
 mod webhooks;
 mod windows;
 mod workloads;
+mod writes;
 
 use meshlift_api::{CheckStatus, MeshSpec, Severity};
 

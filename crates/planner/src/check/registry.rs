@@ -4,7 +4,7 @@ use super::{
     Check, accepted, capacity, charts, configuration, control_plane, crds, drift, envoy_filters,
     found, gateway_api, helm, hub, injection, kubernetes, metrics, named, node_agents, operator,
     others, proxies, release_owners, selections, target, templates, values, waves, webhooks,
-    windows, workloads,
+    windows, workloads, writes,
 };
 
 /// Every check, in the order in which they are told.
@@ -39,6 +39,8 @@ pub static CHECKS: &[&Check] = &[
     &control_plane::UNFINISHED,
     &control_plane::VERSION_UNKNOWN,
     &operator::PERMISSIONS,
+    &writes::ALL_REFUSED,
+    &writes::REFUSED,
     &accepted::ACCEPTS_NOTHING,
     &windows::INVALID,
     &operator::CATALOG_IGNORED,

@@ -14,6 +14,7 @@ mod table;
 mod waves;
 mod way;
 mod windows;
+mod writes;
 
 use meshlift_api::{ClusterRole, MeshType, Phase};
 use serde_json::{Map, json};

@@ -28,10 +28,7 @@ impl Question<'_> {
             .clone()
             .find_map(|pod| Some((pod, self.refused.get(&pod.uid)?)));
         match (refused, left.next()) {
-            (Some((pod, refused)), _) => Placement::Held {
-                why: refused.why.clone(),
-                again: refused.again.then(|| Arc::clone(pod)),
-            },
+            (Some((pod, refused)), _) => self.held(refused, Turn::Evict(Arc::clone(pod))),
             (None, Some(pod)) => Placement::Stale(Turn::Evict(Arc::clone(pod))),
             (None, None) => Placement::Moved,
         }

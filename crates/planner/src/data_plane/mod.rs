@@ -8,6 +8,7 @@ mod moved;
 mod obstacle;
 mod place;
 mod progress;
+mod refused;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -15,13 +16,17 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use meshlift_api::{BlockedWorkload, EndedRestarts, Move, Phase, Predicate, ProxyCounts};
+use meshlift_api::{
+    BlockedWorkload, EndedRestarts, Move, Phase, Predicate, ProxyCounts, Step, WaveState,
+    WaveStatus,
+};
 
 use crate::decision::TemplateRevision;
 use crate::heading::Heading;
 use crate::injection::Revisions;
+use crate::refusals::Refusal;
 use crate::stages::Stages;
-use crate::view::{ControlPlane, Gateway, Namespace, Pod, RefusedEviction, Tag, Workload};
+use crate::view::{ControlPlane, Gateway, Namespace, Pod, Tag, Workload};
 
 pub(crate) use self::ended::after;
 pub(crate) use self::moved::{Moved, unsteady};
@@ -62,8 +67,10 @@ pub(crate) struct Question<'a> {
     pub(crate) namespaces: &'a [Namespace],
     pub(crate) workloads: &'a [Workload],
     pub(crate) loose_pods: &'a [Arc<Pod>],
-    /// Evictions that were refused, by UID of the pod.
-    pub(crate) refused: &'a BTreeMap<String, RefusedEviction>,
+    /// Whether others may still be moving, so that what was given up may be tried again without holding anything up.
+    pub(crate) others_move: bool,
+    /// Writes that were refused, by UID of the object.
+    pub(crate) refused: &'a BTreeMap<String, Refusal>,
 }
 
 /// Where a workload stands.
@@ -80,17 +87,41 @@ pub enum Placement {
     Later,
     /// Old sidecars run, and this would move it on.
     Stale(Turn),
-    /// Old sidecars run, and the API server let none of its pods be evicted.
-    Held {
-        /// Why, in its words.
-        why: String,
-        /// The pod to try again, when that is due.
-        again: Option<Arc<Pod>>,
-    },
+    /// Old sidecars run, and the API server refused what would move it on.
+    Held(Held),
     /// A restart would not move it.
     Blocked(Predicate),
     /// Restarted, and without progress for the timeout.
     Failed(String),
+}
+
+/// What the API server refused to do for a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Who refused, and why.
+    pub why: String,
+    /// `DisruptionBudget`, which passes by itself, or `Refused`.
+    pub predicate: Predicate,
+    /// What to try again, when that is due.
+    pub again: Option<Turn>,
+    /// Whether it is given up, and named as not moved.
+    pub over: bool,
+}
+
+impl Placement {
+    /// Whether it is named as not moved, and nothing is waited for.
+    pub(crate) fn is_blocked(&self) -> bool {
+        match self {
+            Placement::Blocked(_) => true,
+            Placement::Held(held) => held.over,
+            _ => false,
+        }
+    }
+
+    /// Whether it waits for the next try of what was refused.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self, Placement::Held(held) if !held.over)
+    }
 }
 
 /// What moves a workload on.
@@ -114,6 +145,8 @@ pub struct DataPlaneView<'a> {
     pub placements: Vec<(&'a Workload, Placement)>,
     /// Pods and workloads that this upgrade does not move.
     pub blocked: Vec<BlockedWorkload>,
+    /// Namespaces, tags and Gateways whose change was refused, and is given up.
+    pub refused: Vec<BlockedWorkload>,
     /// Sidecars by revision.
     pub proxies: ProxyCounts,
     /// Which restarts have ended, to be remembered.
@@ -142,6 +175,7 @@ pub(crate) fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
             continue;
         };
         let placement = q.place(workload, namespace);
+        let placement = q.unless_refused(workload, namespace, placement);
         view.name(q, workload, &placement);
         view.placements.push((workload, placement));
     }
@@ -209,9 +243,20 @@ pub(crate) fn assess_toward<'a>(
         namespaces: view.namespaces.present()?,
         workloads: view.workloads.present()?,
         loose_pods: &view.loose_pods,
-        refused: &view.refused_evictions,
+        others_move: others_move(upgrade),
+        refused: &view.refusals,
     };
     Some(judge(&question))
+}
+
+/// Whether an upgrade moves things, and does not watch the health of what it has moved: a try then would begin that anew.
+pub(crate) fn others_move(upgrade: &crate::Upgrade) -> bool {
+    let status = &upgrade.status;
+    let verifying = |wave: &WaveStatus| wave.state == WaveState::Verifying;
+    let proving = [Step::ProvingBack, Step::RemovingNewControlPlane];
+    upgrade.phase() == Phase::Upgrading
+        && !status.waves.iter().any(verifying)
+        && !status.step.is_some_and(|step| proving.contains(&step))
 }
 
 /// Whether a pod's sidecar belongs to a control plane in another namespace than the mesh's.

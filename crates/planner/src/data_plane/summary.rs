@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use meshlift_api::{BlockedWorkload, Predicate, WorkloadCounts};
 
-use super::{DataPlaneView, Placement, Question};
+use super::{DataPlaneView, Held, Placement, Question};
 use crate::message;
 use crate::view::{Pod, Workload};
 
@@ -13,6 +13,17 @@ fn blocked_workload(workload: &Workload, predicate: Predicate, target: &str) -> 
         reference: workload.key.to_string(),
         predicate,
         message: message::blocked_workload(&workload.key, predicate, target),
+    }
+}
+
+fn held_workload(workload: &Workload, held: &Held) -> BlockedWorkload {
+    BlockedWorkload {
+        reference: workload.key.to_string(),
+        predicate: held.predicate,
+        message: match held.predicate {
+            Predicate::Refused => message::refused(&workload.key, &held.why),
+            _ => message::no_eviction(&workload.key, &held.why),
+        },
     }
 }
 
@@ -41,8 +52,8 @@ impl<'a> DataPlaneView<'a> {
                 Placement::Later
                 | Placement::Busy
                 | Placement::Stale(_)
-                | Placement::Held { .. } => &mut counts.pending,
-                Placement::Blocked(_) => &mut counts.blocked,
+                | Placement::Held(Held { over: false, .. }) => &mut counts.pending,
+                Placement::Blocked(_) | Placement::Held(_) => &mut counts.blocked,
                 Placement::Failed(_) => &mut counts.failed,
             } += 1;
         }
@@ -57,6 +68,10 @@ impl<'a> DataPlaneView<'a> {
         let to = q.heading.to;
         if let Placement::Blocked(predicate) = *placement {
             self.blocked.push(blocked_workload(workload, predicate, to));
+        } else if let Placement::Held(held) = placement
+            && held.over
+        {
+            self.blocked.push(held_workload(workload, held));
         } else if workload.own_proxy_image && !q.heading.is_back() {
             let named = blocked_workload(workload, Predicate::ProxyImage, to);
             self.blocked.push(named);
@@ -88,11 +103,7 @@ impl<'a> DataPlaneView<'a> {
         for (workload, placement) in &mut self.placements {
             let blocked = match placement {
                 Placement::Busy => blocked_workload(workload, Predicate::RolloutIncomplete, target),
-                Placement::Held { why, .. } => BlockedWorkload {
-                    reference: workload.key.to_string(),
-                    predicate: Predicate::DisruptionBudget,
-                    message: message::no_eviction(&workload.key, why),
-                },
+                Placement::Held(held) if !held.over => held_workload(workload, held),
                 _ => continue,
             };
             *placement = Placement::Blocked(blocked.predicate);
@@ -126,10 +137,10 @@ impl<'a> DataPlaneView<'a> {
         found
     }
 
-    /// Namespaces that have stale workloads, those whose eviction is tried again among them: new pods of all have to
-    /// be injected.
+    /// Namespaces that have stale workloads, those that are tried again among them: new pods of all have to be
+    /// injected.
     pub(crate) fn stale_namespaces(&self) -> BTreeSet<&'a str> {
-        self.in_order(|p| matches!(p, Placement::Stale(_) | Placement::Held { .. }))
+        self.in_order(|p| matches!(p, Placement::Stale(_)) || p.is_held())
             .into_iter()
             // Without a pod there is nothing that a new one could be compared with.
             .filter(|(workload, _)| !workload.pods.is_empty())

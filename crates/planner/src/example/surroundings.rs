@@ -139,6 +139,10 @@ fn node(name: &str) -> Node {
 /// Everything around the mesh is looked at, and well.
 pub(crate) fn surroundings() -> Environment {
     Environment {
+        trial: Seen::Present(Trial {
+            tried: 3,
+            ..Trial::default()
+        }),
         clusters: Seen::Present(Vec::new()),
         crds: Seen::Present(crds()),
         nodes: Seen::Present(vec![node("a"), node("b")]),

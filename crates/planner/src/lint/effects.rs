@@ -37,6 +37,30 @@ impl Effect {
         self.runs_helm() || matches!(self, Effect::ClearPendingRelease { .. })
     }
 
+    /// UID of the one object that it writes, if it is about one: what the API server refuses there concerns no other.
+    /// Helm writes many at once.
+    pub fn object(&self) -> Option<&str> {
+        match self {
+            Effect::MoveNamespace { uid, .. }
+            | Effect::PointTag { uid, .. }
+            | Effect::KeepTag { uid, .. }
+            | Effect::LabelGateway { uid, .. }
+            | Effect::RestartWorkload { uid, .. }
+            | Effect::EvictPod { uid, .. } => Some(uid),
+            Effect::RegisterMesh { .. }
+            | Effect::HoldDeletion
+            | Effect::LetGo
+            | Effect::ClearPendingRelease { .. }
+            | Effect::WritePlan { .. }
+            | Effect::BackUp(_)
+            | Effect::UpgradeBase(_)
+            | Effect::InstallRevision(_)
+            | Effect::PointDefaultRevision(_)
+            | Effect::ReleaseTags(_)
+            | Effect::RetireRevision { .. } => None,
+        }
+    }
+
     /// A name for logs, metrics and messages: what it does, to what.
     pub fn describe(&self) -> String {
         match self {

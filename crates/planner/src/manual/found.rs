@@ -123,7 +123,8 @@ impl<'a> Found<'a> {
             namespaces: view.namespaces.present().map_or(&[][..], Vec::as_slice),
             workloads: all,
             loose_pods: &view.loose_pods,
-            refused: &view.refused_evictions,
+            others_move: false,
+            refused: &view.refusals,
         });
         let turns: BTreeMap<&WorkloadKey, Turn> = judged
             .placements

@@ -158,6 +158,31 @@ pub(crate) fn no_eviction(key: &WorkloadKey, why: &str) -> String {
     )
 }
 
+/// Who refused the restart of a workload, and why.
+pub(crate) fn restart_refused(why: &str) -> String {
+    format!("its restart was refused by {why}")
+}
+
+/// Who refused the eviction of its pod, and why.
+pub(crate) fn eviction_refused(pod: &str, why: &str) -> String {
+    format!("the eviction of pod {pod} was refused by {why}")
+}
+
+/// What its restart waits for, and who refused that.
+pub(crate) fn comes_after(object: &str, why: &str) -> String {
+    format!("{object} has to move before it, which was refused by {why}; move that first")
+}
+
+/// Why a workload is not moved that the API server keeps as it is.
+pub(crate) fn refused(key: &WorkloadKey, why: &str) -> String {
+    format!("{why}; once that is allowed, {}", restart(key))
+}
+
+/// Why an object is not moved that the API server keeps as it is.
+pub(crate) fn object_refused(why: &str, by_hand: &str) -> String {
+    format!("its change was refused by {why}; once that is allowed, {by_hand}")
+}
+
 /// Why a workload is not moved, with the command that would do it.
 pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: &str) -> String {
     let WorkloadKey {
@@ -226,13 +251,15 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
             "it moves, but keeps the proxy image that its pod template names (annotation sidecar.istio.io/proxyImage): take the annotation away or set the image of {target}, then {restart}"
         ),
         Predicate::RestartPutBack => format!(
-            "its restart was taken back: where its pod template comes from (Git?), set annotation meshlift.io/revision={target}, and label istio.io/rev={target} if it has that label; or {restart}"
+            "its restart was taken back by whoever writes its pod template (Git, a controller): spec.dataPlane.restart.method: Evict moves it; by hand, {}, or set annotation meshlift.io/revision={target} where the template comes from, and label istio.io/rev={target} if it has that label",
+            delete_pods(key)
         ),
         Predicate::SidecarGone => format!(
             "it had moved, and its pods run without a sidecar now: if that is not meant, check the labels of namespace {namespace} and of its pod template, then {restart}"
         ),
         Predicate::DisruptionBudget
         | Predicate::RevisionLabel
+        | Predicate::Refused
         | Predicate::RestartFailed
         | Predicate::BarePod
         | Predicate::Job

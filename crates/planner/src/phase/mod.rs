@@ -24,10 +24,12 @@ use meshlift_api::{GoDuration, Phase, WaveState, WaveStatus};
 
 use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::message;
+use crate::refusals::Refusal;
 use crate::upgrade::Upgrade;
 use crate::view::MeshView;
 use crate::windows::{self, Opening};
 
+pub use self::data_plane::trial;
 pub(crate) use self::data_plane::{tags_to_move, to_move};
 pub(crate) use self::detecting::drafted;
 
@@ -51,8 +53,41 @@ pub fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
         Phase::HealthChecking => health_checking::decide(now, upgrade, view),
         Phase::Done | Phase::Failed => ended::decide(now, upgrade),
     };
+    let decision = step_aside(now, upgrade, view, decision);
     let decision = patience::ask(now, upgrade, decision);
     begins(now, upgrade, hold_back(now, upgrade, decision))
+}
+
+/// Nothing is tried again before its own time after it was refused, wherever it was decided.
+fn step_aside(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    mut decision: Decision,
+) -> Decision {
+    let Next::Act(batch) = &mut decision.next else {
+        return decision;
+    };
+    let timeout = signed(upgrade.spec.data_plane.restart.timeout);
+    let refusal = |effect: &Effect| view.refusals.get(effect.object()?);
+    let again = |refusal: &Refusal| match refusal.is_over(timeout) {
+        true => refusal.is_worth_a_try(now),
+        false => refusal.is_due(now, timeout),
+    };
+    let refused: Vec<&Refusal> = batch.iter().filter_map(refusal).collect();
+    batch.retain(|effect| refusal(effect).is_none_or(again));
+    if batch.is_empty()
+        && let Some(first) = refused.first()
+    {
+        let next = refused.iter().map(|refusal| refusal.next_at(timeout)).min();
+        let until = next.unwrap_or(now).min(later(now, BACKSTOP));
+        decision.report.message = format!("{}: refused by {}", decision.report.message, first.why);
+        decision.next = Next::Wait(Waiting {
+            on: WaitingOn::Backoff,
+            until: until.max(later(now, SignedDuration::from_secs(1))),
+        });
+    }
+    decision
 }
 
 /// That a wave moves is written down before anything of it is: from then on nobody has to let it, also if this

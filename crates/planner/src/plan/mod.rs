@@ -213,7 +213,7 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
         .in_order(|p| {
             matches!(
                 p,
-                Placement::Stale(_) | Placement::Held { .. } | Placement::Busy | Placement::Later
+                Placement::Stale(_) | Placement::Held(_) | Placement::Busy | Placement::Later
             )
         })
         .into_iter()

@@ -35,8 +35,30 @@ pub struct Environment {
     pub drift: Seen<Vec<Drift>>,
     /// Objects of others that select by the labels `istio-injection` and `istio.io/rev`.
     pub selections: Seen<Vec<Selection>>,
+    /// What the API server answers to the writes of the upgrade, tried as dry runs.
+    pub trial: Seen<Trial>,
     /// Which risks of the catalog have something to do with this cluster, by code.
     pub risks: Seen<BTreeMap<String, RiskMatch>>,
+}
+
+/// Writes that were tried as dry runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trial {
+    /// How many got an answer.
+    pub tried: usize,
+    /// Those that were refused.
+    pub refused: Vec<RefusedTrial>,
+    /// Why others are not known: whoever looks may not write them, or the API server did not answer.
+    pub unknown: Option<String>,
+}
+
+/// A write that was refused as a dry run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedTrial {
+    /// The object: `Deployment shop/cart`.
+    pub object: String,
+    /// Who refused it, and why.
+    pub why: String,
 }
 
 /// One more cluster of a mesh.

@@ -304,15 +304,6 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
 }
 
-/// An eviction that the API server refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedEviction {
-    /// Why, in its words, which name the disruption budget.
-    pub why: String,
-    /// Whether it is long enough ago to be tried again.
-    pub again: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

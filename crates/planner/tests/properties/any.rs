@@ -12,7 +12,7 @@ use meshlift_api::{
 };
 use meshlift_planner::version::{KubernetesVersion, Version};
 use meshlift_planner::view::*;
-use meshlift_planner::{Record, RecordedRelease, RecordedWave, Upgrade};
+use meshlift_planner::{Record, RecordedRelease, RecordedWave, Refusal, Upgrade};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -372,7 +372,7 @@ prop_compose! {
         tags in vec(revision(), 0..2),
         namespaces in seen(vec(namespace(), 0..5)),
         workloads in seen(vec(workload(), 0..5)),
-        (loose_pods, probes, refused) in (vec(pod(), 0..3), probes(), option::of(any::<bool>())),
+        (loose_pods, probes, refused) in (vec(pod(), 0..3), probes(), vec(refusal(), 0..3)),
         missing in seen(vec(text(&["patch namespaces"]), 0..2)),
         (rivals, record, backup, dependents) in (vec(rival(), 0..2), seen(record()), seen(text(&["meshlift-backup-x"])), dependents()),
     ) -> MeshView {
@@ -381,9 +381,22 @@ prop_compose! {
             validator: map(validator, |(service, has_ca_bundle)| Validator { namespace: "istio-system".to_owned(), service, has_ca_bundle }),
             tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision, ..Tag::default() }).collect(),
             namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
-            refused_evictions: refused.map(|again| ("uid-a".to_owned(), RefusedEviction { why: "its budget".into(), again })).into_iter().collect(),
-            dependents, environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(), gateways: Seen::Absent,
+            refusals: refused.into_iter().collect(), dependents,
+            environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(), gateways: Seen::Absent,
         }
+    }
+}
+
+prop_compose! {
+    fn refusal()(
+        uid in text(&["uid-a", "uid-b", "", "u"]),
+        budget in any::<bool>(),
+        count in 1..20_u32,
+        (first, last) in (0..2000_i64, 0..2000_i64),
+    ) -> (String, Refusal) {
+        let at = |before: i64| now() - jiff::SignedDuration::from_secs(before);
+        let refusal = Refusal { why: "policy: no".into(), budget, count, first_at: at(first), last_at: at(last.min(first)) };
+        (uid, refusal)
     }
 }
 

@@ -176,6 +176,13 @@ fn selection() -> impl Strategy<Value = Selection> {
 }
 
 prop_compose! {
+    fn trial()(tried in 0..3_usize, refused in vec(text(&["Namespace a", "Deployment a/b"]), 0..3), blind in any::<bool>()) -> Trial {
+        let refused: Vec<RefusedTrial> = refused.into_iter().map(|object| RefusedTrial { object, why: "policy: no".into() }).collect();
+        Trial { tried: tried + refused.len(), refused, unknown: blind.then(|| "RBAC: no".into()) }
+    }
+}
+
+prop_compose! {
     fn environment()(
         clusters in seen(vec(cluster(), 0..2)),
         crds in seen(vec(crd(), 0..4)),
@@ -188,10 +195,11 @@ prop_compose! {
         other_installers in seen(vec(text(&["Istio a (sailoperator.io)"]), 0..2)),
         risks in risks(),
         (helm_releases, drift, selections) in (seen(vec(helm_release(), 0..2)), seen(vec(drift(), 0..2)), seen(vec(selection(), 0..2))),
+        trial in trial().prop_map(Seen::Present),
     ) -> Environment {
         Environment {
             clusters, crds, nodes, budgets, autoscalers, injectors, node_agents, envoy_filters, other_installers, risks,
-            helm_releases, drift, selections,
+            helm_releases, drift, selections, trial,
         }
     }
 }

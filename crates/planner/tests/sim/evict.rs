@@ -4,10 +4,7 @@ use jiff::Timestamp;
 use meshlift_planner::view::WorkloadKey;
 
 use crate::execute::Failure;
-use crate::world::{Injection, World, seconds};
-
-/// How long a refusal is remembered before the eviction is tried again.
-const REFUSED_FOR: i64 = 4;
+use crate::world::{Injection, World};
 
 impl World {
     /// Evicts a pod. Panics if that takes the workload out of the mesh, moves nothing, or takes more
@@ -39,8 +36,9 @@ impl World {
                 "The disruption budget {} needs {least} healthy pods and has {ready} currently",
                 key.name
             );
-            self.refused
-                .insert(uid.to_owned(), (now + seconds(REFUSED_FOR), why));
+            if let Some(object) = &self.object {
+                self.refusals.note_budget(now, object, uid, why);
+            }
             return Ok(());
         }
         let template = self.apps[app].template_labels.clone();

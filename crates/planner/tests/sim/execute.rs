@@ -23,6 +23,10 @@ impl World {
         if effect.changes_mesh() {
             self.must_be_backed_up(effect);
         }
+        let name = effect.describe();
+        if let Some(policy) = self.policies.iter().find(|p| name.contains(p.what)) {
+            return Err((policy.class, format!("{name}: {}", policy.why)));
+        }
         if effect.changes_releases() {
             self.helm.changed_by_us += 1;
         }

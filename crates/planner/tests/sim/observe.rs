@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use meshlift_planner::view::{
-    Dependents, LiveCounters, MeshView, Probe, Recent, RefusedEviction, Release, Replicas, Seen,
-    Workload,
+    Dependents, LiveCounters, MeshView, Probe, Recent, Release, Replicas, Seen, Workload,
 };
 use meshlift_planner::{ReleasesWanted, Upgrade, admitted_by, wanted};
 
@@ -36,6 +35,7 @@ pub fn look(world: &World, upgrade: &Upgrade) -> MeshView {
 /// Looks at the world through watches that lag behind; what is read and not watched is fresh.
 pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
     let mut view = watched(age);
+    view.refusals = world.refusals.of(upgrade);
     view.record = match world.unreadable.get("record") {
         Some(why) => Seen::Unreadable(why.clone()),
         None => match world.records.get(&upgrade.record_name()) {
@@ -148,14 +148,7 @@ fn watched(age: &Age<'_>) -> MeshView {
         namespaces: seen(world, "namespaces", world.namespaces.clone()),
         workloads: seen(world, "workloads", with_sidecar.collect()),
         loose_pods: age.pods.loose.iter().cloned().map(Arc::new).collect(),
-        refused_evictions: world
-            .refused
-            .iter()
-            .map(|(uid, (until, why))| {
-                let (why, again) = (why.clone(), *until <= world.now);
-                (uid.clone(), RefusedEviction { why, again })
-            })
-            .collect(),
+        refusals: BTreeMap::new(),
         missing_permissions: Seen::Absent,
         probes: BTreeMap::new(),
         rivals: world.rivals.clone(),

@@ -6,7 +6,9 @@ use std::collections::{BTreeSet, VecDeque};
 use jiff::Timestamp;
 use meshlift_api::{Phase, Step};
 use meshlift_planner::view::MeshView;
-use meshlift_planner::{Decision, Executed, Next, Upgrade, decide, fold, lint};
+use meshlift_planner::{
+    Decision, ErrorClass, Executed, Failure, Next, Refusals, Upgrade, decide, fold, lint,
+};
 
 use crate::observe::{Age, look, look_stale};
 use crate::transcript::Transcript;
@@ -95,6 +97,17 @@ const MEMORY: usize = 50;
 
 struct Crashed;
 
+/// A failure as the executor has it. Without a word nobody answered.
+fn told((class, message): (ErrorClass, String)) -> Failure {
+    let (_, why) = message.split_once(": ").unwrap_or(("", &message));
+    Failure {
+        class,
+        answered: !why.is_empty(),
+        why: why.to_owned(),
+        message,
+    }
+}
+
 impl Run {
     pub fn new(story: &Story) -> Self {
         Self {
@@ -152,7 +165,7 @@ impl Run {
                     self.world.now += seconds(RESTART);
                     self.world.helm.crashed();
                     // It was only in memory.
-                    self.world.refused.clear();
+                    self.world.refusals = Refusals::default();
                 }
             }
         }
@@ -282,20 +295,14 @@ impl Run {
             }
             Next::Act(batch) => {
                 // One that fails does not keep the others from being executed.
-                let mut failed = None;
+                let mut tried = Vec::new();
                 for effect in batch {
-                    match self.world.execute(effect) {
-                        Ok(()) => self.crash_point()?,
-                        Err(failure) => {
-                            failed = failed.or(Some(failure));
-                            self.crash_point()?;
-                        }
-                    }
+                    let failure = self.world.execute(effect).err();
+                    self.crash_point()?;
+                    tried.push((effect, failure.map(told)));
                 }
-                Ok(match failed {
-                    Some((class, message)) => Executed::Failed { class, message },
-                    None => Executed::Done,
-                })
+                let now = self.world.now;
+                Ok(self.world.refusals.settle(now, upgrade, tried))
             }
         }
     }

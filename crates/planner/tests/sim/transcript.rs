@@ -62,6 +62,12 @@ impl Transcript {
         if let Executed::Failed { class, message } = executed {
             writeln!(self.text, "          ! {class:?}: {message}").expect("a string");
         }
+        if let Executed::Refused(refused) = executed {
+            for write in refused {
+                let (class, message) = (write.class, &write.message);
+                writeln!(self.text, "          ! {class:?}: {message}").expect("a string");
+            }
+        }
     }
 
     /// The transcript with the end that it came to.

@@ -10,7 +10,7 @@ use meshlift_planner::view::{
     ControlPlane, Dependents, Gateway, Installer, Namespace, Pod, Rival, Tag, UpdateStrategy,
     Validator, WorkloadKey, WorkloadKind,
 };
-use meshlift_planner::{Injector, Record, Upgrade, injector_of};
+use meshlift_planner::{ErrorClass, Injector, Record, Refusals, Upgrade, injector_of};
 
 use crate::helm::Helm;
 
@@ -60,12 +60,24 @@ pub struct World {
     pub too_many_requests: u32,
     /// How many ready pods a workload keeps, by its name.
     pub budgets: BTreeMap<String, usize>,
-    /// Evictions that were refused, when they may be tried again and why.
-    pub refused: BTreeMap<String, (Timestamp, String)>,
+    /// Writes that a policy, a webhook or a busy API server refuses.
+    pub policies: Vec<Policy>,
+    /// Refusals, as the operator's memory has them.
+    pub refusals: Refusals,
     /// Writes by object; the status of the MeshUpgrade aside.
     pub writes: BTreeMap<String, u32>,
     pub status_writes: u32,
     pub serial: u64,
+}
+
+/// Somebody who refuses writes.
+#[derive(Clone)]
+pub struct Policy {
+    /// Part of what the effect is called.
+    pub what: &'static str,
+    pub class: ErrorClass,
+    /// Who refuses, and why; without a word where no answer comes.
+    pub why: &'static str,
 }
 
 /// An istiod Deployment with its injection webhook.

@@ -8,7 +8,8 @@ use meshlift_api::{CheckResult, CheckStatus, Phase, Severity};
 use super::super::{CHECKS, sentence};
 use super::Spoil;
 use super::{
-    charts, cluster, dependents, gateways, labels_and_webhooks, pods, releases, waves, way, windows,
+    charts, cluster, dependents, gateways, labels_and_webhooks, pods, releases, waves, way,
+    windows, writes,
 };
 use crate::detect::detect;
 use crate::example::{surrounded, upgrade};
@@ -68,6 +69,7 @@ fn rows() -> Vec<Row> {
         pods::rows(),
         waves::rows(),
         windows::rows(),
+        writes::rows(),
     ];
     groups.into_iter().flatten().collect()
 }

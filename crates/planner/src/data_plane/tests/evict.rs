@@ -1,9 +1,9 @@
 //! Workloads whose pods are evicted.
 
-use meshlift_api::RestartMethod;
+use meshlift_api::{Predicate, RestartMethod};
 
 use super::*;
-use crate::view::RefusedEviction;
+use crate::refusals::Refusal;
 
 fn evicting(change: Spoil) -> Placement {
     let (mut upgrade, mut view) = stale();
@@ -96,11 +96,15 @@ fn the_next_one_waits_until_all_are_there() {
 fn a_refused_eviction_holds_and_is_named_in_the_end() {
     let why = "The disruption budget cart needs 2 healthy pods and has 2 currently";
     let refuse = |view: &mut MeshView, again: bool| {
-        let refused = RefusedEviction {
+        let last_at = now() - SignedDuration::from_secs(if again { 4 } else { 3 });
+        let refused = Refusal {
             why: why.into(),
-            again,
+            budget: true,
+            count: 1,
+            first_at: last_at,
+            last_at,
         };
-        view.refused_evictions.insert("uid-cart-2".into(), refused);
+        view.refusals.insert("uid-cart-2".into(), refused);
     };
     let (mut upgrade, mut view) = stale();
     upgrade.spec.data_plane.restart.method = RestartMethod::Evict;
@@ -110,19 +114,22 @@ fn a_refused_eviction_holds_and_is_named_in_the_end() {
     });
     refuse(&mut view, true);
     let judged = assess(now(), TARGET, &upgrade, &view).expect("all is seen");
-    let Placement::Held {
-        again: Some(pod), ..
-    } = &judged.placements[0].1
+    let Placement::Held(Held {
+        again: Some(Turn::Evict(pod)),
+        ..
+    }) = &judged.placements[0].1
     else {
         panic!("{:?}", judged.placements[0].1)
     };
     assert_eq!(pod.name, "cart-2");
     refuse(&mut view, false);
     let judged = assess(now(), TARGET, &upgrade, &view).expect("all is seen");
-    let held = Placement::Held {
+    let held = Placement::Held(Held {
         why: why.into(),
+        predicate: Predicate::DisruptionBudget,
         again: None,
-    };
+        over: false,
+    });
     assert_eq!(judged.placements[0].1, held);
     assert_eq!((judged.counts().pending, judged.counts().blocked), (1, 0));
     let named = judged.naming_busy(TARGET);

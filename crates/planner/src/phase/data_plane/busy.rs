@@ -1,13 +1,13 @@
-//! Workloads that are waited for although nothing of ours goes on in them: a rollout of their own, or a
-//! disruption budget that allows no eviction.
+//! Workloads that are waited for although nothing of ours goes on in them: a rollout of their own, a disruption budget
+//! that allows no eviction, or somebody who refuses their restart.
 
 use jiff::Timestamp;
 use meshlift_api::Phase;
 
 use super::Drive;
 use super::pacing::Pacing;
-use super::restarts::progress_of;
-use crate::data_plane::{Placement, Turn};
+use super::restarts::{progress_of, refused};
+use crate::data_plane::Placement;
 use crate::decision::{Batch, Decision, Next, Report, Waiting, WaitingOn};
 use crate::message::Progress;
 use crate::phase::control_plane::not_injecting;
@@ -27,15 +27,14 @@ impl<'d, 'a> Busy<'d, 'a> {
     pub(super) fn of(drive: &'d Drive<'a>) -> Self {
         let all = drive
             .judged
-            .in_order(|p| matches!(p, Placement::Busy | Placement::Held { .. }));
+            .in_order(|p| *p == Placement::Busy || p.is_held());
         let until = deadline(drive, &all);
         Self { drive, all, until }
     }
 
     /// Whether an eviction is to be tried again before long.
     pub(super) fn tries(&self) -> bool {
-        let held = |(_, p): &(&Workload, &Placement)| matches!(p, Placement::Held { .. });
-        self.until.is_some() && self.all.iter().any(held)
+        self.until.is_some() && self.all.iter().any(|(_, p)| p.is_held())
     }
 
     /// Evictions that were refused, and are tried again now. Nothing is said of the try: until it
@@ -49,9 +48,10 @@ impl<'d, 'a> Busy<'d, 'a> {
             .all
             .iter()
             .filter_map(|(workload, placement)| match placement {
-                Placement::Held {
-                    again: Some(pod), ..
-                } => Some((workload, pod)),
+                // Restarts that were refused take their turn with the others.
+                Placement::Held(held) if refused(placement).is_none() => {
+                    Some((workload, held.again.as_ref()?))
+                }
                 _ => None,
             });
         let injects = |workload: &Workload| {
@@ -60,7 +60,7 @@ impl<'d, 'a> Busy<'d, 'a> {
         };
         let due = due.filter(|(workload, _)| injects(workload));
         due.take_while(|_| pacing.begin(1))
-            .map(|(workload, pod)| drive.effect(workload, &Turn::Evict(pod.clone())))
+            .map(|(workload, turn)| drive.effect(workload, turn))
             .collect()
     }
 
@@ -102,6 +102,13 @@ fn deadline(drive: &Drive<'_>, all: &[(&Workload, &Placement)]) -> Option<Timest
     if watched || !all.iter().any(waits) {
         return None;
     }
+    // What was refused has a deadline of its own, at which it is named and is none of these.
+    if all
+        .iter()
+        .any(|waiting| waits(waiting) && refused(waiting.1).is_some())
+    {
+        return Some(Timestamp::MAX);
+    }
     let began = step_began(drive.upgrade, drive.restarting_step(), drive.now);
     let since = all.iter().filter_map(|(workload, _)| workload.evicted_at);
     let deadline = later(since.fold(began, Timestamp::max), timeout(drive.upgrade));
@@ -111,7 +118,7 @@ fn deadline(drive: &Drive<'_>, all: &[(&Workload, &Placement)]) -> Option<Timest
 /// Who is waited for, and what for.
 fn waiting(workload: &Workload, placement: &Placement) -> String {
     match placement {
-        Placement::Held { why, .. } => format!("{}: {why}", workload.key.short()),
+        Placement::Held(held) => format!("{}: {}", workload.key.short(), held.why),
         _ => format!("{}, whose own rollout goes on", progress_of(workload)),
     }
 }

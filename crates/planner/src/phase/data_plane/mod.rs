@@ -5,6 +5,7 @@ mod moves;
 mod pacing;
 mod rest;
 mod restarts;
+mod trial;
 mod waves;
 
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use crate::upgrade::Upgrade;
 use crate::view::{ControlPlane, MeshView};
 
 pub(crate) use self::moves::{tags_to_move, to_move};
+pub use self::trial::trial;
 
 /// One look at the data plane on its way.
 pub(super) struct Drive<'a> {
@@ -49,6 +51,7 @@ pub(super) fn data_plane(
     drive
         .moves(&report)
         .or_else(|| drive.restarts(report.clone()))
+        .or_else(|| drive.refused_moves(&report))
         .or_else(|| drive.git(&report))
         .or_else(|| drive.waves(report))
 }
@@ -74,7 +77,7 @@ impl<'a> Drive<'a> {
         let heading = Heading::of(upgrade, record);
         let stages = Stages::of(upgrade, record);
         let judged = assess_toward(now, heading, Some(&stages), upgrade, view)?;
-        Some(Self {
+        let mut drive = Self {
             now,
             upgrade,
             view,
@@ -82,7 +85,9 @@ impl<'a> Drive<'a> {
             heading,
             stages,
             judged,
-        })
+        };
+        drive.judged.refused = drive.named_as_refused();
+        Some(drive)
     }
 
     /// What is said of the data plane, whatever is done next.
@@ -157,9 +162,10 @@ pub(super) fn with_data_plane(report: Report, judged: &DataPlaneView<'_>, to: &s
     let counts = judged.counts();
     let message = message::moved(judged.proxies, to);
     let open = counts.restarting + counts.pending + counts.failed;
+    let blocked = counts.blocked > 0 || !judged.refused.is_empty();
     let findings = Findings {
-        data_plane_upgraded: match (open, counts.blocked) {
-            (0, 0) => Verdict::yes("AllMoved", message),
+        data_plane_upgraded: match (open, blocked) {
+            (0, false) => Verdict::yes("AllMoved", message),
             (0, _) => Verdict::yes("AllButBlockedMoved", message),
             _ => Verdict::no("Moving", message),
         },
@@ -168,7 +174,7 @@ pub(super) fn with_data_plane(report: Report, judged: &DataPlaneView<'_>, to: &s
     Report {
         workloads: Some(counts),
         proxies: Some(judged.proxies),
-        blocked: Some(judged.blocked.clone()),
+        blocked: Some([&judged.refused[..], &judged.blocked].concat()),
         ended_restarts: judged.ended.clone(),
         findings,
         ..report

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use meshlift_api::Step;
+use meshlift_api::{Predicate, Step};
 
 use super::Drive;
 use super::busy::{Busy, acts_or_waits};
 use super::pacing::Pacing;
-use crate::data_plane::{Placement, Turn, after, stalls_at};
+use crate::data_plane::{Held, Placement, Turn, after, stalls_at};
 use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::message::{self, Progress};
 use crate::phase::control_plane::not_injecting;
@@ -44,6 +44,7 @@ impl Drive<'_> {
             waits: restarting.iter().map(|(w, _)| progress_of(w)).collect(),
             failed,
             held,
+            refused: self.refused_workloads(),
             pace: pacing.why(),
         };
         let message = self.say(&progress);
@@ -54,7 +55,7 @@ impl Drive<'_> {
             false => Vec::new(),
         };
         if !batch.is_empty() {
-            let report = Report { message, ..report };
+            let report = self.as_before_if_again(&batch, Report { message, ..report });
             let batch = batch.into_iter().chain(again).collect();
             return Some(Decision::new(Next::Act(batch), report));
         }
@@ -148,7 +149,7 @@ impl Drive<'_> {
         let mut batch = Vec::new();
         let ill = self.destination_ill();
         for (workload, placement) in self.queue() {
-            let Placement::Stale(turn) = placement else {
+            let Some(turn) = turn_of(placement) else {
                 continue;
             };
             let namespace = workload.key.namespace.as_str();
@@ -206,14 +207,42 @@ impl Drive<'_> {
         }
     }
 
-    /// What waits for a restart, in its order: wave by wave, on the way back the last one first.
+    /// What waits for a restart, in its order: wave by wave, on the way back the last one first. What was refused before
+    /// takes no slot from what was not.
     fn queue(&self) -> Vec<(&Workload, &Placement)> {
-        let mut queue = self.judged.in_order(|p| matches!(p, Placement::Stale(_)));
+        let mut queue = self.judged.in_order(|p| turn_of(p).is_some());
         queue.sort_by_key(|(workload, _)| self.stages.of_workload(workload));
         if self.heading.is_back() {
             queue.reverse();
         }
+        queue.sort_by_key(|(_, placement)| matches!(placement, Placement::Held(_)));
         queue
+    }
+
+    /// Workloads whose restart was refused and is tried again.
+    fn refused_workloads(&self) -> Vec<String> {
+        let held = self.judged.in_order(|p| refused(p).is_some());
+        held.into_iter()
+            .filter_map(|(workload, p)| {
+                Some(format!("{}: {}", workload.key.short(), refused(p)?.why))
+            })
+            .collect()
+    }
+
+    /// The same report, in the step of before if nothing of the batch is new: deadlines count from the beginning of a
+    /// step, and one that is tried again and again must not put them off.
+    pub(super) fn as_before_if_again(&self, batch: &[Effect], report: Report) -> Report {
+        let known = |effect: &Effect| {
+            let uid = effect.object();
+            uid.is_some_and(|uid| self.view.refusals.contains_key(uid))
+        };
+        match self.upgrade.status.step {
+            Some(step) if batch.iter().all(known) => Report {
+                step: Some(step),
+                ..report
+            },
+            _ => report,
+        }
     }
 
     /// Version of the control plane that is moved to.
@@ -230,6 +259,26 @@ impl Drive<'_> {
         let proving = [Step::ProvingBack, Step::RemovingNewControlPlane];
         let begun = status.rollback.as_ref().is_some_and(|r| r.soak.is_some());
         begun || status.step.is_some_and(|step| proving.contains(&step))
+    }
+}
+
+/// What would move a workload on now.
+fn turn_of(placement: &Placement) -> Option<&Turn> {
+    match placement {
+        Placement::Stale(turn) => Some(turn),
+        Placement::Held(held) if held.predicate == Predicate::Refused => held.again.as_ref(),
+        _ => None,
+    }
+}
+
+/// What was refused and is not given up. A disruption budget refuses nothing: its workloads are waited for.
+pub(super) fn refused(placement: &Placement) -> Option<&Held> {
+    match placement {
+        Placement::Held(held) => {
+            let budget = held.predicate == Predicate::DisruptionBudget;
+            Some(held).filter(|held| !budget && !held.over)
+        }
+        _ => None,
     }
 }
 

@@ -44,10 +44,9 @@ impl Drive<'_> {
 
     /// Whether there is nothing of a stage that has moved or could move.
     fn is_idle(&self, at: usize) -> bool {
-        let blocked = |placement: &Placement| matches!(placement, Placement::Blocked(_));
         let mut placed = self.judged.placements.iter();
         let movable = placed.any(|(workload, placement)| {
-            !blocked(placement) && self.stages.of_workload(workload) == at
+            !placement.is_blocked() && self.stages.of_workload(workload) == at
         });
         let mut namespaces = self.view.namespaces.present().into_iter().flatten();
         let bound = namespaces.any(|namespace| {
@@ -228,7 +227,7 @@ impl Drive<'_> {
         for (_, placement) in self.judged.placements.iter().filter(of_stage) {
             counts.total += 1;
             counts.moved += u32::from(*placement == Placement::Moved);
-            counts.blocked += u32::from(matches!(placement, Placement::Blocked(_)));
+            counts.blocked += u32::from(placement.is_blocked());
         }
         counts
     }

@@ -55,6 +55,7 @@ pub(super) fn decide(
         .or_else(|| back.default_revision())
         .or_else(|| back.moves())
         .or_else(|| back.drive.restarts(back.report()))
+        .or_else(|| back.drive.refused_moves(&back.report()))
         .or_else(|| back.drive.git(&back.report()))
         .unwrap_or_else(|| back.all_moved())
 }

@@ -10,6 +10,7 @@ mod meanwhile;
 mod moved;
 mod owned;
 mod pace;
+mod refusals;
 mod refused;
 mod rollback;
 mod tags;
@@ -184,7 +185,8 @@ fn shop(target: &str) -> World {
         slow_istiod: false,
         too_many_requests: 0,
         budgets: std::collections::BTreeMap::new(),
-        refused: std::collections::BTreeMap::new(),
+        policies: Vec::new(),
+        refusals: meshlift_planner::Refusals::default(),
         writes: std::collections::BTreeMap::new(),
         status_writes: 0,
         serial: 100,
@@ -274,6 +276,7 @@ pub fn all() -> Vec<Story> {
     let groups = [
         going_well::all(),
         refused::all(),
+        refusals::all(),
         going_wrong::all(),
         detection::all(),
         pace::all(),

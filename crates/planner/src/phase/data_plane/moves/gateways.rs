@@ -10,7 +10,7 @@ use meshlift_api::{GatewayOrder, Move};
 
 use super::git::Change;
 use crate::data_plane::excluded;
-use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
+use crate::decision::{Batch, Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::owners::Owners;
 use crate::phase::data_plane::Drive;
 use crate::phase::upgrading::{step_began, timeout};
@@ -18,7 +18,7 @@ use crate::phase::{BACKSTOP, failing, later};
 use crate::view::{Gateway, Workload, gitops_tool};
 
 /// The label that a Gateway shall have.
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     gateway: &'a Gateway,
     label: Option<String>,
     /// The revision that owns it then.
@@ -39,24 +39,79 @@ impl Drive<'_> {
         // Tags move first; what they roll is seen before the namespaces are.
         let next = if tags.is_empty() { namespaces } else { tags };
         let after = now.clone().after(next);
-        let rolled = self.gateways().filter_map(|gateway| {
-            let owner = |owners: &Owners<'_>| owned(owners, gateway, gateway.label.as_deref());
-            let (before, then) = (owner(&now), owner(&after));
-            let leaves = before.as_deref() == Some(self.leaving()) && then != before;
-            (leaves && !follows_git(&now, gateway)).then(|| self.kept(gateway))
-        });
-        let rolled: Vec<Wanted<'_>> = rolled.collect();
+        let rolled = self
+            .gateways()
+            .filter(|gateway| self.leaves_with(&now, &after, gateway));
+        let rolled: Vec<Wanted<'_>> = rolled.map(|gateway| self.kept(gateway)).collect();
         self.one_by_one(&now, rolled, report)
     }
 
     /// Moves the Gateways whose turn has come.
     pub(super) fn gateways_in_turn(&self, report: &Report) -> Option<Decision> {
         let owners = Owners::now(self.view);
-        let turn = self.gateways().filter_map(|g| self.in_turn(&owners, g));
-        let turn: Vec<Wanted<'_>> = turn
-            .filter(|wanted| self.gateway_theirs(wanted).is_none())
-            .collect();
+        let turn = self.gateways_to_label(&owners);
         self.one_by_one(&owners, turn, report)
+    }
+
+    /// The Gateways whose turn has come and whose label is ours to write.
+    pub(super) fn gateways_to_label(&self, owners: &Owners<'_>) -> Vec<Wanted<'_>> {
+        let turn = self.gateways().filter_map(|g| self.in_turn(owners, g));
+        turn.filter(|wanted| self.gateway_theirs(wanted).is_none())
+            .collect()
+    }
+
+    pub(super) fn label(&self, wanted: &Wanted<'_>) -> Effect {
+        let gateway = wanted.gateway;
+        Effect::LabelGateway {
+            namespace: gateway.namespace.clone(),
+            name: gateway.name.clone(),
+            uid: gateway.uid.clone(),
+            resource_version: gateway.resource_version.clone(),
+            revision: wanted.revision.clone(),
+            label: wanted.label.clone(),
+            mark: wanted.mark,
+            at: self.now,
+        }
+    }
+
+    /// Gateways whose turn has come, or that have to be kept, and whose label the API server refuses.
+    pub(super) fn refused_gateways(&self) -> Vec<&Gateway> {
+        let refused = self
+            .gateways()
+            .filter(|gateway| self.steps_aside(&gateway.uid));
+        let owners = Owners::now(self.view);
+        let (tags, namespaces) = (self.tags().act, self.namespaces().act);
+        let after = owners.clone().after(&tags).after(&namespaces);
+        let rolled = |g: &&Gateway| self.leaves_with(&owners, &after, g);
+        refused
+            .filter(|g| self.in_turn(&owners, g).is_some() || rolled(g))
+            .collect()
+    }
+
+    /// The same moves without those that would roll a Gateway whose own label was refused.
+    pub(super) fn sparing_gateways(&self, mut moves: Batch) -> Batch {
+        let refused = self
+            .gateways()
+            .filter(|gateway| self.steps_aside(&gateway.uid));
+        let refused: Vec<&Gateway> = refused.collect();
+        if refused.is_empty() {
+            return moves;
+        }
+        let now = Owners::now(self.view);
+        moves.retain(|effect| {
+            let after = now.clone().after([effect]);
+            !refused
+                .iter()
+                .any(|gateway| self.leaves_with(&now, &after, gateway))
+        });
+        moves
+    }
+
+    /// Whether a move takes a Gateway away from the control plane that is left.
+    fn leaves_with(&self, now: &Owners<'_>, after: &Owners<'_>, gateway: &Gateway) -> bool {
+        let label = gateway.label.as_deref();
+        let (before, then) = (owned(now, gateway, label), owned(after, gateway, label));
+        before.as_deref() == Some(self.leaving()) && then != before && !follows_git(now, gateway)
     }
 
     /// Gateways that others have to move.
@@ -215,16 +270,16 @@ impl Drive<'_> {
         if let Some(decision) = self.wait_for_roll(owners, report) {
             return Some(decision);
         }
+        let next = wanted
+            .into_iter()
+            .find(|wanted| !self.steps_aside(&wanted.gateway.uid))?;
         let Wanted {
-            gateway,
-            label,
-            revision,
-            mark,
-        } = wanted.into_iter().next()?;
+            gateway, revision, ..
+        } = &next;
         let Gateway {
             namespace, name, ..
         } = gateway;
-        let message = match revision == self.heading.to {
+        let message = match *revision == self.heading.to {
             true => format!(
                 "{}moves Gateway {namespace}/{name} to {revision}",
                 self.wave()
@@ -234,18 +289,9 @@ impl Drive<'_> {
                 self.wave()
             ),
         };
-        let effect = Effect::LabelGateway {
-            namespace: namespace.clone(),
-            name: name.clone(),
-            uid: gateway.uid.clone(),
-            resource_version: gateway.resource_version.clone(),
-            revision,
-            label,
-            mark,
-            at: self.now,
-        };
-        let report = self.says(report, message);
-        Some(Decision::new(Next::Act(vec![effect]), report))
+        let batch = vec![self.label(&next)];
+        let report = self.as_before_if_again(&batch, self.says(report, message));
+        Some(Decision::new(Next::Act(batch), report))
     }
 
     /// Waits for the Gateway that istiod rolls; one that does not come up in time has failed.

@@ -1,9 +1,7 @@
 //! What someone else has to commit: a GitOps tool owns it, or someone put it back. It is not fought over.
 
-use meshlift_api::labels::RESTARTED_FOR;
-use meshlift_api::{Phase, Predicate};
+use meshlift_api::Phase;
 
-use crate::data_plane::Placement;
 use crate::decision::{Decision, Report, WaitingOn};
 use crate::message;
 use crate::phase::data_plane::Drive;
@@ -25,6 +23,8 @@ const SPELLED_OUT: usize = 3;
 
 impl Drive<'_> {
     /// Waits for the changes that others have to make in the stages that are open; `None` when there are none.
+    /// Not for workloads whose restart was put back: whoever writes their templates may be a controller that nobody can
+    /// commit anything to. They are named, and the others go on.
     pub(in crate::phase) fn git(&self, report: &Report) -> Option<Decision> {
         // Once all has moved, what somebody else has to move is named: nobody waits for a new namespace of Git.
         if self.destination_ill().is_some() || self.upgrade.phase() == Phase::HealthChecking {
@@ -33,7 +33,6 @@ impl Drive<'_> {
         let mut changes = self.tags().git;
         changes.extend(self.namespaces().git);
         changes.extend(self.gateway_changes());
-        changes.extend(self.restarts_put_back());
         if changes.is_empty() {
             return None;
         }
@@ -43,25 +42,6 @@ impl Drive<'_> {
             wait(self.now, WaitingOn::Git, BACKSTOP),
             report,
         ))
-    }
-
-    /// Workloads whose restart was taken back while pods of theirs still run what is left behind.
-    fn restarts_put_back(&self) -> Vec<Change> {
-        let put_back = self
-            .judged
-            .in_order(|p| *p == Placement::Blocked(Predicate::RestartPutBack));
-        let open = put_back
-            .into_iter()
-            .filter(|(workload, _)| self.stages.is_open(self.stages.of_workload(workload)));
-        open.map(|(workload, _)| Change {
-            object: workload.key.short(),
-            change: format!(
-                "set annotation {RESTARTED_FOR}: {} on its pod template",
-                self.heading.to
-            ),
-            why: "its restart was put back".to_owned(),
-        })
-        .collect()
     }
 }
 

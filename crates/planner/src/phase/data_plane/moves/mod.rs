@@ -6,6 +6,7 @@
 mod gateways;
 mod git;
 mod namespaces;
+mod refused;
 mod tags;
 
 use meshlift_api::{Move, Step};
@@ -13,8 +14,9 @@ use meshlift_api::{Move, Step};
 use super::Drive;
 use crate::decision::{Batch, Decision, Effect, Next, Report};
 use crate::message;
+use crate::owners::Owners;
 use crate::phase::blind;
-use crate::view::{Seen, Tag, gitops_tool};
+use crate::view::{ControlPlane, Seen, Tag, gitops_tool};
 
 use self::git::Change;
 pub(crate) use self::namespaces::to_move;
@@ -25,6 +27,8 @@ pub(crate) use self::tags::tags_to_move;
 pub(super) struct Moves {
     act: Batch,
     git: Vec<Change>,
+    /// What the API server refused and is not tried now.
+    refused: Batch,
 }
 
 impl Moves {
@@ -42,7 +46,8 @@ impl Drive<'_> {
         if self.destination_ill().is_some() {
             return None;
         }
-        let (tags, namespaces) = (self.tags().act, self.namespaces().act);
+        let tags = self.sparing_gateways(self.tags().act);
+        let namespaces = self.sparing_gateways(self.namespaces().act);
         if let Seen::Unreadable(why) = &self.view.gateways {
             let nothing = tags.is_empty() && namespaces.is_empty();
             let report = report.clone();
@@ -52,6 +57,22 @@ impl Drive<'_> {
             .or_else(|| self.act("tags", tags, report))
             .or_else(|| self.act("namespaces", namespaces, report))
             .or_else(|| self.gateways_in_turn(report))
+    }
+
+    /// All that is moved by us if every stage is open, also where the control plane that is moved to is yet to come.
+    pub(in crate::phase::data_plane) fn moves_in_the_end(&self) -> Batch {
+        let plane = ControlPlane {
+            namespace: self.record.source.namespace.clone(),
+            name: format!("istiod-{}", self.heading.to),
+            revision: self.heading.to.to_owned(),
+            ..ControlPlane::default()
+        };
+        let mut writes = self.tags_to(&plane).act;
+        writes.extend(self.namespaces().act);
+        let owners = Owners::now(self.view);
+        let gateways = self.gateways_to_label(&owners).into_iter();
+        writes.extend(gateways.map(|wanted| self.label(&wanted)));
+        writes
     }
 
     fn act(&self, what: &str, batch: Batch, report: &Report) -> Option<Decision> {
@@ -66,7 +87,8 @@ impl Drive<'_> {
             self.heading.to,
             message::first_few(&names)
         );
-        Some(Decision::new(Next::Act(batch), self.says(report, message)))
+        let report = self.as_before_if_again(&batch, self.says(report, message));
+        Some(Decision::new(Next::Act(batch), report))
     }
 
     fn says(&self, report: &Report, message: String) -> Report {

@@ -38,7 +38,7 @@ impl Drive<'_> {
             };
             moves.push(theirs, effect, || change(namespace, &labels));
         }
-        moves
+        self.without_refused(moves)
     }
 
     fn namespace_theirs(&self, namespace: &Namespace) -> Option<String> {

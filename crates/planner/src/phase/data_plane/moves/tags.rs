@@ -37,10 +37,15 @@ pub(crate) fn tags_to_move(
 impl Drive<'_> {
     /// The tags that do not yet point where they should.
     pub(super) fn tags(&self) -> Moves {
-        let mut moves = Moves::default();
         let Some(plane) = self.destination() else {
-            return moves;
+            return Moves::default();
         };
+        self.tags_to(plane)
+    }
+
+    /// The same, where the control plane that is moved to may be yet to come.
+    pub(super) fn tags_to(&self, plane: &ControlPlane) -> Moves {
+        let mut moves = Moves::default();
         for tag in self.view.tags.iter().filter(|tag| self.is_due(tag)) {
             let theirs = self.theirs(tag.owner.as_deref(), tag.moved_to.as_deref());
             let effect = Effect::PointTag {
@@ -55,7 +60,7 @@ impl Drive<'_> {
             };
             moves.push(theirs, effect, || change(tag, plane));
         }
-        moves
+        self.without_refused(moves)
     }
 
     /// Whether a tag should point at where this leads, and does not.
