@@ -42,7 +42,11 @@ impl Bed {
             .display()
             .to_string();
         let install = ["install", "meshlift", &chart, "-n", OPERATOR_NAMESPACE];
-        let set = ["--create-namespace", "--set=replicas=0"];
+        let set = [
+            "--create-namespace",
+            "--set=replicas=0",
+            "--set=image.repository=none.example.org/meshlift-operator",
+        ];
         cluster.helm(&[&install[..], &set].concat()).await?;
         let operator_kubeconfig = token_kubeconfig(&cluster).await?;
         let client = cluster.client();

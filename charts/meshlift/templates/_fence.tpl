@@ -4,13 +4,18 @@
 {{- define "meshlift.fence.variables" -}}
 - name: controlPlaneNamespaces
   expression: {{ .Values.controlPlaneNamespaces | toJson | squote }}
+# Other releases in the namespaces of istiod (dashboards, certificate agents) are not Istio's.
+- name: releases
+  expression: {{ .Values.helmReleases | toJson | squote }}
 - name: versions
   expression: "[dyn(object), dyn(oldObject)].filter(o, o != null)"
 - name: ofHelmRelease
   expression: >-
     variables.versions.all(o,
     o.metadata.?labels[?'app.kubernetes.io/managed-by'].orValue('') == 'Helm' &&
-    o.metadata.?annotations[?'meta.helm.sh/release-namespace'].orValue('') in variables.controlPlaneNamespaces)
+    o.metadata.?annotations[?'meta.helm.sh/release-namespace'].orValue('') in variables.controlPlaneNamespaces &&
+    (o.metadata.?annotations[?'meta.helm.sh/release-name'].orValue('') in variables.releases ||
+    o.metadata.?annotations[?'meta.helm.sh/release-name'].orValue('').startsWith('istiod-')))
 {{- end }}
 
 {{/* Whether a label or annotation may come from somebody else's admission plugin: policies judge the sum of what we

@@ -3,8 +3,7 @@
 use anyhow::{Error, anyhow};
 
 /// How Meshlift is installed.
-const INSTALL: &str =
-    "helm install meshlift charts/meshlift --namespace meshlift-system --create-namespace";
+const INSTALL: &str = "helm install meshlift charts/meshlift --namespace meshlift-system --create-namespace --set image.repository=REGISTRY/meshlift-operator";
 
 /// The sentence for a request that failed while `doing` something.
 pub(crate) fn request(doing: &str, server: &str, error: kube::Error) -> Error {

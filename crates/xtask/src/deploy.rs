@@ -38,6 +38,8 @@ fn render(root: &Path, helm: &Path) -> Result<String> {
         .arg(root.join("charts/meshlift"))
         // A hook of the uninstallation is no object of the installation.
         .args(["--namespace", NAMESPACE, "--no-hooks"])
+        // Whoever applies the manifests puts the registry of their own there.
+        .args(["--set", "image.repository=REGISTRY/meshlift-operator"])
         .output()
         .with_context(|| format!("cannot run `{}`", helm.display()))?;
     if !run.status.success() {

@@ -6,11 +6,14 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::environment::{Environment, NAMESPACE, chart, refused_with, repository, with_cluster};
+use crate::environment::{
+    Environment, IMAGE, NAMESPACE, chart, refused_with, repository, with_cluster,
+};
 
 async fn render(env: &Environment, sets: &[&str]) -> Result<Vec<Value>> {
     let chart = chart();
     let mut arguments = vec!["template", "meshlift", &chart, "-n", NAMESPACE];
+    arguments.extend(["--set", IMAGE]);
     for set in sets {
         arguments.extend(["--set", set]);
     }
@@ -34,15 +37,7 @@ fn one<'a>(objects: &'a [Value], kind: &str) -> Result<&'a Value> {
 fn api_the_generated_files_are_current() -> Result<()> {
     with_cluster(async |env| {
         let check = Command::new(env!("CARGO"))
-            .args([
-                "run",
-                "--quiet",
-                "--package",
-                "xtask",
-                "--",
-                "gen",
-                "--check",
-            ])
+            .args(["run", "--quiet", "--bin", "xtask", "--", "gen", "--check"])
             .current_dir(repository())
             .env("HELM", env.cluster.tools().program("helm")?)
             .output()?;
@@ -55,14 +50,16 @@ fn api_the_generated_files_are_current() -> Result<()> {
 #[test]
 fn api_the_chart_passes_lint() -> Result<()> {
     with_cluster(async |env| {
-        env.cluster.helm(&["lint", "--strict", &chart()]).await?;
+        env.cluster
+            .helm(&["lint", "--strict", &chart(), "--set", IMAGE])
+            .await?;
         Ok(())
     })
 }
 
 #[test]
 fn api_bad_values_are_refused_by_name() -> Result<()> {
-    let cases: [(&str, &[&str]); 10] = [
+    let cases: [(&str, &[&str]); 12] = [
         ("replica=3", &["replica"]),
         ("replicas=-1", &["replicas", "minimum"]),
         (
@@ -70,7 +67,12 @@ fn api_bad_values_are_refused_by_name() -> Result<()> {
             &["pullPolicy", "IfNotPresent"],
         ),
         ("image.digest=sha256:12", &["digest"]),
-        ("image.repository=", &["repository"]),
+        (
+            "image.repository=",
+            &["image.repository is not set", "--set image.repository="],
+        ),
+        ("helmReleases={Istio}", &["helmReleases"]),
+        ("extraEnv[0].value=x", &["extraEnv", "name"]),
         (
             "controlPlaneNamespaces=istio-system",
             &["controlPlaneNamespaces", "array"],
@@ -115,6 +117,8 @@ fn api_values_reach_the_manifests() -> Result<()> {
                 "serviceMonitor.enabled=true",
                 "imagePullSecrets[0].name=pull",
                 "podLabels.team=mesh",
+                "extraEnv[0].name=HTTPS_PROXY",
+                "extraEnv[0].value=http://proxy:3128",
             ],
         )
         .await?;
@@ -128,6 +132,9 @@ fn api_values_reach_the_manifests() -> Result<()> {
         );
         let container = &template["spec"]["containers"][0];
         assert_eq!(container["image"], format!("registry/operator@{digest}"));
+        let proxy = json!({ "name": "HTTPS_PROXY", "value": "http://proxy:3128" });
+        let env_of = container["env"].as_array().context("no environment")?;
+        ensure!(env_of.contains(&proxy), "{env_of:?}");
         let arguments = container["args"].as_array().context("no arguments")?;
         ensure!(arguments.contains(&json!("--default-charts-repository=http://charts:8080")));
         ensure!(arguments.contains(&json!("--versions-interval=15m")));

@@ -18,6 +18,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, OnceCell};
 
 pub(crate) const NAMESPACE: &str = "meshlift-system";
+/// The chart has no image of its own; no pod of it is started here.
+pub(crate) const IMAGE: &str = "image.repository=none.example.org/meshlift-operator";
 pub(crate) const ISTIO: &str = "istio-system";
 /// The user name of the operator's account.
 pub(crate) const OPERATOR: &str = "system:serviceaccount:meshlift-system:meshlift";
@@ -82,6 +84,8 @@ impl Environment {
             "-n",
             NAMESPACE,
             "--create-namespace",
+            "--set",
+            IMAGE,
         ];
         cluster.helm(&install).await?;
         let kinds = ["meshupgrades", "meshes", "releasecatalogs"];

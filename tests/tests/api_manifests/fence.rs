@@ -62,6 +62,16 @@ fn workload(kind: &str, name: &str, namespace: &str) -> Value {
     object
 }
 
+/// A Deployment as Istio's chart renders it, as far as the fence looks at it.
+pub(crate) fn istiod(name: &str) -> Value {
+    let mut istiod = workload("Deployment", name, ISTIO);
+    istiod["spec"]["template"]["spec"] = json!({
+        "serviceAccountName": "istiod-1-31-0",
+        "containers": [{ "name": "discovery", "image": "docker.io/istio/pilot:1.31.0" }],
+    });
+    istiod
+}
+
 impl Environment {
     /// Patches as the operator; each patch is a merge.
     async fn operator_patch(&self, object: &Value, patch: Value) -> Result<()> {
@@ -287,7 +297,7 @@ fn api_fence_deployments_of_istiod_only_through_its_release() -> Result<()> {
             &workload("Deployment", "fence-new", ISTIO),
         )
         .await?;
-        let mut istiod = workload("Deployment", "fence-istiod", ISTIO);
+        let mut istiod = istiod("fence-istiod");
         let (labels, annotations) = of_helm();
         istiod["metadata"]["labels"] = labels;
         istiod["metadata"]["annotations"] = annotations;

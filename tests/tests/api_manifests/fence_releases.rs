@@ -228,7 +228,7 @@ fn api_fence_secrets_only_of_helm_and_what_an_upgrade_keeps() -> Result<()> {
     };
     let helm = "helm.sh/release.v1";
     with_cluster(async |env| {
-        let release = secret(ISTIO, "sh.helm.release.v1.fence.v1", helm);
+        let release = secret(ISTIO, "sh.helm.release.v1.istiod-fence.v1", helm);
         env.create(&env.operator, &release, false).await?;
         env.delete_as_operator(&release).await?;
         let record = secret(NAMESPACE, "upgrade-fence", "Opaque");

@@ -3,6 +3,7 @@
 //!
 //! One cluster serves all tests of this binary; the chart is installed on it with Helm.
 
+mod attack;
 mod chart;
 mod crds;
 mod environment;
@@ -11,6 +12,7 @@ mod fence;
 mod fence_foreign;
 mod fence_releases;
 mod helm;
+mod istio_rights;
 mod operator;
 mod policies;
 mod release_catalog;
