@@ -113,6 +113,8 @@ struct Named {
 fn documents(manifest: &str) -> Vec<Document> {
     serde_yaml_ng::Deserializer::from_str(manifest)
         .filter_map(|document| Document::deserialize(document).ok())
+        // Helm leaves empty documents where a template renders nothing.
+        .filter(|document| !document.kind.is_empty())
         .collect()
 }
 
