@@ -170,9 +170,12 @@ fn api_attack_the_token_takes_no_other_account_and_no_other_release() -> Result<
             spec: TokenRequestSpec::default(),
             ..TokenRequest::default()
         };
-        let token = accounts.create_token_request("default", &PostParams::default(), &request);
+        let params = PostParams::default();
+        let token = accounts
+            .create_token_request("default", &params, &request)
+            .await;
         ensure!(
-            is_forbidden(token.await),
+            is_forbidden(token),
             "the operator was given the token of another account"
         );
         for namespace in ["kube-system", "default"] {
