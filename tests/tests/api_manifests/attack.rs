@@ -13,8 +13,9 @@ use crate::fence::{helm_object, istiod, merged, object, of_helm};
 /// A Deployment with the marks of Istio's Helm release and this in its pod.
 fn as_istiod(name: &str, pod: Value) -> Value {
     let (labels, annotations) = of_helm();
-    let marks = json!({ "metadata": { "labels": labels, "annotations": annotations } });
-    let mut made = merged(istiod(name), marks);
+    let mut made = istiod(name);
+    made["metadata"]["labels"] = labels;
+    made["metadata"]["annotations"] = annotations;
     let spec = &mut made["spec"]["template"]["spec"];
     *spec = merged(spec.take(), pod);
     made
