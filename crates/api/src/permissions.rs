@@ -393,7 +393,7 @@ pub const PERMISSIONS: &[Permission] = &[
         "helm.toolkit.fluxcd.io",
         "helmreleases",
         &["list"],
-        "detection: whether Flux keeps a Helm release of the mesh as it knows it",
+        "detection: whether Flux keeps a release of the mesh as it knows it",
     ),
     cluster(
         "events.k8s.io",

@@ -11,7 +11,13 @@ use crate::environment::{Environment, eventually, refused_by, with_cluster};
 use crate::fence::object;
 
 /// Somebody else's rule that writes into every object whose name begins with `foreign-`.
-async fn rule(env: &Environment, name: &str, resource: (&str, &str), paths: Value) -> Result<()> {
+async fn rule(
+    env: &Environment,
+    name: &str,
+    target: &str,
+    resource: (&str, &str),
+    paths: Value,
+) -> Result<()> {
     let (group, resource) = resource;
     let patches: Vec<String> = paths
         .as_object()
@@ -30,7 +36,7 @@ async fn rule(env: &Environment, name: &str, resource: (&str, &str), paths: Valu
         "matchConstraints": { "resourceRules": [{
             "apiGroups": [group], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": [resource],
         }] },
-        "matchConditions": [{ "name": "mine", "expression": "object.metadata.name.startsWith('foreign-')" }],
+        "matchConditions": [{ "name": "mine", "expression": format!("object.metadata.name == '{target}'") }],
         "mutations": [{
             "patchType": "JSONPatch",
             "jsonPatch": { "expression": format!("[{}]", patches.join(", ")) },
@@ -80,7 +86,14 @@ fn api_fence_tolerates_what_other_plugins_add_to_a_restart() -> Result<()> {
             "/spec/template/metadata/labels/costs.example.org~1centre": "4711",
             image: digest,
         });
-        rule(env, "fence-foreign-adds", ("apps", "deployments"), added).await?;
+        rule(
+            env,
+            "fence-foreign-adds",
+            "foreign-app",
+            ("apps", "deployments"),
+            added,
+        )
+        .await?;
         let deployments = Api::<Deployment>::namespaced(env.admin.clone(), "default");
         eventually("the operator's restart carries their change", || async {
             env.merge(&env.operator, &app, restart("1-31-0")).await?;
@@ -92,7 +105,14 @@ fn api_fence_tolerates_what_other_plugins_add_to_a_restart() -> Result<()> {
         env.merge(&env.operator, &app, restart("1-32-0")).await?;
 
         let other = json!({ image: format!("registry.example:5000/evil@{DIGEST}") });
-        rule(env, "fence-foreign-evil", ("apps", "deployments"), other).await?;
+        rule(
+            env,
+            "fence-foreign-evil",
+            "foreign-evil",
+            ("apps", "deployments"),
+            other,
+        )
+        .await?;
         eventually("another image is refused, whoever wrote it", || async {
             let tried = env.merge(&env.operator, &evil, restart("1-31-0")).await;
             Ok(refused_by("meshlift-operator-fence-workloads", "another image", tried).is_ok())
@@ -112,7 +132,14 @@ fn api_fence_tolerates_what_other_plugins_add_to_a_namespace() -> Result<()> {
             "/metadata/annotations/costs.example.org~1centre": "4711",
             "/metadata/labels/costs.example.org~1centre": "4711",
         });
-        rule(env, "fence-foreign-namespaces", ("", "namespaces"), added).await?;
+        rule(
+            env,
+            "fence-foreign-namespaces",
+            "foreign-shop",
+            ("", "namespaces"),
+            added,
+        )
+        .await?;
         let namespaces = Api::<Namespace>::all(env.admin.clone());
         eventually("the operator's label carries their change", || async {
             let moved = json!({ "metadata": {
