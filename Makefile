@@ -6,7 +6,7 @@ TESTBED = $(CARGO) run --locked --bin testbed --
 # What is measured is what is released.
 BENCH = $(CARGO) run --locked --release --bin testbed -- bench
 
-.PHONY: help build demo test bench bench-large gen lint image install-cli
+.PHONY: help build demo test soak bench bench-large gen lint image install-cli
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
@@ -19,6 +19,10 @@ demo: ## Upgrade a real mesh under load (root; KEEP=1 leaves it running)
 
 test: ## Run every test; what needs root is skipped without it, and said
 	./hack/test.sh
+
+soak: ## Tell every story of the planner in a million lives of a cluster (LIVES=)
+	MESHLIFT_LIVES=$(or $(LIVES),1000000) $(CARGO) test --locked --release --package meshlift-planner --test sim \
+		nothing_that_others_do_harms_an_upgrade -- --nocapture
 
 bench: ## Measure speed and size on a large mesh (root; QUICK=1 to try it)
 	$(BENCH) $(if $(QUICK),--quick)

@@ -3,6 +3,7 @@
 use crate::digest::Digest;
 use crate::run::{Lag, Run, Story};
 use crate::scenes;
+use crate::seeded::Seeded;
 
 /// A story with the end it comes to when nothing disturbs it.
 struct Calm {
@@ -23,18 +24,6 @@ fn calm() -> Vec<Calm> {
         }
     };
     scenes::all().into_iter().map(tell).collect()
-}
-
-/// Numbers that look random and are the same in every run (SplitMix64).
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, limit: u32) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        u32::try_from((mixed ^ (mixed >> 31)) % u64::from(limit.max(1))).expect("below a u32")
-    }
 }
 
 fn assert_same(calm: &Calm, run: &Run, how: &str) {

@@ -87,7 +87,9 @@ impl World {
         // One that does not come up has had its time, and holds no other.
         let rolling = |other: &App| {
             let broken = other.breaks.is_some();
-            other.managed_gateway && other.key != app.key && !other.settled() && !broken
+            // A pod that died is no rollout.
+            let rolls = !other.settled() && other.pods.iter().any(|m| m.template < other.template);
+            other.managed_gateway && other.key != app.key && rolls && !broken
         };
         let others = self.apps.iter().find(|other| rolling(other));
         if let Some(other) = others {

@@ -1,5 +1,5 @@
 //! The planner against a simulated cluster: stories as golden transcripts, the same stories
-//! crashed at every point, and shown stale views.
+//! crashed at every point, shown stale views, and in the middle of a cluster's life.
 #![allow(unreachable_pub)] // One crate: `pub` here means other modules of it.
 
 mod chaos;
@@ -8,9 +8,13 @@ mod evict;
 mod execute;
 mod gateways;
 mod helm;
+mod invariants;
+mod life;
+mod lives;
 mod observe;
 mod run;
 mod scenes;
+mod seeded;
 mod stories;
 mod transcript;
 mod world;

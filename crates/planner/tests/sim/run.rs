@@ -10,6 +10,8 @@ use meshlift_planner::{
     Decision, ErrorClass, Executed, Failure, Next, Refusals, Upgrade, decide, fold, lint,
 };
 
+use crate::invariants::Invariants;
+use crate::life::Life;
 use crate::observe::{Age, look, look_stale};
 use crate::transcript::Transcript;
 use crate::world::{World, seconds};
@@ -86,6 +88,12 @@ pub struct Run {
     lag: Lag,
     hindsight: bool,
     past: VecDeque<World>,
+    /// What others do meanwhile.
+    life: Option<Life>,
+    /// What must hold whatever they do.
+    invariants: Option<Invariants>,
+    /// Whether a way back was begun.
+    pub went_back: bool,
     /// Decisions to act that were taken from earlier views, and tried.
     pub tried: u32,
 }
@@ -122,6 +130,9 @@ impl Run {
             lag: Lag::default(),
             hindsight: false,
             past: VecDeque::new(),
+            life: None,
+            invariants: None,
+            went_back: false,
             tried: 0,
         }
     }
@@ -142,22 +153,48 @@ impl Run {
         self
     }
 
+    /// Lets the cluster live, with so many seconds more for it, and looks after what must hold all the same.
+    pub fn living(mut self, life: Life, invariants: Invariants, more: i64) -> Self {
+        self.limit += seconds(more);
+        self.life = Some(life);
+        self.invariants = Some(invariants);
+        self
+    }
+
     /// Tells the story to its end.
     pub fn tell(mut self) -> Self {
+        self.go_on();
+        self
+    }
+
+    /// Tells it to its end; after a panic the transcript is still there.
+    pub fn go_on(&mut self) {
+        self.until_it_ends();
+        if let (Some(life), Some(invariants)) = (&self.life, &self.invariants) {
+            invariants.at_the_end(&self.world, &life.rewritten);
+        }
+    }
+
+    fn until_it_ends(&mut self) {
         loop {
             self.world.settle();
+            self.live();
             self.fire_events();
+            if let Some(invariants) = &mut self.invariants {
+                invariants.after_step(&self.world);
+            }
             let Some(upgrade) = self.world.object.clone() else {
                 self.transcript.say(self.world.now, "the object is gone");
-                return self;
+                return;
             };
+            self.went_back |= upgrade.status.rollback.is_some();
             if self.ended(&upgrade) {
                 self.stays_quiet();
-                return self;
+                return;
             }
             if self.world.now >= self.limit {
                 self.transcript.say(self.world.now, "and so it stays");
-                return self;
+                return;
             }
             match self.reconcile(&upgrade) {
                 Ok(again) => self.sleep(again),
@@ -168,6 +205,13 @@ impl Run {
                     self.world.refusals = Refusals::default();
                 }
             }
+        }
+    }
+
+    fn live(&mut self) {
+        if let Some(life) = &mut self.life {
+            life.goes_on(&mut self.world, &mut self.transcript);
+            self.world.settle();
         }
     }
 
@@ -184,6 +228,9 @@ impl Run {
         let decision = decide(now, upgrade, &view);
         if let Err(violation) = lint(upgrade, &view, &decision) {
             panic!("{violation} after:\n{}", self.transcript);
+        }
+        if let Some(invariants) = &mut self.invariants {
+            invariants.decided(&decision);
         }
         let executed = self.execute(upgrade, &decision)?;
         self.meanwhile(&decision);
@@ -297,6 +344,9 @@ impl Run {
                 // One that fails does not keep the others from being executed.
                 let mut tried = Vec::new();
                 for effect in batch {
+                    if let (Some(life), Some(invariants)) = (&self.life, &self.invariants) {
+                        invariants.before(&self.world, effect, &life.rewritten);
+                    }
                     let failure = self.world.execute(effect).err();
                     self.crash_point()?;
                     tried.push((effect, failure.map(told)));
@@ -320,7 +370,8 @@ impl Run {
         let soonest = self.world.now + seconds(1);
         let events = self.events.iter().filter(|event| !event.fired);
         let scripted = events.filter_map(|event| event.due);
-        let wake = scripted.chain(self.world.next_event()).min();
+        let lives = self.life.as_ref().map(Life::due);
+        let wake = scripted.chain(self.world.next_event()).chain(lives).min();
         let wake = wake.map_or(again, |at| at.min(again));
         self.world.now = wake.max(soonest).min(self.limit.max(soonest));
     }

@@ -52,6 +52,8 @@ pub struct World {
     pub istiod_trouble: Option<String>,
     /// Namespaces that refuse new pods, and why.
     pub refusing: BTreeMap<String, String>,
+    /// Whether others do as they like, so that a pod may have to wait until it can start.
+    pub lives: bool,
     /// A workload that a policy lets nobody change.
     pub denied: Option<String>,
     /// Whether every istiod needs long for every push.
@@ -306,9 +308,13 @@ impl World {
         let outdated = |m: &Member| m.template < app.template;
         let idle = app.pods.iter().position(|m| outdated(m) && !m.pod.ready);
         let old = idle.or_else(|| app.pods.iter().position(outdated));
+        // The others take one away at a time, and that only while none is missing. Where nobody lives, the golden stories
+        // have them taken away at once: nothing can come between, and the new ones start one by one all the same.
         let surges = app.key.kind == WorkloadKind::Deployment;
+        let whole = app.pods.len() == app.replicas || !self.lives;
+        let spare = app.pods.len() > app.replicas || (!surges && whole);
         match old {
-            Some(old) if app.pods.len() > app.replicas || !surges => {
+            Some(old) if spare => {
                 self.apps[at].pods.remove(old);
                 true
             }
@@ -327,8 +333,8 @@ impl World {
         let (revision, sidecar) = match injection {
             Injection::By(revision) => (Some(revision), true),
             Injection::None => (None, false),
-            // Its istiod went down since it was looked at: the controller tries again when that is back.
-            Injection::Refused(_) if self.has_lost_an_istiod() => return false,
+            // Its istiod went down since it was looked at, or others are in the way: the controller tries again.
+            Injection::Refused(_) if self.lives || self.has_lost_an_istiod() => return false,
             Injection::Refused(why) => panic!("{} cannot start a pod: {why}", app.key),
         };
         let renewed = app.template > 1 || app.evicted_at.is_some();

@@ -181,6 +181,7 @@ fn shop(target: &str) -> World {
         unreadable: std::collections::BTreeMap::new(),
         istiod_trouble: None,
         refusing: std::collections::BTreeMap::new(),
+        lives: false,
         denied: None,
         slow_istiod: false,
         too_many_requests: 0,
