@@ -292,6 +292,8 @@ pub enum Predicate {
     /// The API server refused to have it changed until `dataPlane.restart.timeout` had passed: a policy, a webhook, a
     /// quota, a right.
     Refused,
+    /// A new pod of its namespace is refused by somebody, or comes up without the new sidecar.
+    PodRefused,
 }
 
 /// Something that this upgrade does not move.

@@ -21,6 +21,7 @@ mod owners;
 mod pace;
 mod phase;
 pub mod plan;
+mod proof;
 mod record;
 mod refusals;
 mod revision;
@@ -47,6 +48,7 @@ pub use lint::{Violation, lint};
 pub use manual::{Way, manual};
 pub use pace::admitted_by;
 pub use phase::{decide, trial};
+pub use proof::{DryRuns, Sample};
 pub use record::{
     Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag, RecordedWave,
 };

@@ -1,12 +1,14 @@
 //! The sentences people read in status, events and logs.
 
 mod back;
+mod proof;
 mod workloads;
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{BlockedWorkload, PaceStatus, ProxyCounts, WorkloadCounts};
 
 pub(crate) use self::back::*;
+pub(crate) use self::proof::*;
 pub(crate) use self::workloads::*;
 use crate::pace::{Admission, Pace};
 use crate::record::Record;

@@ -54,6 +54,11 @@ impl Refusal {
         now >= later(self.last_at, backoff(ErrorClass::Transient, u32::MAX))
     }
 
+    /// Whether the time is over in which it is tried again.
+    pub(crate) fn had_its_time(&self, now: Timestamp, timeout: SignedDuration) -> bool {
+        !self.budget && now >= self.deadline(timeout)
+    }
+
     fn deadline(&self, timeout: SignedDuration) -> Timestamp {
         later(self.first_at, timeout)
     }

@@ -441,8 +441,36 @@ pub enum Probe {
     },
     /// It came back without a sidecar.
     NotInjected,
-    /// It was refused, or the request failed.
-    Refused(String),
+    /// Somebody refused it: which says nothing of the injection.
+    Refused(PodRefusal),
+    /// The request failed, and why.
+    Failed(String),
+}
+
+/// Who refused a dry-run pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRefusal {
+    /// Who.
+    pub by: Refuser,
+    /// In whose words, without what differs from one try to the next.
+    pub why: String,
+}
+
+/// What refuses pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refuser {
+    /// Pod Security admission.
+    PodSecurity,
+    /// A ResourceQuota that is used up.
+    Quota,
+    /// An admission webhook, by its name.
+    Webhook(String),
+    /// An admission webhook that cannot be asked in a dry run, by its name: real pods it may admit.
+    NoDryRun(String),
+    /// A ValidatingAdmissionPolicy, by its name.
+    Policy(String),
+    /// Something else: a LimitRange, a ServiceAccount that is missing.
+    Other,
 }
 
 /// Another MeshUpgrade of the same control planes, under whatever name of a Mesh.

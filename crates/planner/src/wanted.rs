@@ -8,6 +8,7 @@ use meshlift_api::{Mode, Phase, Step};
 use crate::data_plane::{DataPlaneView, Placement, assess_toward};
 use crate::heading::Heading;
 use crate::phase::retirement_due;
+use crate::proof::{self, DryRuns};
 use crate::stages::Stages;
 use crate::upgrade::Upgrade;
 use crate::view::{ControlPlane, MeshView, Workload};
@@ -33,8 +34,8 @@ pub struct Wanted {
     pub pace: BTreeSet<String>,
     /// What Helm would make of the charts, compared with what it made of them.
     pub diffs: bool,
-    /// Dry-run pods: the revision to ask for, and the namespaces.
-    pub probes: Option<(String, BTreeSet<String>)>,
+    /// Dry-run pods.
+    pub probes: Option<DryRuns>,
 }
 
 /// How Helm releases are looked at: each look is a list.
@@ -63,6 +64,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
             releases: ReleasesWanted::Fresh,
             dependents: ReleasesWanted::Known,
             diffs: upgrade.spec.mode == Mode::Preflight,
+            probes: rehearsal(now, upgrade, view),
             ..Wanted::default()
         },
         Phase::Upgrading => {
@@ -169,11 +171,28 @@ impl Judged<'_> {
         to.is_ready().then_some(to)
     }
 
-    fn probes(&self, view: &MeshView) -> Option<(String, BTreeSet<String>)> {
+    /// What moves next, and before anything does the smallest pod, which asks for the new revision itself.
+    fn probes(&self, view: &MeshView) -> Option<DryRuns> {
         let to = self.destination(view)?;
-        let stale = self.data_plane.stale_namespaces().into_iter();
-        let mut namespaces: BTreeSet<String> = stale.map(str::to_owned).collect();
-        namespaces.insert(to.namespace.clone());
-        Some((self.heading.to.to_owned(), namespaces))
+        let mut pods = proof::samples(&self.data_plane, false);
+        if pods.is_empty()
+            && let Some(sample) = proof::fallback(view, &to.namespace, &to.revision)
+        {
+            pods.insert(to.namespace.clone(), sample);
+        }
+        let revision = Some(to.revision.clone());
+        Some(DryRuns { revision, pods })
     }
+}
+
+/// Dry-run pods as they would be made now, before anything is changed: what refuses them refuses them later too.
+fn rehearsal(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Option<DryRuns> {
+    view.mesh.present()?;
+    // Every sidecar is one that is left behind.
+    let heading = Heading::forward("");
+    let judged = assess_toward(now, heading, None, upgrade, view)?;
+    Some(DryRuns {
+        revision: None,
+        pods: proof::samples(&judged, true),
+    })
 }

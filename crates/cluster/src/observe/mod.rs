@@ -15,6 +15,7 @@ mod live;
 mod meshes;
 mod permissions;
 mod probes;
+mod refusal;
 mod releases;
 mod risks;
 mod trials;
@@ -332,8 +333,8 @@ impl Observer {
             let paced = &wanted.pace;
             self.live.fill_pace(&self.watches, planes, paced).await;
         }
-        if let Some((revision, namespaces)) = &wanted.probes {
-            view.probes = self.probes.look(revision, namespaces, view).await;
+        if let Some(runs) = &wanted.probes {
+            view.probes = self.probes.look(runs, view).await;
         }
     }
 

@@ -1,24 +1,45 @@
 //! Dry-run pods: what the API server, with all its webhooks, would make of a new pod. Nothing is
 //! created.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodTemplateSpec};
+use futures::{FutureExt, StreamExt, stream};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, Pod, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile,
+    SecurityContext,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::labels::{FIELD_MANAGER, ISTIO_INJECTION, ISTIO_REV, SIDECAR_STATUS};
-use meshlift_planner::view::{MeshView, Probe, Workload};
+use meshlift_planner::view::{MeshView, Probe, WorkloadKey};
+use meshlift_planner::{DryRuns, Sample, TemplateRevision};
+use tokio::time::{Instant, timeout_at};
 
 use super::cached::Cached;
+use super::refusal;
 use crate::Error;
 
 /// A proof is worth this long; what is not proved is tried again soon.
 const PROOF_AGE: Duration = Duration::from_secs(300);
+/// How many are tried at once: each is a request that goes through every webhook of the cluster.
+const AT_ONCE: usize = 16;
+/// No more time than this for all of them: a rollback that is asked for waits behind them.
+const LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) struct Probes {
     client: Client,
-    proofs: Cached<(String, String), Probe>,
+    proofs: Cached<Proved, Probe>,
+}
+
+/// What a proof is of. Relabelled, a namespace is another one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Proved {
+    revision: Option<String>,
+    namespace: String,
+    labels: Vec<Option<String>>,
+    sample: String,
 }
 
 impl Probes {
@@ -30,45 +51,58 @@ impl Probes {
     }
 
     /// Tries a pod in each namespace.
-    pub(super) async fn look(
-        &self,
-        revision: &str,
-        namespaces: &BTreeSet<String>,
-        view: &MeshView,
-    ) -> BTreeMap<String, Probe> {
+    pub(super) async fn look(&self, wanted: &DryRuns, view: &MeshView) -> BTreeMap<String, Probe> {
+        // Futures of a method, and not of a closure over borrowed pairs: those are Send for one lifetime only.
+        let mut tries = Vec::with_capacity(wanted.pods.len());
+        for (namespace, sample) in &wanted.pods {
+            tries.push(self.tried(wanted, namespace, sample, view).boxed());
+        }
+        let mut tries = stream::iter(tries).buffer_unordered(AT_ONCE);
+        let end = Instant::now() + LIMIT;
         let mut found = BTreeMap::new();
-        for namespace in namespaces {
-            let key = (revision.to_owned(), namespace.clone());
-            let probe = self
-                .proofs
-                .get(&key, self.probe(revision, namespace, view))
-                .await;
-            let probe = probe.unwrap_or_else(Probe::Refused);
-            let proved = matches!(&probe, Probe::Injected { revision: by, .. } if by == revision);
-            if !proved {
-                self.proofs.forget(&key);
-            }
-            found.insert(namespace.clone(), probe);
+        while let Ok(Some((namespace, probe))) = timeout_at(end, tries.next()).await {
+            found.insert(namespace, probe);
+        }
+        for namespace in wanted.pods.keys() {
+            let late = || Probe::Failed(format!("no answer within {} seconds", LIMIT.as_secs()));
+            found.entry(namespace.clone()).or_insert_with(late);
         }
         found
     }
 
-    async fn probe(
+    async fn tried(
         &self,
-        revision: &str,
+        wanted: &DryRuns,
         namespace: &str,
+        sample: &Sample,
         view: &MeshView,
-    ) -> Result<Probe, Error> {
-        let pod = match example(view, namespace, revision) {
-            Some(workload) => {
-                let mut pod = self.restarted_pod_of(workload).await?;
-                if by_template(view, namespace) {
-                    let asked = (ISTIO_REV.to_owned(), revision.to_owned());
-                    pod.metadata.labels.get_or_insert_default().extend([asked]);
-                }
-                pod
+    ) -> (String, Probe) {
+        let key = Proved {
+            revision: wanted.revision.clone(),
+            namespace: namespace.to_owned(),
+            labels: injection_labels(view, namespace),
+            sample: format!("{sample:?}"),
+        };
+        (namespace.to_owned(), self.proved(&key, sample).await)
+    }
+
+    async fn proved(&self, key: &Proved, sample: &Sample) -> Probe {
+        let probe = self.proofs.get(key, self.probe(&key.namespace, sample));
+        let probe = probe.await.unwrap_or_else(Probe::Failed);
+        let wanted = key.revision.as_ref();
+        let proved = matches!(&probe, Probe::Injected { revision, .. } if wanted.is_none_or(|w| w == revision));
+        if !proved {
+            self.proofs.forget(key);
+        }
+        probe
+    }
+
+    async fn probe(&self, namespace: &str, sample: &Sample) -> Result<Probe, Error> {
+        let pod = match sample {
+            Sample::Workload { key, uid, template } => {
+                self.restarted_pod_of(key, uid, template.as_ref()).await?
             }
-            None => minimal(revision),
+            Sample::Minimal { revision, image } => minimal(revision, image),
         };
         let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
         let parameters = PostParams {
@@ -77,63 +111,84 @@ impl Probes {
         };
         match api.create(&parameters, &pod).await {
             Ok(pod) => Ok(judge(&pod)),
-            Err(kube::Error::Api(status)) => Ok(Probe::Refused(status.message.clone())),
+            Err(kube::Error::Api(status)) => Ok(refusal::of(&status)),
             Err(error) => Err(Error::kube(format!("dry-run pod in namespace {namespace}"))(error)),
         }
     }
 
     /// The pod that a restart of this workload would make.
-    async fn restarted_pod_of(&self, workload: &Workload) -> Result<Pod, Error> {
-        let key = &workload.key;
-        let (group, version) = key.kind.api_version().split_once('/').unwrap_or_default();
-        let kind = GroupVersionKind::gvk(group, version, key.kind.kind());
-        let resource = ApiResource::from_gvk(&kind);
-        let api =
-            Api::<DynamicObject>::namespaced_with(self.client.clone(), &key.namespace, &resource);
-        let what = format!("reading {key}");
-        let object = api.get(&key.name).await.map_err(Error::kube(what))?;
-        // A Rollout may have its template elsewhere.
+    async fn restarted_pod_of(
+        &self,
+        key: &WorkloadKey,
+        uid: &str,
+        change: Option<&TemplateRevision>,
+    ) -> Result<Pod, Error> {
+        let kind = key.kind;
+        let object = self.get(key, kind.api_version(), kind.kind(), &key.name);
+        let mut object = object.await?;
+        // A Rollout may have its template in a Deployment.
+        if let Some(reference) = object.data.pointer("/spec/workloadRef").cloned() {
+            let of = |name: &str| reference[name].as_str().unwrap_or_default().to_owned();
+            let (version, kind, name) = (of("apiVersion"), of("kind"), of("name"));
+            object = self.get(key, &version, &kind, &name).await?;
+        }
         let template = object.data.pointer("/spec/template").cloned();
-        let template: PodTemplateSpec =
-            serde_json::from_value(template.unwrap_or_else(|| serde_json::json!({})))
-                .map_err(|error| Error::Unreadable(format!("pod template of {key}: {error}")))?;
-        Ok(pod_of(&key.name, template))
+        let template =
+            template.ok_or_else(|| Error::Unreadable(format!("{key} has no template")))?;
+        let template: PodTemplateSpec = serde_json::from_value(template)
+            .map_err(|error| Error::Unreadable(format!("pod template of {key}: {error}")))?;
+        let mut pod = pod_of(key, uid, template);
+        if let Some(change) = change {
+            let labels = pod.metadata.labels.get_or_insert_default();
+            labels.remove(ISTIO_REV);
+            let label = change.label.clone();
+            labels.extend(label.map(|label| (ISTIO_REV.to_owned(), label)));
+        }
+        Ok(pod)
+    }
+
+    async fn get(
+        &self,
+        key: &WorkloadKey,
+        version: &str,
+        kind: &str,
+        name: &str,
+    ) -> Result<DynamicObject, Error> {
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        let client = self.client.clone();
+        let api = Api::<DynamicObject>::namespaced_with(client, &key.namespace, &resource);
+        let what = format!("reading {kind} {}/{name}", key.namespace);
+        api.get(name).await.map_err(Error::kube(what))
     }
 }
 
-/// Whether it is the templates in a namespace that ask for injection: their label is written with the restart.
-fn by_template(view: &MeshView, namespace: &str) -> bool {
+/// The labels of a namespace that decide on injection.
+fn injection_labels(view: &MeshView, namespace: &str) -> Vec<Option<String>> {
     let mut all = view.namespaces.present().into_iter().flatten();
     let found = all.find(|ns| ns.name == namespace);
-    found.is_some_and(|ns| {
-        [ISTIO_INJECTION, ISTIO_REV]
-            .iter()
-            .all(|label| !ns.labels.contains_key(*label))
-    })
+    let value = |key: &str| found.and_then(|ns| ns.labels.get(key)).cloned();
+    [ISTIO_INJECTION, ISTIO_REV].map(value).into()
 }
 
-/// A workload of the namespace whose restart is due.
-fn example<'a>(view: &'a MeshView, namespace: &str, revision: &str) -> Option<&'a Workload> {
-    let mut here = view
-        .workloads
-        .present()?
-        .iter()
-        .filter(|w| w.key.namespace == namespace);
-    here.find(|w| {
-        w.pods
-            .iter()
-            .any(|pod| pod.revision.as_deref() != Some(revision))
-    })
-}
-
-fn pod_of(name: &str, template: PodTemplateSpec) -> Pod {
+/// Of a name that is the same each time: refusals name it. It has an owner, as policies against pods without one ask.
+fn pod_of(key: &WorkloadKey, uid: &str, template: PodTemplateSpec) -> Pod {
     let metadata = template.metadata.unwrap_or_default();
-    let prefix: String = name.chars().take(50).collect();
+    let prefix: String = key.name.chars().take(50).collect();
+    let owner = OwnerReference {
+        api_version: key.kind.api_version().to_owned(),
+        kind: key.kind.kind().to_owned(),
+        name: key.name.clone(),
+        uid: uid.to_owned(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    };
     Pod {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{prefix}-probe-")),
+            name: Some(format!("{prefix}-dry-run")),
             labels: metadata.labels,
             annotations: metadata.annotations,
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         spec: template.spec,
@@ -141,28 +196,45 @@ fn pod_of(name: &str, template: PodTemplateSpec) -> Pod {
     }
 }
 
-/// A pod that asks for the revision by its own label, for a namespace with no workload.
-fn minimal(revision: &str) -> Pod {
+/// A pod that asks for the revision by its own label, and for nothing that a policy may refuse.
+fn minimal(revision: &str, image: &str) -> Pod {
     let labels = BTreeMap::from([(ISTIO_REV.to_owned(), revision.to_owned())]);
     let container = Container {
         name: "probe".to_owned(),
-        image: Some("probe".to_owned()),
+        image: Some(image.to_owned()),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: None,
+            }),
+            read_only_root_filesystem: Some(true),
+            ..SecurityContext::default()
+        }),
         ..Container::default()
     };
     Pod {
         metadata: ObjectMeta {
-            generate_name: Some("meshlift-probe-".to_owned()),
+            name: Some("meshlift-dry-run".to_owned()),
             labels: Some(labels),
             ..ObjectMeta::default()
         },
         spec: Some(PodSpec {
             containers: vec![container],
+            automount_service_account_token: Some(false),
+            security_context: Some(PodSecurityContext {
+                run_as_non_root: Some(true),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    localhost_profile: None,
+                }),
+                ..PodSecurityContext::default()
+            }),
             ..PodSpec::default()
         }),
         status: None,
     }
 }
-
 fn judge(pod: &Pod) -> Probe {
     #[derive(serde::Deserialize)]
     struct Injected {

@@ -24,6 +24,7 @@ mod named;
 mod node_agents;
 mod operator;
 mod others;
+mod proof;
 mod proxies;
 mod registry;
 mod release_owners;

@@ -3,7 +3,7 @@
 use super::{
     Check, accepted, capacity, charts, configuration, control_plane, crds, drift, envoy_filters,
     found, gateway_api, helm, hub, injection, kubernetes, metrics, named, node_agents, operator,
-    others, proxies, release_owners, selections, target, templates, values, waves, webhooks,
+    others, proof, proxies, release_owners, selections, target, templates, values, waves, webhooks,
     windows, workloads, writes,
 };
 
@@ -85,6 +85,8 @@ pub static CHECKS: &[&Check] = &[
     &injection::NO_DEFAULT,
     &injection::ORPHANED,
     &injection::GITOPS,
+    &proof::PROOF,
+    &proof::REFUSED,
     &proxies::TOO_OLD,
     &proxies::NEWER,
     &proxies::VERSION_UNKNOWN,

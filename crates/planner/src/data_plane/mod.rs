@@ -246,7 +246,10 @@ pub(crate) fn assess_toward<'a>(
         others_move: others_move(upgrade),
         refused: &view.refusals,
     };
-    Some(judge(&question))
+    let judged = judge(&question);
+    Some(crate::proof::naming_unproved(
+        judged, now, heading, upgrade, view,
+    ))
 }
 
 /// Whether an upgrade moves things, and does not watch the health of what it has moved: a try then would begin that anew.

@@ -57,7 +57,7 @@ pub(crate) fn evictions_do_not_move(target: &str) -> String {
     )
 }
 
-fn restart(key: &WorkloadKey) -> String {
+pub(super) fn restart(key: &WorkloadKey) -> String {
     let (namespace, name) = (&key.namespace, &key.name);
     let resource = key.kind.resource();
     let now = "$(date -u +%Y-%m-%dT%H:%M:%SZ)";
@@ -260,6 +260,7 @@ pub(crate) fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: 
         Predicate::DisruptionBudget
         | Predicate::RevisionLabel
         | Predicate::Refused
+        | Predicate::PodRefused
         | Predicate::RestartFailed
         | Predicate::BarePod
         | Predicate::Job

@@ -11,9 +11,9 @@ use crate::decision::{
     WaitingOn,
 };
 use crate::message;
+use crate::proof::{self, Expected};
 use crate::record::Record;
 use crate::upgrade::Upgrade;
-use crate::version::Version;
 use crate::view::{ControlPlane, HelmRunner, MeshView, Probe, Release, ReleaseState, Seen};
 
 /// Brings up the new control plane; `None` when it is there and proved.
@@ -251,8 +251,7 @@ fn unproved(plane: Option<&ControlPlane>, view: &MeshView, record: &Record) -> O
             return Missing::plane("Unreadable", format!("its webhook cannot be read: {why}"));
         }
     }
-    let (revision, version) = (&record.target_revision, &record.target_version);
-    let what = not_injecting(view, &plane.namespace, revision, version)?;
+    let what = not_injecting(&plane.namespace, view, record)?;
     Some(Missing {
         reason: "NotInjecting",
         what,
@@ -261,35 +260,20 @@ fn unproved(plane: Option<&ControlPlane>, view: &MeshView, record: &Record) -> O
     })
 }
 
-/// What is wrong with the injection of a dry-run pod in a namespace, if anything.
-pub(super) fn not_injecting(
-    view: &MeshView,
-    namespace: &str,
-    wanted: &str,
-    version: &Version,
-) -> Option<String> {
-    let Some(probe) = view.probes.get(namespace) else {
-        return Some(format!(
-            "no dry-run pod was tried in namespace {namespace} yet"
-        ));
-    };
-    match probe {
-        Probe::Injected { revision, image } if revision == wanted => {
-            let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
-            let found = Version::from_image_tag(tag);
-            // A tag of the user's own making says nothing about the version.
-            found.filter(|found| found != version).map(|found| {
-                format!("a dry-run pod in namespace {namespace} got proxy image {image}, which is {found} and not {version}")
-            })
-        }
-        Probe::Injected { revision, .. } => Some(format!(
-            "a dry-run pod in namespace {namespace} was injected by revision {revision} and not by {wanted}"
-        )),
-        Probe::NotInjected => Some(format!(
-            "a dry-run pod in namespace {namespace} came back without a sidecar"
-        )),
-        Probe::Refused(why) => Some(format!(
-            "a dry-run pod in namespace {namespace} was refused: {why}"
-        )),
+/// What the smallest pod shows before anything moves, if it shows that nothing is injected. Where it cannot be had, for a
+/// label on its namespace or because somebody refuses it, nothing is said against the control plane: it is ready, the API
+/// server calls it, and each namespace is proved before its first restart.
+fn not_injecting(home: &str, view: &MeshView, record: &Record) -> Option<String> {
+    let probe = view.probes.get(home);
+    let refused = matches!(probe, Some(Probe::Refused(_)));
+    // With something to restart a pod of that was tried instead, in each namespace.
+    let others = view.probes.keys().any(|namespace| namespace != home);
+    if refused || others || proof::fallback(view, home, "").is_none() {
+        return None;
     }
+    let expected = Expected {
+        revision: &record.target_revision,
+        version: &record.target_version,
+    };
+    proof::not_injected(probe, home, expected, false)
 }

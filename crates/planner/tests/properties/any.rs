@@ -326,7 +326,8 @@ fn probes() -> impl Strategy<Value = BTreeMap<String, Probe>> {
     let probe = prop_oneof![
         6 => revision().prop_map(|revision| Probe::Injected { revision, image: "proxyv2:1.31.0".into() }),
         1 => Just(Probe::NotInjected),
-        1 => Just(Probe::Refused("quota".into())),
+        1 => Just(Probe::Refused(PodRefusal { by: Refuser::Quota, why: "exceeded quota team".into() })),
+        1 => Just(Probe::Failed("no answer".into())),
     ];
     prop::collection::btree_map(namespace_name(), probe, 0..5)
 }

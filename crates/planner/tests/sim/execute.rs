@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use meshlift_planner::view::{HelmRunner, ReleaseState, Seen, StorageRef, Validator, WorkloadKey};
+use meshlift_planner::view::{
+    HelmRunner, ReleaseState, Seen, StorageRef, Validator, WorkloadKey, WorkloadKind,
+};
 use meshlift_planner::{
     ChartTarget, Effect, ErrorClass, HELM_TIMEOUT, InjectionLabels, TemplateRevision,
 };
@@ -344,6 +346,11 @@ impl World {
                 wakes || !app.pods.iter().all(moved),
                 "needless restart of {key} for {mark}: every pod runs {target}"
             );
+            let kind = key.kind;
+            assert!(
+                !self.full.contains(&key.namespace) || kind != WorkloadKind::Deployment,
+                "restart of {key}: there is no room for a new pod"
+            );
             assert!(!app.host_network, "restart takes {key} out of the mesh");
             let mut template = app.template_labels.clone();
             if let Some(asked) = template_revision {
@@ -469,7 +476,7 @@ impl World {
 }
 
 /// Writes the label of a template.
-fn ask(labels: &mut BTreeMap<String, String>, asked: &TemplateRevision) {
+pub fn ask(labels: &mut BTreeMap<String, String>, asked: &TemplateRevision) {
     labels.remove("istio.io/rev");
     let label = asked.label.clone();
     labels.extend(label.map(|label| ("istio.io/rev".to_owned(), label)));

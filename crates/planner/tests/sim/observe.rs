@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use meshlift_planner::view::{
-    Dependents, LiveCounters, MeshView, Probe, Recent, Release, Replicas, Seen, Workload,
+    Dependents, LiveCounters, MeshView, PodRefusal, Probe, Recent, Refuser, Release, Replicas,
+    Seen, Workload,
 };
-use meshlift_planner::{ReleasesWanted, Upgrade, admitted_by, wanted};
+use meshlift_planner::{ReleasesWanted, Sample, Upgrade, admitted_by, wanted};
 
+use crate::execute::ask;
 use crate::world::{App, Injection, World, labels};
 
 /// How old the watched parts of a view are.
@@ -85,11 +87,9 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
             plane.live = live(world, &plane.revision);
         }
     }
-    if let Some((revision, namespaces)) = wanted.probes {
-        for name in namespaces {
-            let probe = probe(world, &name, &revision);
-            view.probes.insert(name, probe);
-        }
+    for (name, sample) in wanted.probes.into_iter().flat_map(|runs| runs.pods) {
+        let probe = probe(world, &name, &sample);
+        view.probes.insert(name, probe);
     }
     view
 }
@@ -254,18 +254,45 @@ fn paced(world: &World, live: LiveCounters) -> LiveCounters {
     }
 }
 
-fn probe(world: &World, namespace: &str, revision: &str) -> Probe {
-    match world.injecting(namespace, &labels(&[("istio.io/rev", revision)])) {
+fn probe(world: &World, namespace: &str, sample: &Sample) -> Probe {
+    let (template, own_image) = match sample {
+        Sample::Minimal { revision, .. } => (labels(&[("istio.io/rev", revision)]), false),
+        Sample::Workload { key, template, .. } => {
+            let mut apps = world.apps.iter();
+            let Some(app) = apps.find(|app| app.key == *key) else {
+                return Probe::Failed(format!("{key} not found"));
+            };
+            let mut labels = app.template_labels.clone();
+            if let Some(asked) = template {
+                ask(&mut labels, asked);
+            }
+            (labels, app.own_proxy_image)
+        }
+    };
+    let refused = |by: Refuser, why: &str| {
+        let why = why.to_owned();
+        Probe::Refused(PodRefusal { by, why })
+    };
+    if let Some(why) = world.refusing.get(namespace) {
+        return refused(Refuser::Policy("new-pods".into()), why);
+    }
+    if world.full.contains(namespace) {
+        return refused(Refuser::Quota, "exceeded quota team");
+    }
+    match world.injecting(namespace, &template) {
         Injection::By(by) => {
             let istiod = world.istiods.iter().find(|i| i.plane.revision == by);
             let version = istiod.and_then(|i| i.plane.version.as_ref());
             let version = version.map(ToString::to_string).unwrap_or_default();
             Probe::Injected {
                 revision: by,
-                image: format!("example.org/istio/proxyv2:{version}"),
+                image: match own_image {
+                    true => "example.org/own/proxyv2:1.30.2".to_owned(),
+                    false => format!("example.org/istio/proxyv2:{version}"),
+                },
             }
         }
         Injection::None => Probe::NotInjected,
-        Injection::Refused(why) => Probe::Refused(why),
+        Injection::Refused(why) => Probe::Failed(why),
     }
 }

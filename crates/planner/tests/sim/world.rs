@@ -54,6 +54,8 @@ pub struct World {
     pub refusing: BTreeMap<String, String>,
     /// Whether others do as they like, so that a pod may have to wait until it can start.
     pub lives: bool,
+    /// Namespaces with a quota of pods that is used up: there is room for a new one only where an old one goes first.
+    pub full: BTreeSet<String>,
     /// A workload that a policy lets nobody change.
     pub denied: Option<String>,
     /// Whether every istiod needs long for every push.

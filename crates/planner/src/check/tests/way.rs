@@ -9,7 +9,10 @@ use super::{mesh, present, why};
 use crate::example::{TARGET, ago, istiod, planes, releases, version};
 use crate::knowledge::Knowledge;
 use crate::version::KubernetesVersion;
-use crate::view::{Cluster, InjectorWebhook, Installer, MeshView, Rival, Seen, Validator};
+use crate::view::{
+    Cluster, InjectorWebhook, Installer, MeshView, PodRefusal, Probe, Refuser, Rival, Seen,
+    Validator,
+};
 
 const V1_31: KubernetesVersion = KubernetesVersion {
     major: 1,
@@ -40,6 +43,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(control_plane());
     rows.extend(others());
     rows.extend(accepted());
+    rows.extend(proofs());
     rows.push(wrong(
         "CATALOG-IGNORED",
         &["ReleaseCatalog default"],
@@ -47,6 +51,53 @@ pub(super) fn rows() -> Vec<Row> {
         |_, v| v.knowledge = Arc::new(Knowledge::despite("releases[0].minor is twice there")),
     ));
     rows
+}
+
+fn refused(view: &mut MeshView, by: Refuser, why: &str) {
+    let why = why.into();
+    let probe = Probe::Refused(PodRefusal { by, why });
+    view.probes.insert("shop".into(), probe);
+}
+
+fn proofs() -> Vec<Row> {
+    const NOWHERE: &str = "INJECTION-PROOF";
+    const SOMEWHERE: &str = "INJECTION-REFUSED";
+    vec![
+        wrong(
+            NOWHERE,
+            &["Namespace shop"],
+            "by policy registries",
+            |_, v| {
+                refused(v, Refuser::Policy("registries".into()), "no");
+            },
+        ),
+        wrong(NOWHERE, &["Namespace shop"], "without a sidecar", |_, v| {
+            v.probes.insert("shop".into(), Probe::NotInjected);
+        }),
+        fine(NOWHERE, |_, v| {
+            refused(v, Refuser::NoDryRun("old.example".into()), "");
+        }),
+        wrong(
+            SOMEWHERE,
+            &["Namespace shop"],
+            "exceeded quota team",
+            |_, v| {
+                refused(v, Refuser::Quota, "exceeded quota team");
+            },
+        ),
+        wrong(SOMEWHERE, &["Namespace shop"], "by Pod Security", |_, v| {
+            refused(v, Refuser::PodSecurity, "NET_ADMIN");
+            let by_default = Probe::Injected {
+                revision: "default".into(),
+                image: "example.org/proxyv2:1.30.2".into(),
+            };
+            v.probes.insert("blog".into(), by_default);
+        }),
+        unknown(SOMEWHERE, |_, v| {
+            v.probes
+                .insert("shop".into(), Probe::Failed("on fire".into()));
+        }),
+    ]
 }
 
 fn accepted() -> Vec<Row> {

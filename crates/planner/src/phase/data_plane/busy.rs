@@ -7,12 +7,12 @@ use meshlift_api::Phase;
 use super::Drive;
 use super::pacing::Pacing;
 use super::restarts::{progress_of, refused};
-use crate::data_plane::Placement;
+use crate::data_plane::{Placement, Turn};
 use crate::decision::{Batch, Decision, Next, Report, Waiting, WaitingOn};
 use crate::message::Progress;
-use crate::phase::control_plane::not_injecting;
 use crate::phase::upgrading::{step_began, timeout};
 use crate::phase::{BACKSTOP, POLL, later};
+use crate::proof::{self, Expected};
 use crate::view::Workload;
 
 /// Those workloads, in the order of their names.
@@ -54,11 +54,11 @@ impl<'d, 'a> Busy<'d, 'a> {
                 }
                 _ => None,
             });
-        let injects = |workload: &Workload| {
-            let namespace = &workload.key.namespace;
-            not_injecting(drive.view, namespace, drive.heading.to, drive.version()).is_none()
+        let expected = Expected::of(drive.heading, drive.record);
+        let injects = |workload: &Workload, turn: &Turn| {
+            proof::bar(drive.view, &drive.judged, workload, turn, expected).is_none()
         };
-        let due = due.filter(|(workload, _)| injects(workload));
+        let due = due.filter(|(workload, turn)| injects(workload, turn));
         due.take_while(|_| pacing.begin(1))
             .map(|(workload, turn)| drive.effect(workload, turn))
             .collect()

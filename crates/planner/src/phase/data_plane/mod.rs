@@ -17,6 +17,7 @@ use crate::data_plane::{DataPlaneView, Moved, assess_toward};
 use crate::decision::{Decision, Findings, Report, Verdict};
 use crate::heading::{self, Heading};
 use crate::message;
+use crate::proof::{self, Expected};
 use crate::record::Record;
 use crate::stages::Stages;
 use crate::upgrade::Upgrade;
@@ -92,11 +93,14 @@ impl<'a> Drive<'a> {
 
     /// What is said of the data plane, whatever is done next.
     pub(super) fn report(&self) -> Report {
+        let expected = Expected::of(self.heading, self.record);
+        let proved = proof::is_shown(self.view, expected) || self.judged.proxies.current > 0;
+        let to = self.heading.to;
         let ready = Findings {
-            control_plane_ready: Verdict::yes(
-                "Proved",
-                format!("istiod {} is ready and injects", self.heading.to),
-            ),
+            control_plane_ready: match proved || self.view.probes.is_empty() {
+                true => Verdict::yes("Proved", format!("istiod {to} is ready and injects")),
+                false => Verdict::yes("Ready", message::not_proved_yet(to)),
+            },
             ..Findings::default()
         };
         let report = Report {

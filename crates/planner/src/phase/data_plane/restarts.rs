@@ -11,10 +11,10 @@ use super::pacing::Pacing;
 use crate::data_plane::{Held, Placement, Turn, after, stalls_at};
 use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::message::{self, Progress};
-use crate::phase::control_plane::not_injecting;
 use crate::phase::failing;
 use crate::phase::upgrading::{step_began, timeout};
 use crate::phase::{BACKSTOP, POLL, later};
+use crate::proof::{self, Expected};
 use crate::view::Workload;
 
 impl Drive<'_> {
@@ -153,14 +153,9 @@ impl Drive<'_> {
                 continue;
             };
             let namespace = workload.key.namespace.as_str();
-            // Where no pod runs, none is made now.
-            let asleep = workload.pods.is_empty();
-            let not_injecting = || {
-                let (to, version) = (self.heading.to, self.version());
-                let wrong = || not_injecting(self.view, namespace, to, version);
-                (!asleep).then(wrong).flatten()
-            };
-            if let Some(why) = ill.clone().or_else(not_injecting) {
+            let expected = Expected::of(self.heading, self.record);
+            let barred = || proof::bar(self.view, &self.judged, workload, turn, expected);
+            if let Some(why) = ill.clone().or_else(barred) {
                 held.entry(namespace).or_insert(why);
                 continue;
             }
@@ -242,14 +237,6 @@ impl Drive<'_> {
                 ..report
             },
             _ => report,
-        }
-    }
-
-    /// Version of the control plane that is moved to.
-    pub(super) fn version(&self) -> &crate::version::Version {
-        match self.heading.is_back() {
-            true => &self.record.source.version,
-            false => &self.record.target_version,
         }
     }
 

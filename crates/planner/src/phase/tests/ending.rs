@@ -166,7 +166,7 @@ fn what_does_not_come_up_in_the_soak_is_named_and_nothing_is_rolled_back() {
     namespace.moved_to = Some(TARGET.into());
     // New pods of it are refused.
     view.probes
-        .insert("pr-1".into(), Probe::Refused("exceeded quota".into()));
+        .insert("pr-1".into(), Probe::Failed("exceeded quota".into()));
     let goes_on = decide(now(), &upgrade, &view);
     assert!(matches!(&goes_on.next, Next::Wait(w) if w.on == WaitingOn::Soak));
     let blocked = goes_on.report.blocked.expect("a list");

@@ -10,6 +10,7 @@ mod meanwhile;
 mod moved;
 mod owned;
 mod pace;
+mod proofs;
 mod refusals;
 mod refused;
 mod rollback;
@@ -182,6 +183,7 @@ fn shop(target: &str) -> World {
         istiod_trouble: None,
         refusing: std::collections::BTreeMap::new(),
         lives: false,
+        full: std::collections::BTreeSet::new(),
         denied: None,
         slow_istiod: false,
         too_many_requests: 0,
@@ -292,6 +294,7 @@ pub fn all() -> Vec<Story> {
         meanwhile::all(),
         ending::all(),
         two_meshes::all(),
+        proofs::all(),
     ];
     groups.into_iter().flatten().collect()
 }
