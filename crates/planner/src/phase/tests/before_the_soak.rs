@@ -480,6 +480,36 @@ fn a_namespace_that_refuses_pods_is_named_and_holds_nobody_up() {
     assert!(matches!(decision.next, Next::Act(_)), "{decision:?}");
 }
 
+/// A restart that was refused is tried by a clock of its own, and where no pod can be had it is not tried any more.
+#[test]
+fn a_refused_restart_that_no_pod_would_follow_ends_by_its_own_clock() {
+    let (upgrade, mut view) = (upgrade(Phase::Upgrading), moved());
+    *cart(&mut view) = workload("cart", "default");
+    let policy = refused(Refuser::Policy("registries".into()), "no such registry");
+    // Another namespace shows that the control plane injects.
+    let shown = view.probes["shop"].clone();
+    view.probes.insert("blog".into(), shown);
+    view.probes.insert("shop".into(), policy);
+    let timeout = crate::phase::signed(upgrade.spec.data_plane.restart.timeout);
+    let uid = cart(&mut view).uid.clone();
+    for (short, named) in [(1, false), (0, true)] {
+        let first_at = now() - timeout + SignedDuration::from_secs(short);
+        let refusal = crate::Refusal {
+            why: "policy freeze".into(),
+            budget: false,
+            count: 1,
+            first_at,
+            last_at: first_at,
+        };
+        view.refusals.insert(uid.clone(), refusal);
+        let report = decide(now(), &upgrade, &view).report;
+        let blocked = report.blocked.unwrap_or_default();
+        let predicates: Vec<_> = blocked.iter().map(|b| b.predicate).collect();
+        let found = predicates.contains(&meshlift_api::Predicate::PodRefused);
+        assert_eq!(found, named, "{predicates:?}");
+    }
+}
+
 /// A quota counts the pod that is asked about beside those that run.
 #[test]
 fn a_full_quota_holds_only_what_needs_room_first() {
