@@ -32,7 +32,9 @@ pub use mesh_status::{
     AvailableVersion, ChartsStatus, ClusterFit, ClusterStatus, DataPlaneStatus, ManualReference,
     MeshStatus, ProxyVersion, RevisionStatus,
 };
-pub use mesh_upgrade::{HealthCheck, MeshUpgrade, MeshUpgradeSpec, Mode, Retire, Strategy};
+pub use mesh_upgrade::{
+    HealthCheck, MeshUpgrade, MeshUpgradeSpec, Mode, Retire, Strategy, UpgradePath,
+};
 pub use release_catalog::{
     CatalogMode, GatewayApiMinimum, IstioRelease, KubernetesVersions, RELEASE_CATALOG,
     ReleaseCatalog, ReleaseCatalogSpec, ReleaseRisk, RiskResources, RiskRule,

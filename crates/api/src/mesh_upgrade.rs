@@ -27,6 +27,7 @@ use crate::{DEFAULT_MESH, DataPlane, Gateways, MeshUpgradeStatus, Rollback, Wind
          && self.spec.targetVersion == oldSelf.spec.targetVersion \
          && self.spec.mode == oldSelf.spec.mode \
          && self.spec.strategy == oldSelf.spec.strategy \
+         && self.spec.path == oldSelf.spec.path \
          && self.spec.acceptRisks == oldSelf.spec.acceptRisks \
          && self.spec.dataPlane == oldSelf.spec.dataPlane \
          && self.spec.gateways == oldSelf.spec.gateways \
@@ -65,6 +66,9 @@ pub struct MeshUpgradeSpec {
     /// How the control plane is replaced.
     #[serde(default)]
     pub strategy: Strategy,
+    /// Which versions an upgrade across several minors stops at. Defaults to EachMinor.
+    #[serde(default)]
+    pub path: UpgradePath,
     /// How workloads move.
     #[serde(default)]
     pub data_plane: DataPlane,
@@ -120,6 +124,17 @@ pub enum Strategy {
     /// A second control plane under a revision of its own, beside the old one.
     #[default]
     Canary,
+}
+
+/// Which versions an upgrade across several minors stops at.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub enum UpgradePath {
+    /// Upgrades to every minor in turn. Each workload restarts once per minor.
+    #[default]
+    EachMinor,
+    /// Skips a minor where Istio supports it: up to two minors per step, so workloads restart less often. In a
+    /// mesh with the Istio CNI agent or ztunnel, every minor is taken, as with EachMinor.
+    FewestRestarts,
 }
 
 /// How health is judged after the move.

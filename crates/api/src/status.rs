@@ -23,6 +23,10 @@ pub struct MeshUpgradeStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Digest of the spec without `paused`, `approvals` and `requestRollback`. When an upgrade has ended, a change
+    /// of only those three does not start it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_spec: Option<String>,
     /// The value of the retry annotation that was last acted upon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_retry: Option<String>,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use meshlift_api::{
     ChartSource, DataPlane, Gateways, HealthCheck, Mesh, MeshSpec, MeshStatus, MeshUpgrade,
-    MeshUpgradeSpec, MeshUpgradeStatus, Mode, Phase, Retire, Rollback, Strategy,
+    MeshUpgradeSpec, MeshUpgradeStatus, Mode, Phase, Retire, Rollback, Strategy, UpgradePath,
 };
 use meshlift_cluster::helm::Helm;
 use meshlift_cluster::watch::{Standing, Unsettled};
@@ -213,6 +213,7 @@ pub(crate) fn spec(mesh: &str, mode: Mode, to: &str) -> MeshUpgradeSpec {
         target_version: to.to_owned(),
         mode,
         strategy: Strategy::default(),
+        path: UpgradePath::default(),
         data_plane: DataPlane::default(),
         gateways: Gateways::default(),
         rollback: Rollback::default(),

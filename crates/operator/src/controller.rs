@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt};
 use meshlift_api::conditions::RECONCILING;
-use meshlift_api::{MeshUpgrade, MeshUpgradeStatus};
+use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase};
 use meshlift_cluster::{Error, Executor, Observer, Watches, status};
 use meshlift_planner::view::Seen;
 use meshlift_planner::{Decision, Effect, ErrorClass, Executed, Next, Upgrade, decide, fold};
@@ -17,6 +17,7 @@ use crate::events::Events;
 use crate::journal::{Journal, Told};
 use crate::locks::Locks;
 use crate::metrics::Metrics;
+use crate::refresh::Refresh;
 use crate::run::rests;
 
 /// Counts alone are written at most this often: status writes per batch, not per workload.
@@ -40,6 +41,7 @@ pub(crate) struct Context {
     /// One mutation of a mesh at a time, whatever MeshUpgrade asks for it and by whatever Mesh; by control planes.
     pub(crate) meshes: Locks,
     pub(crate) written: Mutex<HashMap<String, Instant>>,
+    pub(crate) refresh: Refresh,
 }
 
 /// What became of a status.
@@ -226,6 +228,9 @@ impl Context {
             );
         }
         self.events.tell(object, after);
+        if has_ended(&before, after) {
+            self.refresh.ask(&object.spec.mesh);
+        }
         Ok(Recorded::Written(Box::new(written)))
     }
 
@@ -251,6 +256,12 @@ impl Context {
     fn written(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether what changed a mesh changes it no more: an upgrade, or a step of it, is over.
+fn has_ended(before: &MeshUpgradeStatus, after: &MeshUpgradeStatus) -> bool {
+    let locked = |status: &MeshUpgradeStatus| status.phase.is_some_and(Phase::is_locked);
+    locked(before) && !locked(after)
 }
 
 /// Whether more changed than counts and words.

@@ -8,6 +8,7 @@ mod leader;
 mod locks;
 mod meshes;
 mod metrics;
+mod refresh;
 mod run;
 pub mod telemetry;
 

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::refresh::Refresh;
 
 /// However often things change, a mesh is looked at no more often than this, unless it is asked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -43,6 +44,7 @@ pub(crate) struct Context {
     /// How old the versions of a chart repository may be.
     pub(crate) versions_interval: Duration,
     pub(crate) pace: Mutex<HashMap<String, Pace>>,
+    pub(crate) refresh: Refresh,
 }
 
 /// When a mesh was last looked at and written to.
@@ -61,14 +63,15 @@ pub(crate) async fn reconcile(object: Arc<Mesh>, context: Arc<Context>) -> Resul
         return Ok(Action::requeue(LISTING));
     }
     let mesh = context.observer.known_mesh(&object);
-    if let Some(early) = context.early(&object, &mesh) {
+    let ended = context.refresh.take(&object.name_any());
+    if let Some(early) = context.early(&object, &mesh, ended) {
         return Ok(Action::requeue(early));
     }
     let interval = context.versions_interval;
     let view = context.observer.look_at_mesh(&mesh, interval).await;
     let after = mesh_status(this_second(), &mesh, &view);
     Ok(Action::requeue(
-        match context.record(&object, &mesh.status, &after).await {
+        match context.record(&object, &mesh.status, &after, ended).await {
             Ok(true) => LOOK_AGAIN.min(interval),
             Ok(false) => COUNTS_EVERY,
             // It changed after it was looked at.
@@ -130,8 +133,8 @@ impl Context {
             .any(|table| matches!(table.standing, Standing::Listing(None)))
     }
 
-    /// How long to wait before the next look; none if it is due.
-    fn early(&self, object: &Mesh, mesh: &KnownMesh) -> Option<Duration> {
+    /// How long to wait before the next look; none if it is due, or an upgrade has `ended`.
+    fn early(&self, object: &Mesh, mesh: &KnownMesh, ended: bool) -> Option<Duration> {
         let mut pace = self.pace();
         // A controller is not told of an object that is gone, so it is forgotten at the look at another.
         if let Seen::Present(all) = self.watches.meshes.all() {
@@ -139,7 +142,8 @@ impl Context {
             pace.retain(|uid, _| uids.contains(uid));
         }
         let pace = pace.entry(object.uid().unwrap_or_default()).or_default();
-        let asked = mesh.refresh != mesh.status.observed_refresh
+        let asked = ended
+            || mesh.refresh != mesh.status.observed_refresh
             || Some(mesh.generation) != mesh.status.observed_generation;
         let since = pace.looked.map(|at| at.elapsed());
         let left = since.and_then(|since| LOOK_EVERY.checked_sub(since));
@@ -157,11 +161,12 @@ impl Context {
         object: &Mesh,
         before: &MeshStatus,
         after: &MeshStatus,
+        ended: bool,
     ) -> Result<bool, Error> {
         if before == after {
             return Ok(true);
         }
-        if !is_weighty(before, after) && !self.may_write_counts(object) {
+        if !ended && !is_weighty(before, after) && !self.may_write_counts(object) {
             return Ok(false);
         }
         if write::write(&self.client, &self.watches, object, after).await? {

@@ -30,6 +30,7 @@ use crate::leader::Candidate;
 use crate::locks::Locks;
 use crate::meshes;
 use crate::metrics::Metrics;
+use crate::refresh::Refresh;
 
 /// How the operator runs.
 #[derive(Clone, Debug)]
@@ -212,6 +213,7 @@ async fn control(
     )?);
     let events = Arc::new(Events::new(acting.clone(), options.identity));
     let journal = Arc::new(Journal::new(acting.clone(), settings.namespace.clone()));
+    let (refresh, ended) = Refresh::new();
     let list = Arc::new(meshes::Context {
         client: acting.clone(),
         watches: watches.clone(),
@@ -221,6 +223,7 @@ async fn control(
         charts_repository: options.default_charts_repository,
         versions_interval: options.versions_interval,
         pace: std::sync::Mutex::default(),
+        refresh: refresh.clone(),
     });
     let context = Arc::new(Context {
         executor: Executor::new(
@@ -237,6 +240,7 @@ async fn control(
         metrics,
         meshes: Locks::default(),
         written: std::sync::Mutex::default(),
+        refresh,
         watches: watches.clone(),
     });
     let concurrency = ControllerConfig::default().concurrency(8);
@@ -252,6 +256,7 @@ async fn control(
     let meshes = Controller::new(Api::<Mesh>::all(watching), watcher::Config::default())
         .with_config(concurrency)
         .reconcile_on(paced(&watches, LIST_EVERY, all_meshes))
+        .reconcile_on(ended)
         .graceful_shutdown_on(stop)
         .run(meshes::reconcile, meshes::error_policy, Arc::clone(&list))
         .for_each(log);

@@ -29,6 +29,7 @@ pub mod risk;
 mod selector;
 mod stages;
 mod status;
+mod steps;
 mod upgrade;
 mod values;
 pub mod version;

@@ -2,6 +2,7 @@
 
 mod back;
 mod proof;
+mod versions;
 mod workloads;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,6 +10,7 @@ use meshlift_api::{BlockedWorkload, PaceStatus, ProxyCounts, WorkloadCounts};
 
 pub(crate) use self::back::*;
 pub(crate) use self::proof::*;
+pub(crate) use self::versions::*;
 pub(crate) use self::workloads::*;
 use crate::pace::{Admission, Pace};
 use crate::record::Record;
@@ -120,33 +122,53 @@ pub(crate) fn waits_for_rival(mesh: &str, rival: &Rival) -> String {
     format!("waits for MeshUpgrade {name}, {same}, to end (kubectl describe mup {name})")
 }
 
-pub(crate) fn already_there(version: &Version, outdated: u32) -> String {
-    match outdated {
+pub(crate) fn already_there(version: &Version, behind: usize, unknown: usize) -> String {
+    let found = match behind {
         0 => format!("the mesh runs {version}; nothing was to do"),
         n => format!(
-            "the control plane runs {version}; sidecars of another revision still run (pods: {n}): restart them to renew their sidecars"
+            "the control plane runs {version}; sidecars of another version still run (pods: {n}), as accepted"
         ),
+    };
+    match unknown {
+        0 => found,
+        n => format!("{found}; the images of some sidecars do not say their version (pods: {n})"),
     }
 }
 
-pub(crate) fn done(version: &Version, blocked: &[BlockedWorkload]) -> String {
-    match blocked.iter().filter(|b| !b.predicate.moves()).count() {
+/// A chart as Helm takes it.
+pub(crate) fn chart(repository: &str, name: &str) -> String {
+    let repository = repository.trim_end_matches('/');
+    match repository.starts_with("oci://") {
+        true => format!("{repository}/{name}"),
+        false => format!("{name} --repo {repository}"),
+    }
+}
+
+/// The command that shows which control plane each sidecar is connected to.
+pub(crate) fn who_uses() -> &'static str {
+    "`istioctl proxy-status` shows who uses which"
+}
+
+pub(crate) fn done(version: &Version, blocked: &[BlockedWorkload], notes: &[String]) -> String {
+    let done = match blocked.iter().filter(|b| !b.predicate.moves()).count() {
         0 => format!(
             "the mesh is at {version}; every workload runs its sidecar and the old control plane is gone"
         ),
         n => format!(
             "the mesh is at {version} and the old control plane is gone; {n} not moved, see status.blocked"
         ),
-    }
+    };
+    let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
+    format!("{done}{notes}")
 }
 
 pub(crate) fn done_old_stays(record: &Record, counts: WorkloadCounts, users: &[String]) -> String {
     let how = match counts.blocked {
-        0 => "",
-        _ => " (status.blocked says how)",
+        0 => "when that is over,",
+        _ => "move them (status.blocked says how), then",
     };
     format!(
-        "the control plane is at {} with {} of {} workloads; the old one ({}) stays, because it is used by {}: move them{how}, then annotate this object with a new value of meshlift.io/retry to retire it",
+        "the control plane is at {} with {} of {} workloads; the old one ({}) stays, because it is used by {}: {how} annotate this object with a new value of meshlift.io/retry to retire it",
         record.target_version,
         counts.moved,
         counts.total,
@@ -276,7 +298,7 @@ pub(crate) fn wave_ill(wave: &str, what: &str, deadline: Timestamp) -> String {
 /// Of proxies that istiod counts and this cluster does not show.
 pub(crate) fn foreign_proxies(connected: u64) -> String {
     format!(
-        "{connected} connected proxies that are no pods of this cluster (virtual machines, other clusters?)"
+        "{connected} connected proxies that are no running pods of this cluster (virtual machines, other clusters, or pods that are still terminating)"
     )
 }
 

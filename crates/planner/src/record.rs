@@ -216,8 +216,13 @@ impl Record {
 
     /// Name of the Helm release of the new control plane.
     pub fn target_release(&self) -> String {
-        format!("istiod-{}", self.target_revision)
+        release_of(&self.target_revision)
     }
+}
+
+/// Name of the Helm release that an upgrade installs for a revision.
+pub(crate) fn release_of(revision: &str) -> String {
+    format!("istiod-{revision}")
 }
 
 #[cfg(test)]

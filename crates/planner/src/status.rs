@@ -97,6 +97,7 @@ pub fn fold(
         _ => status.phase.unwrap_or(Phase::Pending),
     });
     status.observed_generation = Some(upgrade.generation);
+    status.observed_spec = Some(upgrade.spec_digest());
     status.observed_retry.clone_from(&upgrade.retry);
     status.observed_redetect.clone_from(&upgrade.redetect);
     say(&mut status, upgrade, report);

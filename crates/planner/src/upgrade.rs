@@ -36,9 +36,11 @@ impl Upgrade {
         self.status.phase.unwrap_or(Phase::Pending)
     }
 
-    /// Whether the spec or the retry annotation changed since the status was written.
+    /// Whether the spec or the retry annotation changed since the status was written. What only steers an upgrade
+    /// that runs asks for no other one: a target `1.31` would be resolved again because somebody set `paused`.
     pub fn asked_again(&self) -> bool {
-        let spec_changed = self.status.observed_generation != Some(self.generation);
+        let spec_changed = self.status.observed_generation != Some(self.generation)
+            && self.status.observed_spec.as_ref() != Some(&self.spec_digest());
         let retried = self.retry.is_some() && self.retry != self.status.observed_retry;
         spec_changed || retried
     }
@@ -57,6 +59,19 @@ impl Upgrade {
                 newest.deleting,
                 &newest.status,
             )
+    }
+
+    /// A digest of what an upgrade is made from: the spec without the fields that may change while it runs.
+    pub fn spec_digest(&self) -> String {
+        let spec = MeshUpgradeSpec {
+            paused: false,
+            approvals: Vec::new(),
+            request_rollback: false,
+            ..self.spec.clone()
+        };
+        // A spec is data with text for keys, which always is JSON.
+        let text = serde_json::to_vec(&spec).unwrap_or_default();
+        format!("{:016x}", fnv1a(&text))
     }
 
     /// Whether someone asks for a fresh look that no status has told of yet.
@@ -113,6 +128,13 @@ impl Upgrade {
     }
 }
 
+/// FNV-1a in 64 bits: the same in every build, which the hashes of the standard library do not promise.
+fn fnv1a(text: &[u8]) -> u64 {
+    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -153,6 +175,20 @@ mod tests {
         assert!(!with(|newest| newest.deleting = true));
         assert!(!with(|newest| newest.uid = "another".into()));
         assert!(!with(|newest| newest.status.record = Some("r".into())));
+    }
+
+    #[test]
+    fn what_steers_a_running_upgrade_asks_for_no_other_one() {
+        let mut ended = upgrade(Phase::Done);
+        ended.status.observed_spec = Some(ended.spec_digest());
+        ended.generation = 2;
+        ended.spec.paused = true;
+        ended.spec.approvals = vec!["canary".into()];
+        ended.spec.request_rollback = true;
+        assert!(!ended.asked_again());
+        ended.spec.accept_risks = vec!["NO-ROOM".into()];
+        assert!(ended.asked_again());
+        assert_eq!(super::fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
     }
 
     #[test]

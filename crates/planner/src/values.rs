@@ -40,12 +40,55 @@ pub(crate) enum CarryError {
 const TAGS: &str = "revisionTags";
 
 /// Where an image tag can stand in the values of the istiod chart.
-/// Source: `istio-discovery/values.yaml`; `pilot` is an alias of the root.
-const TAG_PATHS: &[&[&str]] = &[&["tag"], &["global", "tag"], &["pilot", "tag"]];
+/// Source: `istio-discovery/values.yaml`.
+const TAGS_OF_IMAGES: &[&[&str]] = &[&["tag"], &["global", "tag"]];
+
+/// Where an image can stand; one with a "/" in it is a full name, and wins over hub and tag.
+/// Source: `istio-discovery/templates/deployment.yaml`, `files/injection-template.yaml`.
+const IMAGES: &[&[&str]] = &[
+    &["image"],
+    &["global", "proxy", "image"],
+    &["global", "proxy_init", "image"],
+];
+
+/// What the chart takes for its root: `pilot` is an alias, and the keys of its defaults are merged like the rest.
+/// Source: `zzy_descope_legacy.yaml`, `zzz_profile.yaml`.
+const ROOTS: &[&[&str]] = &[
+    &[],
+    &["pilot"],
+    &["_internal_defaults_do_not_set"],
+    &["_internal_defaults_do_not_set", "pilot"],
+    &["defaults"],
+    &["defaults", "pilot"],
+];
+
+fn below_roots(leaves: &[&[&'static str]]) -> Vec<Vec<&'static str>> {
+    let below = |root: &&[&'static str]| -> Vec<Vec<&'static str>> {
+        leaves.iter().map(|leaf| [*root, leaf].concat()).collect()
+    };
+    ROOTS.iter().flat_map(below).collect()
+}
+
+/// An image that a value names in full.
+pub(crate) struct NamedImage {
+    /// Path of the value.
+    pub(crate) path: Vec<&'static str>,
+    /// The image.
+    pub(crate) image: String,
+}
+
+/// Images that these values name in full.
+pub(crate) fn named_images(values: &Values) -> Vec<NamedImage> {
+    let named = |path: Vec<&'static str>| {
+        let image = lookup(values, &path)?.as_str()?.to_owned();
+        image.contains('/').then_some(NamedImage { path, image })
+    };
+    below_roots(IMAGES).into_iter().filter_map(named).collect()
+}
 
 /// Image tags that the user set, with the paths of their values.
 pub(crate) fn image_tags(values: &Values) -> Vec<(String, String)> {
-    let set = |path: &&[&str]| {
+    let set = |path: &Vec<&str>| {
         let tag = match lookup(values, path)? {
             Value::String(tag) if !tag.is_empty() => tag.clone(),
             Value::Number(tag) => tag.to_string(),
@@ -53,7 +96,7 @@ pub(crate) fn image_tags(values: &Values) -> Vec<(String, String)> {
         };
         Some((path.join("."), tag))
     };
-    TAG_PATHS.iter().filter_map(set).collect()
+    below_roots(TAGS_OF_IMAGES).iter().filter_map(set).collect()
 }
 
 /// Values for the new istiod release: what the user gave the running one, the Mesh's on top,
@@ -66,8 +109,8 @@ pub(crate) fn istiod(
 ) -> Result<Values, CarryError> {
     // A tag object rendered by two releases would be fought over; tags are not moved this way.
     let mut values = without_tags(running);
-    for path in TAG_PATHS {
-        carry_tag(&mut values, path, &mesh.values.istiod, from, to)?;
+    for path in below_roots(TAGS_OF_IMAGES) {
+        carry_tag(&mut values, &path, &mesh.values.istiod, from, to)?;
     }
     merge(&mut values, &mesh.values.istiod);
     if let Some(hub) = &mesh.hub {
@@ -234,7 +277,7 @@ fn descend<'v>(values: &'v mut Values, path: &[&str]) -> Option<&'v mut Values> 
         .try_fold(values, |at, key| at.get_mut(*key)?.as_object_mut())
 }
 
-fn lookup<'v>(values: &'v Values, path: &[&str]) -> Option<&'v Value> {
+pub(crate) fn lookup<'v>(values: &'v Values, path: &[&str]) -> Option<&'v Value> {
     let (leaf, parents) = path.split_last()?;
     parents
         .iter()
@@ -321,6 +364,49 @@ mod tests {
         assert_eq!(
             mended,
             Ok(json!({ "tag": "our-build-8", "revision": "1-31-0" }))
+        );
+    }
+
+    #[test]
+    fn a_tag_is_found_wherever_the_chart_takes_one() {
+        for path in below_roots(TAGS_OF_IMAGES) {
+            let at = |tag: &str| {
+                let leaf = Value::String(tag.to_owned());
+                path.iter()
+                    .rev()
+                    .fold(leaf, |inner, key| json!({ *key: inner }))
+            };
+            let mut after = object(at("1.31.0"));
+            after.insert("revision".into(), "1-31-0".into());
+            assert_eq!(
+                carried(at("1.30.2"), json!({})),
+                Ok(Value::Object(after)),
+                "{path:?}"
+            );
+            let by_digest = carried(at("1.30.2@sha256:11"), json!({}));
+            assert!(by_digest.is_err(), "{path:?}: {by_digest:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_full_name_is_an_image_that_wins_over_hub_and_tag() {
+        let values = object(json!({
+            "image": "pilot",
+            "pilot": { "image": "reg.corp/istio/pilot:1.30.2" },
+            "global": {
+                "proxy": { "image": "reg.corp/proxyv2@sha256:22" },
+                "proxy_init": { "image": "proxyv2" },
+            },
+        }));
+        let found = named_images(&values).into_iter();
+        let found: Vec<(String, String)> = found.map(|n| (n.path.join("."), n.image)).collect();
+        let expected = [
+            ("global.proxy.image", "reg.corp/proxyv2@sha256:22"),
+            ("pilot.image", "reg.corp/istio/pilot:1.30.2"),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(path, image)| (path.into(), image.into()))
         );
     }
 

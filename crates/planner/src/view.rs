@@ -236,6 +236,9 @@ pub struct LiveCounters {
     pub connected: u64,
     /// Injections that failed since start (`sidecar_injection_failure_total`).
     pub injection_failures: u64,
+    /// Major, minor and patch of the version that it reports (`istio_build`); of several pods the lowest, none where
+    /// the report is no version.
+    pub build: Option<(u32, u32, u32)>,
     /// New proxies that it admits in a second ([`crate::admitted_by`] for each of its pods); 0 where that is not
     /// known.
     pub admits: u32,

@@ -79,7 +79,9 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
                     true => ReleasesWanted::Fresh,
                     false => ReleasesWanted::No,
                 },
-                live_counters: judged.as_ref().is_some_and(|of| of.is_verified(view)),
+                live_counters: judged.as_ref().is_some_and(|of| {
+                    of.is_verified(view) || (is_proving(upgrade) && of.destination(view).is_some())
+                }),
                 pace: judged
                     .as_ref()
                     .map(|of| of.paced_by(view))
@@ -104,6 +106,16 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
         },
         Phase::Pending | Phase::Done | Phase::Failed => Wanted::default(),
     }
+}
+
+/// Whether the new control plane is being proved: its metrics report its version.
+fn is_proving(upgrade: &Upgrade) -> bool {
+    let steps = [
+        Step::UpgradingBase,
+        Step::InstallingControlPlane,
+        Step::ProvingControlPlane,
+    ];
+    upgrade.status.step.is_none_or(|step| steps.contains(&step))
 }
 
 /// The data plane as the decision will judge it.

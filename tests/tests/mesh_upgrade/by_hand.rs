@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
-use meshlift_api::{MeshUpgrade, MeshUpgradeSpec, MeshUpgradeStatus, Phase};
+use meshlift_api::{MeshUpgrade, MeshUpgradeSpec, MeshUpgradeStatus, Phase, UpgradePath};
 use meshlift_cluster::helm::Helm;
 use meshlift_cluster::{Observer, Settings, Watches};
 use meshlift_planner::plan::{DiffStyle, planned};
@@ -30,7 +30,8 @@ fn mesh_is_planned_and_then_upgraded_by_the_printed_steps() -> Result<()> {
         let load = open_shop(&bed).await?;
         let (upgrade, view) = look(&bed).await?;
         ensure_planned(&upgrade, &view)?;
-        let steps = manual(Way::Helm, "default", &view, "1.31").map_err(anyhow::Error::msg)?;
+        let steps = manual(Way::Helm, "default", &view, "1.31", UpgradePath::EachMinor)
+            .map_err(anyhow::Error::msg)?;
         progress::line(&steps);
         take(&bed, &steps).await?;
         ensure_upgraded(&bed).await?;

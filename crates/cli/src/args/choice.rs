@@ -1,6 +1,7 @@
 //! Values of which there are only a few.
 
 use clap::{Args, ValueEnum};
+use meshlift_api::UpgradePath;
 
 /// Forms for programs.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,25 @@ pub enum Diff {
     Summary,
     /// Nothing of it.
     None,
+}
+
+/// Which versions an upgrade across several minors stops at.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "PascalCase")]
+pub enum PathChoice {
+    /// Every minor in turn.
+    EachMinor,
+    /// Up to two minors per step, where nothing forbids it.
+    FewestRestarts,
+}
+
+impl From<PathChoice> for UpgradePath {
+    fn from(choice: PathChoice) -> Self {
+        match choice {
+            PathChoice::EachMinor => Self::EachMinor,
+            PathChoice::FewestRestarts => Self::FewestRestarts,
+        }
+    }
 }
 
 /// The ways to upgrade by hand.

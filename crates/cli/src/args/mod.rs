@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use meshlift_api::{DEFAULT_CHARTS_REPOSITORY, DEFAULT_MESH, GoDuration};
 
-pub use self::choice::{Diff, Form, ListOutput, ManualWay, Output, StreamOutput};
+pub use self::choice::{Diff, Form, ListOutput, ManualWay, Output, PathChoice, StreamOutput};
 pub use self::keeping::{
     BackupArgs, BackupCommand, BackupListArgs, CreateArgs, ExportArgs, LogArgs, RestoreArgs,
     ShowArgs, ValuesArgs,
@@ -151,12 +151,15 @@ pub struct Way {
     /// Istio version to reach: exact (1.31.0), or a minor for its newest patch (1.31)
     #[arg(long, value_name = "VERSION", value_parser = target)]
     pub to: Option<String>,
+    /// Which versions to stop at when the target is several minors away [default: EachMinor]
+    #[arg(long, value_enum, ignore_case = true)]
+    pub path: Option<PathChoice>,
     /// Instead, a MeshUpgrade in a file, as it would be applied (waves, windows, ...); - for standard input
     #[arg(
         short = 'f',
         long = "filename",
         value_name = "FILE",
-        conflicts_with_all = ["mesh", "to"]
+        conflicts_with_all = ["mesh", "to", "path"]
     )]
     pub file: Option<PathBuf>,
 }
@@ -222,6 +225,9 @@ pub struct UpgradeArgs {
     /// Name of the MeshUpgrade [default: to-VERSION]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Which versions to stop at when the target is several minors away [default: EachMinor]
+    #[arg(long, value_enum, ignore_case = true)]
+    pub path: Option<PathChoice>,
     /// Only let the operator detect and plan; the mesh is not touched
     #[arg(long)]
     pub preflight: bool,

@@ -106,6 +106,7 @@ pub(super) async fn wanted(
     };
     Ok(MeshUpgradeSpec {
         accept_risks: accept.to_vec(),
+        path: way.path.map(Into::into).unwrap_or_default(),
         ..spec(&way.mesh, mode, &to)
     })
 }

@@ -16,14 +16,14 @@ pub(super) async fn manual(context: &Context<'_>, args: &ManualArgs) -> Result<E
     let look = Look::at(context.global, &connection, context.terminal).await?;
     context.warn(&look);
     let spec = wanted(&look, &args.way, &[], Mode::Apply).await?;
-    let (mesh, to) = (spec.mesh.clone(), spec.target_version.clone());
+    let (mesh, to, chosen) = (spec.mesh.clone(), spec.target_version.clone(), spec.path);
     let view = look.detect(spec).await?.view;
     let way = match args.by {
         ManualWay::Canary => Way::Canary,
         ManualWay::InPlace => Way::InPlace,
         ManualWay::Helm => Way::Helm,
     };
-    let text = meshlift_planner::manual(way, &mesh, &view, &to)
+    let text = meshlift_planner::manual(way, &mesh, &view, &to, chosen)
         .map_err(|why| anyhow!("there are no steps for mesh {mesh} to {to}: {why}"))?;
     print(&text)?;
     Ok(Exit::Fine)

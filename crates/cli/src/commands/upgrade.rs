@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use meshlift_api::{MeshUpgrade, Mode};
+use meshlift_api::{MeshUpgrade, Mode, UpgradePath};
 use serde_json::{Map, Value, json};
 
 use super::check::{known, wanted};
@@ -77,6 +77,7 @@ async fn may_start(
         let way = Way {
             mesh: args.mesh.clone(),
             to: Some(args.to.clone()),
+            path: args.path,
             file: None,
         };
         let spec = wanted(&look, &way, &args.accept, Mode::Apply).await?;
@@ -127,6 +128,9 @@ fn object(name: &str, args: &UpgradeArgs) -> Value {
         spec.insert("mode".into(), "Preflight".into());
     } else {
         spec.insert("mode".into(), "Apply".into());
+    }
+    if let Some(chosen) = args.path {
+        spec.insert("path".into(), json!(UpgradePath::from(chosen)));
     }
     if !args.accept.is_empty() {
         spec.insert("acceptRisks".into(), json!(args.accept));
@@ -203,10 +207,11 @@ mod tests {
         let least = json!({ "targetVersion": "1.31", "mesh": "default", "mode": "Apply" });
         assert_eq!(spec, least);
         let line = "--to 1.31.0 --mesh east --preflight --accept A,B --accept C --soak 1h30m \
-            --retire-after 10m --max-concurrent 7";
+            --retire-after 10m --max-concurrent 7 --path fewestrestarts";
         let everything = json!({
             "targetVersion": "1.31.0", "mesh": "east", "mode": "Preflight",
             "acceptRisks": ["A", "B", "C"], "healthCheck": { "soak": "1h30m" },
+            "path": "FewestRestarts",
             "retire": { "after": "10m" }, "dataPlane": { "restart": { "maxConcurrent": 7 } },
         });
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");

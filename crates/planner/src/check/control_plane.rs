@@ -6,8 +6,10 @@ use meshlift_api::labels::DEFAULT_VALIDATOR;
 use super::subject::{about, count};
 use super::{Check, Finding, Look, Subject};
 use crate::message;
+use crate::phase::users::users;
+use crate::record::release_of;
 use crate::values;
-use crate::view::{ControlPlane, Seen, Validator};
+use crate::view::{ControlPlane, Installer, Seen, Validator};
 
 pub(super) static NOT_READY: Check = Check {
     code: "ISTIOD-NOT-READY",
@@ -79,6 +81,18 @@ pub(super) static UNFINISHED: Check = Check {
     fix: "Nothing, if that is meant.",
     source: "",
     look: Look::Mesh(unfinished),
+};
+
+pub(super) static BEGUN_BY_HAND: Check = Check {
+    code: "TARGET-OF-ANOTHER-RELEASE",
+    reason: "TargetOfAnotherRelease",
+    severity: Severity::Blocking,
+    acceptable: false,
+    title: "no control plane of the target was installed under another release",
+    explanation: "A control plane of the target's revision is there, and it is not part of the Helm release that the upgrade installs (istiod-<revision>): someone began the upgrade by hand, with another name or another tool. Helm does not take over objects of another release, so the upgrade would stop after the CRDs were upgraded.",
+    fix: "Finish that upgrade with the tool that began it, or remove that control plane once nothing uses it.",
+    source: "helm pkg/action/validate.go, \"invalid ownership metadata\"",
+    look: Look::Hop(begun_by_hand),
 };
 
 pub(super) static VERSION_UNKNOWN: Check = Check {
@@ -232,7 +246,11 @@ fn deployment(plane: &ControlPlane) -> String {
 fn unfinished(subject: &Subject<'_>) -> Vec<Finding> {
     let source = subject.course.source;
     let revision = subject.revision();
-    let begun = subject.plane(&revision).filter(|plane| *plane != source);
+    let ours = Installer::Helm {
+        release: release_of(&revision),
+    };
+    let begun = subject.plane(&revision);
+    let begun = begun.filter(|plane| *plane != source && plane.installer == ours);
     let finding = |plane: &ControlPlane| {
         Finding::wrong(
             format!(
@@ -240,6 +258,52 @@ fn unfinished(subject: &Subject<'_>) -> Vec<Finding> {
                 plane.name
             ),
             "nothing to do if that is meant: the upgrade continues it",
+        )
+        .about([deployment(plane)])
+    };
+    begun.map(finding).into_iter().collect()
+}
+
+fn begun_by_hand(subject: &Subject<'_>) -> Vec<Finding> {
+    let source = subject.course.source;
+    let revision = subject.revision();
+    let ours = Installer::Helm {
+        release: release_of(&revision),
+    };
+    let begun = subject.plane(&revision);
+    let begun = begun.filter(|plane| *plane != source && plane.installer != ours);
+    let finding = |plane: &ControlPlane| {
+        let ControlPlane {
+            namespace, name, ..
+        } = plane;
+        let (whose, uninstall) = match &plane.installer {
+            Installer::Helm { release } => (
+                format!("is part of Helm release {namespace}/{release}"),
+                format!("helm -n {namespace} uninstall {release}"),
+            ),
+            Installer::Istioctl => (
+                "was installed by istioctl".to_owned(),
+                format!("istioctl uninstall -i {namespace} --revision {revision}"),
+            ),
+            Installer::Sail | Installer::Unknown => (
+                "was not installed by Helm".to_owned(),
+                "with the tool that installed it".to_owned(),
+            ),
+        };
+        let users = users(subject.view, &revision, Some(plane));
+        let fix = match users.is_empty() {
+            true => format!("nothing uses it, so remove it: {uninstall}"),
+            false => format!(
+                "it is used by {}: finish that upgrade with the tool that began it, or move them back and remove it: {uninstall}",
+                message::first_few(&users)
+            ),
+        };
+        Finding::wrong(
+            format!(
+                "{name} has the revision of the target and {whose}, where this upgrade would install release {}",
+                release_of(&revision)
+            ),
+            fix,
         )
         .about([deployment(plane)])
     };

@@ -67,6 +67,26 @@ pub(crate) static VERSION_UNKNOWN: Check = survey(
     "The way to the target and most other checks depend on the version that runs.",
     "Set label app.kubernetes.io/version on the Deployment of istiod.",
 );
+pub(crate) static SIDECARS_BEHIND: Check = Check {
+    acceptable: true,
+    ..survey(
+        "SIDECARS-BEHIND",
+        "SidecarsBehind",
+        "a mesh whose control plane is of the target has sidecars of the target",
+        "After an upgrade in place the pods keep the sidecars that they have until they restart. Where most are of another version, and the control plane is not of the target's own revision, the upgrade renews them: through a second control plane of the same version, in waves. Where only some are, it does not restart all the others for them: it names those, and waits.",
+        "Restart the workloads that the message names. Accept it to end with them as they are.",
+    )
+};
+pub(crate) static BASE_BEHIND: Check = Check {
+    acceptable: true,
+    ..survey(
+        "BASE-BEHIND",
+        "BaseBehind",
+        "a mesh whose control plane is of the target has its CRDs",
+        "The CRDs are a Helm release of their own, which an upgrade in place easily forgets: fields that are new in the target are then dropped from every object that is written.",
+        "helm upgrade the base release to the version that istiod runs.",
+    )
+};
 pub(crate) static MESH_EXTERNAL: Check = Check {
     look: Look::Mesh(|subject| {
         let mesh = subject.course.mesh;

@@ -17,6 +17,7 @@ pub(crate) mod found;
 mod gateway_api;
 mod helm;
 mod hub;
+mod images;
 mod injection;
 mod kubernetes;
 mod metrics;

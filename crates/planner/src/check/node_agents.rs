@@ -4,6 +4,7 @@ use meshlift_api::Severity;
 
 use super::subject::{about, judge};
 use super::{Check, Finding, Look, Subject};
+use crate::message;
 use crate::version::Version;
 use crate::view::{NodeAgent, NodeAgentKind};
 
@@ -17,7 +18,7 @@ pub(super) static CNI_SKEW: Check = Check {
     acceptable: true,
     title: "the CNI agent works with the control plane of the target",
     explanation: "The CNI agent of 1.x works with control planes of 1.x and of one minor later. Farther apart, or ahead of the control plane, pods may start without their traffic being redirected, or not at all. There is one agent on each node for all revisions.",
-    fix: "Bring the CNI agent to the running minor, or choose a nearer target.",
+    fix: "Bring the CNI agent to the version that runs. For a target that is farther away than one minor, upgrade to the next minor, then the agent to that version, and so on.",
     source: SKEW,
     look: Look::Hop(cni_skew),
 };
@@ -79,11 +80,7 @@ fn agents(
 
 /// The command that upgrades the agent. The name of its release is not known here.
 fn upgrade(subject: &Subject<'_>, agent: &NodeAgent, to: &Version) -> String {
-    let repository = subject.course.mesh.charts.repository.trim_end_matches('/');
-    let chart = match repository.starts_with("oci://") {
-        true => format!("{repository}/cni"),
-        false => format!("cni --repo {repository}"),
-    };
+    let chart = message::chart(&subject.course.mesh.charts.repository, "cni");
     format!(
         "helm -n {} upgrade <release, often istio-cni> {chart} --version {to} --reset-then-reuse-values",
         agent.namespace
@@ -124,11 +121,13 @@ fn cni_skew(subject: &Subject<'_>) -> Vec<Finding> {
                     upgrade(subject, agent, subject.from)
                 ),
             ),
+            // Upgraded now, the agent would be ahead of the control plane that runs.
             false => (
                 "too far behind",
                 format!(
-                    "before that step: {}",
-                    upgrade(subject, agent, subject.from)
+                    "set spec.targetVersion to {from} first; when that upgrade is done: {}; then upgrade to {to}",
+                    upgrade(subject, agent, subject.from),
+                    from = subject.from,
                 ),
             ),
         };

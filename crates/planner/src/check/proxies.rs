@@ -2,7 +2,7 @@
 
 use meshlift_api::Severity;
 
-use super::subject::{Member, about, count, image_version, names};
+use super::subject::{Member, about, count, names};
 use super::{Check, Finding, Look, Subject};
 use crate::message;
 use crate::version::Version;
@@ -62,7 +62,7 @@ fn versions<'a>(
     subject: &'a Subject<'a>,
 ) -> impl Iterator<Item = (Member<'a>, Version, &'a Version)> {
     subject.members().filter_map(move |member| {
-        let proxy = image_version(member.pod.proxy_image.as_deref()?)?;
+        let proxy = Version::from_image(member.pod.proxy_image.as_deref()?)?;
         let plane = subject.plane(member.pod.revision.as_deref()?)?;
         Some((member, proxy, plane.version.as_ref()?))
     })
@@ -118,7 +118,7 @@ fn version_unknown(subject: &Subject<'_>) -> Vec<Finding> {
         .members()
         .filter(|member| {
             let image = member.pod.proxy_image.as_deref();
-            image.is_some_and(|image| image_version(image).is_none())
+            image.is_some_and(|image| Version::from_image(image).is_none())
         })
         .collect();
     about(names(unknown.iter().copied()), |_| {

@@ -2,9 +2,9 @@
 
 use super::{
     Check, accepted, capacity, charts, configuration, control_plane, crds, drift, envoy_filters,
-    found, gateway_api, helm, hub, injection, kubernetes, metrics, named, node_agents, operator,
-    others, proof, proxies, release_owners, selections, target, templates, values, waves, webhooks,
-    windows, workloads, writes,
+    found, gateway_api, helm, hub, images, injection, kubernetes, metrics, named, node_agents,
+    operator, others, proof, proxies, release_owners, selections, target, templates, values, waves,
+    webhooks, windows, workloads, writes,
 };
 
 /// Every check, in the order in which they are told.
@@ -15,6 +15,8 @@ pub static CHECKS: &[&Check] = &[
     &found::MANY_MESHES,
     &found::MANY_CONTROL_PLANES,
     &found::VERSION_UNKNOWN,
+    &found::SIDECARS_BEHIND,
+    &found::BASE_BEHIND,
     &found::MESH_EXTERNAL,
     &found::MESH_HOSTED,
     &found::NOT_HELM,
@@ -37,6 +39,7 @@ pub static CHECKS: &[&Check] = &[
     &control_plane::DEFAULT_KEPT,
     &metrics::UNREADABLE,
     &control_plane::UNFINISHED,
+    &control_plane::BEGUN_BY_HAND,
     &control_plane::VERSION_UNKNOWN,
     &operator::PERMISSIONS,
     &writes::ALL_REFUSED,
@@ -66,6 +69,8 @@ pub static CHECKS: &[&Check] = &[
     &gateway_api::TOO_OLD,
     &gateway_api::UNSERVED,
     &gateway_api::OUTAGE,
+    &images::PINNED,
+    &images::UNKNOWN,
     &hub::WITHOUT_TARGET,
     &hub::RETIRED,
     &charts::RETIRED,

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use super::{Finding, Subject};
 use crate::data_plane::{mark_attempt, of_another_mesh};
 use crate::values;
-use crate::version::Version;
 use crate::view::{ControlPlane, Namespace, PlaneId, Pod, Seen, Workload};
 
 /// Judges what was seen; what was not looked at is nobody's fault.
@@ -42,13 +41,6 @@ pub(super) fn count(n: usize, what: &str) -> String {
         1 => format!("1 {what}"),
         n => format!("{n} {what}s"),
     }
-}
-
-/// The version in the tag of an image.
-pub(super) fn image_version(image: &str) -> Option<Version> {
-    let (_, name) = image.rsplit_once('/').unwrap_or(("", image));
-    let name = name.split('@').next()?;
-    Version::from_image_tag(name.split_once(':')?.1)
 }
 
 /// A pod with a sidecar, and the workload it belongs to.

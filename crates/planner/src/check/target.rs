@@ -3,6 +3,8 @@
 use meshlift_api::Severity;
 
 use super::{Check, Finding, Look, Subject};
+use crate::message;
+use crate::phase::users::users;
 use crate::view::ControlPlane;
 
 pub(crate) static REFUSED: Check = Check {
@@ -36,7 +38,7 @@ pub(super) static REVISION_TAKEN: Check = Check {
     acceptable: false,
     title: "the new revision is free",
     explanation: "The new control plane is installed under a revision of its own. A control plane of another version that already has that name would be replaced while workloads use it; one of another mesh would inject the same pods.",
-    fix: "Remove the release that has the name, once nothing uses it; if it is of another mesh, rename the Mesh of this one.",
+    fix: "Bring the control plane that has the name to the version that it names, or choose another target. Remove it only if it is not the one that runs the mesh, and nothing uses it. If it is of another mesh, rename the Mesh of this one.",
     source: "",
     look: Look::Hop(revision_taken),
 };
@@ -78,11 +80,33 @@ fn revision_taken(subject: &Subject<'_>) -> Vec<Finding> {
         differs.then(|| {
             Finding::wrong(
                 format!(
-                    "revision {revision} is taken by istiod {namespace}/{name} of another version"
+                    "revision {revision} is taken by istiod {namespace}/{name} of another version (image {})",
+                    other.image
                 ),
-                "remove that release first",
+                make_room(subject, other),
             )
         })
     };
     taken.filter_map(finding).take(1).collect()
+}
+
+/// What to do about it. The control plane that runs the mesh is never to be removed.
+fn make_room(subject: &Subject<'_>, other: &ControlPlane) -> String {
+    if other == subject.course.source {
+        return format!(
+            "it is the control plane that runs this mesh: bring it to {} in place (meshlift manual {} --way in-place --to {}), after correcting the image in its values; or choose another target",
+            subject.to, subject.upgrade.spec.mesh, subject.to
+        );
+    }
+    let users = users(subject.view, &other.revision, Some(other));
+    match users.is_empty() {
+        true => format!(
+            "nothing in this cluster uses it: uninstall its release (helm -n {} list), or choose another target",
+            other.namespace
+        ),
+        false => format!(
+            "it is used by {}: choose another target",
+            message::first_few(&users)
+        ),
+    }
 }

@@ -20,12 +20,13 @@ mod tags;
 mod tests;
 mod values;
 
-use meshlift_api::MeshType;
+use meshlift_api::{MeshType, UpgradePath};
 
 use self::found::Found;
 use self::guide::Guide;
+use crate::steps::step_rule;
 use crate::version::{StepRule, TargetVersion, Version, path, resolve};
-use crate::view::{Installer, MeshView, NodeAgentKind};
+use crate::view::{Installer, MeshView};
 
 /// How the control plane is replaced by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +41,15 @@ pub enum Way {
 
 /// The steps to bring a mesh to `to` (`1.31.0`, or `1.31` for its newest patch in the catalog) by
 /// hand. The error says why there are none, and what to do.
-pub fn manual(way: Way, mesh: &str, view: &MeshView, to: &str) -> Result<String, String> {
+pub fn manual(
+    way: Way,
+    mesh: &str,
+    view: &MeshView,
+    to: &str,
+    chosen: UpgradePath,
+) -> Result<String, String> {
     let found = Found::look(mesh, view)?;
-    let hops = hops(way, &found, to)?;
+    let hops = hops(way, &found, to, chosen)?;
     let mut guide = Guide::default();
     head(&mut guide, way, &found, &hops);
     let Some(plane) = found.plane else {
@@ -67,7 +74,12 @@ pub fn manual(way: Way, mesh: &str, view: &MeshView, to: &str) -> Result<String,
 }
 
 /// The versions on the way.
-fn hops(way: Way, found: &Found<'_>, to: &str) -> Result<Vec<Version>, String> {
+fn hops(
+    way: Way,
+    found: &Found<'_>,
+    to: &str,
+    chosen: UpgradePath,
+) -> Result<Vec<Version>, String> {
     let view = found.view;
     let asked: TargetVersion = to.parse().map_err(said)?;
     // Without a catalog an exact version is taken at its word.
@@ -81,15 +93,9 @@ fn hops(way: Way, found: &Found<'_>, to: &str) -> Result<Vec<Version>, String> {
         }
     };
     let to = resolve(to, &catalog).map_err(said)?;
-    let agents = view.environment.node_agents.present();
-    let ambient = agents.into_iter().flatten();
-    let ambient = ambient
-        .into_iter()
-        .any(|agent| agent.kind == NodeAgentKind::Ztunnel);
-    let rule = match (way, ambient) {
-        (Way::InPlace, _) => StepRule::IN_PLACE,
-        (_, true) => StepRule::AMBIENT,
-        (_, false) => StepRule::CANARY,
+    let rule = match way {
+        Way::InPlace => StepRule::EACH_MINOR,
+        Way::Canary | Way::Helm => step_rule(chosen, view),
     };
     let hops = path(&found.from, &to, &catalog, rule, &view.knowledge).map_err(said)?;
     match hops.is_empty() {

@@ -1,6 +1,7 @@
 use std::process::{Command, Stdio};
 
 use insta::assert_snapshot;
+use meshlift_api::UpgradePath;
 use serde_json::json;
 
 use super::*;
@@ -8,7 +9,7 @@ use crate::example::{before, istiod, labels, namespace, planes, releases, versio
 use crate::view::{Namespace, Pod, Seen, Tag, UpdateStrategy, WorkloadKind};
 
 fn told(way: Way, view: &MeshView, to: &str) -> String {
-    let text = manual(way, "default", view, to).expect("steps");
+    let text = manual(way, "default", view, to, UpgradePath::EachMinor).expect("steps");
     takes(&text);
     text
 }
@@ -129,7 +130,13 @@ fn by_istioctl() {
     let by_helm = told(Way::Helm, &view, "1.31.0");
     assert!(by_helm.contains("Helm did not install it"), "{by_helm}");
     let revisioned = installed_by(Installer::Istioctl, "1-30-2");
-    let refused = manual(Way::InPlace, "default", &revisioned, "1.31.0");
+    let refused = manual(
+        Way::InPlace,
+        "default",
+        &revisioned,
+        "1.31.0",
+        UpgradePath::EachMinor,
+    );
     assert!(refused.is_err_and(|why| why.contains("--way canary")));
 }
 
@@ -137,7 +144,13 @@ fn by_istioctl() {
 fn by_sail() {
     let view = installed_by(Installer::Sail, "default-v1-30-2");
     assert_snapshot!("sail_canary", told(Way::Canary, &view, "1.31.0"));
-    let refused = manual(Way::InPlace, "default", &view, "1.31.0");
+    let refused = manual(
+        Way::InPlace,
+        "default",
+        &view,
+        "1.31.0",
+        UpgradePath::EachMinor,
+    );
     assert!(refused.is_err_and(|why| why.contains("RevisionBased")));
     let in_place = installed_by(Installer::Sail, "default");
     assert_snapshot!("sail_in_place", told(Way::InPlace, &in_place, "1.31.0"));
@@ -148,13 +161,36 @@ fn a_far_target_is_two_hops() {
     let mut view = mesh();
     view.catalog = Seen::Present(["1.30.2", "1.31.0", "1.32.0"].map(version).into());
     assert_snapshot!("in_place_two_hops", told(Way::InPlace, &view, "1.32.0"));
-    let canary = told(Way::Helm, &view, "1.32.0");
-    assert!(
-        !canary.contains("1.31.0"),
-        "a canary may pass one minor over"
+    let fewest = manual(
+        Way::Helm,
+        "default",
+        &view,
+        "1.32.0",
+        UpgradePath::FewestRestarts,
     );
-    view.catalog = Seen::Present(["1.30.2", "1.31.0", "1.32.0", "1.33.0"].map(version).into());
-    assert_snapshot!("canary_two_hops", told(Way::Helm, &view, "1.33.0"));
+    assert!(
+        !fewest.expect("steps").contains("1.31.0"),
+        "a canary may pass one minor over where that was chosen"
+    );
+    assert_snapshot!("canary_two_hops", told(Way::Helm, &view, "1.32.0"));
+}
+
+#[test]
+fn an_image_by_its_full_name_is_to_be_replaced() {
+    let mut view = mesh();
+    let pilot = json!({ "image": "reg.corp/istio/pilot:1.30.2" });
+    releases(&mut view)[1].values.insert("pilot".into(), pilot);
+    for way in [Way::Helm, Way::InPlace] {
+        let text = told(way, &view, "1.31.0");
+        assert!(
+            text.contains("--set-string pilot.image=YOUR-IMAGE-FOR-1.31.0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("pilot.image is reg.corp/istio/pilot:1.30.2"),
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -228,8 +264,9 @@ fn a_tag_of_ones_own_is_asked_for() {
 
 #[test]
 fn what_cannot_be_told_is_refused_with_a_reason() {
-    let refused =
-        |view: &MeshView, to: &str| manual(Way::Canary, "default", view, to).expect_err("refused");
+    let refused = |view: &MeshView, to: &str| {
+        manual(Way::Canary, "default", view, to, UpgradePath::EachMinor).expect_err("refused")
+    };
     assert!(refused(&mesh(), "1.30.2").contains("runs 1.30.2 already"));
     assert!(refused(&mesh(), "1.29.8").contains("downgrade"));
     assert!(refused(&mesh(), "new").contains("no Istio version"));

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::found::Found;
 use super::stage::Stage;
-use crate::values::image_tags;
+use crate::values::{image_tags, named_images};
 use crate::version::{Minor, Version};
 use crate::view::Release;
 
@@ -75,6 +75,14 @@ pub(super) fn versioned(
                 ));
             }
         }
+    }
+    for named in named_images(&release.values) {
+        let path = named.path.join(".");
+        flags.set("--set-string", format!("{path}=YOUR-IMAGE-FOR-{to}"));
+        flags.notes.push(format!(
+            "{path} is {}, the full name of an image, which wins over hub and tag: put the image of Istio {to} in its place.",
+            named.image
+        ));
     }
     compatibility(found, release, to, &mut flags);
     flags

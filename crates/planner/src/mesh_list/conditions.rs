@@ -207,7 +207,7 @@ fn no_versions(mesh: &KnownMesh) -> String {
     let repository = &mesh.spec.charts.repository;
     let which = match mesh.spec.flavour.as_str() {
         "" => String::new(),
-        flavour => format!(" that ends in -{flavour}"),
+        flavour => format!(" with suffix -{flavour}"),
     };
     format!(
         "the chart repository {repository} has no version{which}: set spec.charts.repository to one that has"

@@ -80,7 +80,7 @@ fn local(view: &MeshView, planes: &[ControlPlane], namespace: &str) -> FoundMesh
     let version = main.and_then(|plane| plane.version.as_ref());
     let spec = MeshSpec {
         mesh_type,
-        flavour: version.map(flavour).unwrap_or_default(),
+        flavour: version.map(Version::flavour_name).unwrap_or_default(),
         control_plane_namespace: namespace.to_owned(),
         ..MeshSpec::default()
     };
@@ -97,17 +97,6 @@ fn local(view: &MeshView, planes: &[ControlPlane], namespace: &str) -> FoundMesh
         message: format!(
             "found istiod {named} in namespace {namespace} (installed by: {by}): {consequence}"
         ),
-    }
-}
-
-/// A pre-release is a build of upstream, and so offered upstream's releases.
-fn flavour(version: &Version) -> String {
-    let pre_release = ["alpha", "beta", "rc"]
-        .iter()
-        .any(|word| version.flavour.split('.').next() == Some(word));
-    match pre_release {
-        true => String::new(),
-        false => version.flavour.clone(),
     }
 }
 

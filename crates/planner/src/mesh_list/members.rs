@@ -131,7 +131,7 @@ impl<'a> Members<'a> {
     /// The version of a sidecar: its image tells; one without a version in its tag (by digest, or a
     /// private build) is of the version of the control plane that injected it.
     fn version_of(&self, pod: &Pod) -> Option<Version> {
-        let by_image = pod.proxy_image.as_deref().and_then(image_version);
+        let by_image = pod.proxy_image.as_deref().and_then(Version::from_image);
         let injected_by = || {
             let revision = pod.revision.as_deref()?;
             let plane = self.planes.iter().find(|p| p.revision == revision)?;
@@ -164,12 +164,6 @@ fn serves_default<'a>(view: &MeshView, planes: &[&'a ControlPlane]) -> Option<&'
 
 fn newest<'a>(planes: &[&'a ControlPlane]) -> Option<&'a ControlPlane> {
     planes.iter().copied().max_by_key(|plane| &plane.version)
-}
-
-fn image_version(image: &str) -> Option<Version> {
-    let named = image.split('@').next()?;
-    let (_, tag) = named.rsplit_once(':')?;
-    Version::from_image_tag(tag)
 }
 
 /// The installer as status names it.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use meshlift_api::{AvailableVersion, MeshStatus};
+use meshlift_api::{AvailableVersion, MeshStatus, UpgradePath};
 
 use super::clusters::{Cluster, obstacles, unfit};
 use crate::knowledge::Knowledge;
 use crate::message;
 use crate::risk::Risk;
+use crate::steps::step_rule;
 use crate::version::{Minor, StepRule, Version, path};
-use crate::view::{MeshView, NodeAgentKind, Seen};
+use crate::view::{MeshView, Seen};
 
 /// So many are told: the nearest, and the newest.
 const SHOWN: usize = 10;
@@ -30,7 +31,7 @@ pub(super) fn known_versions(
             named.filter_map(|version| version.parse().ok()).collect()
         }
     };
-    known.retain(|version| version.flavour == flavour);
+    known.retain(|version| version.is_of_flavour(flavour) && !version.is_pre_release());
     known.sort();
     known.dedup();
     known
@@ -55,19 +56,14 @@ impl<'a> Ground<'a> {
     ) -> Self {
         let knowledge = &view.knowledge;
         let fits = |v: &&Version| unfit(clusters, knowledge.kubernetes_range(v)).is_empty();
-        let agents = view.environment.node_agents.present();
-        let ambient =
-            agents.is_some_and(|all| all.iter().any(|a| a.kind == NodeAgentKind::Ztunnel));
         Self {
             from,
             known,
             fitting: known.iter().filter(fits).cloned().collect(),
             clusters,
             view,
-            rule: match ambient {
-                true => StepRule::AMBIENT,
-                false => StepRule::CANARY,
-            },
+            // As an upgrade goes that chooses nothing.
+            rule: step_rule(UpgradePath::default(), view),
         }
     }
 
@@ -105,7 +101,7 @@ impl<'a> Ground<'a> {
             }
             Err(refusal) => match any_way() {
                 Ok(hops) => {
-                    let why = self.unfit_hops(&hops);
+                    let why = self.unfit_hops(to, &hops);
                     (hops, why)
                 }
                 Err(_) => (Vec::new(), refusal.to_string()),
@@ -127,14 +123,19 @@ impl<'a> Ground<'a> {
     }
 
     /// Why the way leads nowhere: the versions on it that do not fit.
-    fn unfit_hops(&self, hops: &[Version]) -> String {
+    fn unfit_hops(&self, to: &Version, hops: &[Version]) -> String {
         let said = hops.iter().flat_map(|hop| {
             let range = self.knowledge().kubernetes_range(hop);
             obstacles(self.clusters, &hop.to_string(), range)
         });
         let said: Vec<String> = said.collect();
+        let fewest = step_rule(UpgradePath::FewestRestarts, self.view);
+        let passed_over = match path(self.from, to, &self.fitting, fewest, self.knowledge()) {
+            Ok(_) => "; a MeshUpgrade with spec.path: FewestRestarts passes over them",
+            Err(_) => "",
+        };
         format!(
-            "the way leads over versions that do not fit: {}",
+            "the way leads over versions that do not fit: {}{passed_over}",
             said.join("; ")
         )
     }

@@ -122,7 +122,7 @@ pub(crate) fn rolled_back(
         )),
     }
     text.push_str(match asked {
-        true => ". To try the upgrade again, set spec.requestRollback to false",
+        true => ". To try the upgrade again, set spec.requestRollback to false and annotate this object with a new value of meshlift.io/retry",
         false => {
             ". Mend it, then annotate this object with a new value of meshlift.io/retry to try again"
         }

@@ -57,6 +57,18 @@ pub(crate) fn evictions_do_not_move(target: &str) -> String {
     )
 }
 
+/// The commands that restart these workloads, those of the first few.
+pub(crate) fn restart_all(keys: &[&WorkloadKey]) -> String {
+    const SHOWN: usize = 3;
+    let shown = keys.iter().take(SHOWN);
+    let commands: Vec<String> = shown.map(|key| restart(key)).collect();
+    let more = match keys.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        n => format!("; and {n} more"),
+    };
+    format!("{}{more}", commands.join("; "))
+}
+
 pub(super) fn restart(key: &WorkloadKey) -> String {
     let (namespace, name) = (&key.namespace, &key.name);
     let resource = key.kind.resource();

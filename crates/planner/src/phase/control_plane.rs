@@ -5,6 +5,7 @@ use meshlift_api::Step;
 
 use super::failing::failed;
 use super::upgrading::{same_step, step_began, timeout};
+use super::versions::of_another_version;
 use super::{BACKSTOP, POLL, blind, later, wait};
 use crate::decision::{
     Chart, ChartTarget, Decision, Effect, Findings, HELM_TIMEOUT, Next, Report, Verdict, Waiting,
@@ -231,6 +232,9 @@ fn unproved(plane: Option<&ControlPlane>, view: &MeshView, record: &Record) -> O
     };
     if !plane.is_ready() {
         return Missing::plane("NotReady", message::not_ready(plane));
+    }
+    if let Some(what) = of_another_version(plane, &record.target_version) {
+        return Missing::plane("OtherVersion", what);
     }
     match &plane.injector {
         Seen::Present(webhook) if webhook.has_ca_bundle => {}

@@ -7,6 +7,7 @@ use meshlift_api::{
 };
 
 use super::asked_back;
+use super::current::Sidecars;
 use super::pending::in_the_way;
 use super::preflight;
 use super::survey::Surveyed;
@@ -57,8 +58,8 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
         Ok(Surveyed::AtTarget {
             plane,
             version,
-            outdated,
-        }) => at_target(plane, version, outdated),
+            sidecars,
+        }) => at_target(plane, version, &sidecars),
         Ok(Surveyed::Way(_)) if detection.is_blocked() => blocked(now, detection),
         Ok(Surveyed::Way(course)) => settle(now, upgrade, view, &course, detection),
     }
@@ -87,8 +88,8 @@ fn register(spec: MeshSpec) -> Decision {
     Decision::new(Next::Act(vec![effect]), report)
 }
 
-fn at_target(plane: &ControlPlane, version: Version, outdated: u32) -> Decision {
-    let message = message::already_there(&version, outdated);
+fn at_target(plane: &ControlPlane, version: Version, sidecars: &Sidecars) -> Decision {
+    let message = message::already_there(&version, sidecars.behind, sidecars.unknown);
     let reference = ControlPlaneRef {
         version: version.to_string(),
         revision: Some(plane.revision.clone()),

@@ -2,6 +2,7 @@
 
 mod asked_back;
 mod control_plane;
+mod current;
 mod data_plane;
 mod detecting;
 mod ended;
@@ -18,6 +19,7 @@ mod rolling_back;
 pub(crate) mod survey;
 mod upgrading;
 pub(crate) mod users;
+mod versions;
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{GoDuration, Phase, WaveState, WaveStatus};

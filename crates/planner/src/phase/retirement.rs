@@ -356,7 +356,8 @@ impl Look<'_> {
             .report(Step::RetiringControlPlane, String::new())
             .blocked
             .unwrap_or_default();
-        let message = message::done(&self.record.target_version, &blocked);
+        let notes = self.notes_on_versions();
+        let message = message::done(&self.record.target_version, &blocked, &notes);
         let retired = Verdict::yes(
             "Retired",
             format!("istiod {} is gone", self.record.source.version),
@@ -365,6 +366,12 @@ impl Look<'_> {
     }
 
     fn end(&self, message: String, retired: Option<Verdict>) -> Decision {
+        let others = self.sidecars_of_another_version();
+        if !others.is_empty() {
+            let (what, state) = message::sidecars_of_another_version(self.record, &others);
+            let report = self.report(Step::RetiringControlPlane, String::new());
+            return stop(&what, &state, report);
+        }
         let mut report = self.report(Step::RetiringControlPlane, message);
         report.outcome = Some(Outcome::Upgraded);
         report.findings = Findings {

@@ -2,13 +2,15 @@
 
 use meshlift_api::{ClusterVerdict, DEFAULT_MESH, MeshSpec};
 
+use super::current::{Remainder, Sidecars, remainder};
 use crate::check::{self, Course, Obstacle, found, must_see, target};
-use crate::data_plane::of_another_mesh;
 use crate::mesh_list::meshes;
+use crate::message;
 use crate::revision::new_revision;
+use crate::steps::step_rule;
 use crate::upgrade::Upgrade;
 use crate::version::{StepRule, Version, path, resolve};
-use crate::view::{ControlPlane, MeshView, NodeAgentKind, Release, Seen};
+use crate::view::{ControlPlane, MeshView, Release, Seen};
 
 pub(crate) enum Surveyed<'a> {
     /// A control plane was found, and no Mesh object names it.
@@ -17,7 +19,7 @@ pub(crate) enum Surveyed<'a> {
     AtTarget {
         plane: &'a ControlPlane,
         version: Version,
-        outdated: u32,
+        sidecars: Sidecars,
     },
     /// From here to there.
     Way(Box<Course<'a>>),
@@ -49,12 +51,12 @@ pub(crate) fn survey<'a>(
     if let [plane] = here[..]
         && plane.version.as_ref() == Some(&to)
         && plane.is_ready()
+        && let Remainder::Nothing(sidecars) = remainder(upgrade, view, plane, planes, &to)?
     {
-        let outdated = outdated_proxies(view, plane, planes);
         return Ok(Surveyed::AtTarget {
             plane,
             version: to,
-            outdated,
+            sidecars,
         });
     }
     let name = &upgrade.spec.mesh;
@@ -65,7 +67,8 @@ pub(crate) fn survey<'a>(
         .version
         .as_ref()
         .ok_or_else(|| version_unknown(source))?;
-    let mut hops = way(from, &to, catalog, view)?;
+    let rule = step_rule(upgrade.spec.path, view);
+    let mut hops = way(from, &to, catalog, rule, view)?;
     if hops.is_empty() {
         // The version is right and something else is not: the same step brings it in order.
         hops.push(to.clone());
@@ -89,12 +92,9 @@ fn way(
     from: &Version,
     to: &Version,
     catalog: &[Version],
+    rule: StepRule,
     view: &MeshView,
 ) -> Result<Vec<Version>, Obstacle> {
-    let rule = match ambient(view) {
-        true => StepRule::AMBIENT,
-        false => StepRule::CANARY,
-    };
     let fits = |version: &&Version| {
         let clusters = check::clusters(view, version);
         clusters
@@ -107,12 +107,6 @@ fn way(
     path(from, to, &fitting, rule, knowledge)
         .or_else(|_| path(from, to, catalog, rule, knowledge))
         .map_err(refused)
-}
-
-fn ambient(view: &MeshView) -> bool {
-    let agents = view.environment.node_agents.present();
-    let mut agents = agents.into_iter().flatten();
-    agents.any(|agent| agent.kind == NodeAgentKind::Ztunnel)
 }
 
 fn refused(error: impl std::fmt::Display) -> Obstacle {
@@ -143,23 +137,8 @@ fn releases_of<'a>(source: &ControlPlane, view: &'a MeshView) -> Result<Releases
     let releases = must_see(&view.releases, "the Helm releases")?;
     Ok((
         find_release(releases, name, &source.namespace),
-        find_base(releases),
+        find_base(view, releases, &source.namespace),
     ))
-}
-
-fn outdated_proxies(view: &MeshView, plane: &ControlPlane, planes: &[ControlPlane]) -> u32 {
-    let home = Some(plane.namespace.as_str());
-    let in_workloads = view
-        .workloads
-        .present()
-        .into_iter()
-        .flatten()
-        .flat_map(|w| &w.pods);
-    let outdated = in_workloads
-        .chain(&view.loose_pods)
-        .filter(|p| p.revision.as_ref() != Some(&plane.revision))
-        .filter(|p| !of_another_mesh(planes, home, p));
-    u32::try_from(outdated.count()).unwrap_or(u32::MAX)
 }
 
 fn no_such_mesh(name: &str) -> Obstacle {
@@ -221,7 +200,10 @@ fn source_plane<'a>(
                     "namespace {home} has several control planes besides istiod-{revision} ({})",
                     names.join(", ")
                 ),
-                "finish the upgrade to one of them (targetVersion with its exact version), or remove those that are not used",
+                format!(
+                    "keep one of them and uninstall the others once nothing uses them ({}; helm -n {home} uninstall <release>)",
+                    message::who_uses()
+                ),
             ))
         }
     }
@@ -238,18 +220,46 @@ fn find_release<'a>(
     release.ok_or_else(|| {
         Obstacle::new(
             &found::RELEASE_NOT_FOUND,
-            format!("istiod says it belongs to Helm release {namespace}/{name}, but there is no such release (helm -n {namespace} ls)"),
-            "reinstall it with helm upgrade --install --take-ownership",
+            format!("istiod belongs to Helm release {namespace}/{name}, and there is no release of chart istiod with that name"),
+            format!("see what helm -n {namespace} list shows: a release of another chart (an umbrella chart) is upgraded with that chart, or by hand with the steps that `meshlift manual` prints; if the release is missing, reinstall it with helm upgrade --install --take-ownership"),
         )
     })
 }
 
-fn find_base(releases: &[Release]) -> Result<&Release, Obstacle> {
-    releases.iter().find(|release| release.chart == "base").ok_or_else(|| {
-        Obstacle::new(
-            &found::BASE_NOT_FOUND,
-            "there is no Helm release of chart base, which holds the CRDs",
-            "install it with helm upgrade --install istio-base --take-ownership at the running version",
-        )
+/// The release that holds the CRDs. Releases are read in the namespace of istiod; the CRDs say whose they are.
+pub(super) fn find_base<'a>(
+    view: &MeshView,
+    releases: &'a [Release],
+    namespace: &str,
+) -> Result<&'a Release, Obstacle> {
+    let release = releases.iter().find(|release| release.chart == "base");
+    release.ok_or_else(|| {
+        let missing = format!(
+            "there is no Helm release of chart base in namespace {namespace}, which would hold the CRDs"
+        );
+        match owners_of_crds(view).first() {
+            Some(owner) => Obstacle::new(
+                &found::BASE_NOT_FOUND,
+                format!("{missing}: they belong to release {owner}"),
+                format!("upgrade that release by hand, as `meshlift manual` prints it; or, if no other mesh needs it there, move it: helm -n {namespace} upgrade --install istio-base --take-ownership at the running version"),
+            ),
+            None => Obstacle::new(
+                &found::BASE_NOT_FOUND,
+                missing,
+                "find it with helm list -A; if there is none, install it with helm upgrade --install istio-base --take-ownership at the running version",
+            ),
+        }
     })
+}
+
+/// Helm releases that the CRDs of Istio name as theirs.
+fn owners_of_crds(view: &MeshView) -> Vec<&str> {
+    let crds = view.environment.crds.present().into_iter().flatten();
+    let istio = crds.filter(|crd| crd.name.ends_with(".istio.io"));
+    let mut owners: Vec<&str> = istio
+        .filter_map(|crd| crd.helm_release.as_deref())
+        .collect();
+    owners.sort_unstable();
+    owners.dedup();
+    owners
 }

@@ -1,9 +1,11 @@
 //! Istio and Kubernetes versions: flavours, revision names, and the way from one to another.
 
+mod flavour;
 mod kubernetes;
 mod minor;
 mod path;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,9 +15,11 @@ pub use kubernetes::{KubernetesRange, KubernetesVersion};
 pub use minor::Minor;
 pub use path::{StepRule, path};
 
+use self::flavour::Flavour;
+
 /// An Istio version: numeric core and flavour. A vendor suffix (`1.30.2-mspider`) is a flavour,
-/// not a pre-release as semver would have it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// not a pre-release as semver would have it; `alpha`, `beta` and `rc` are pre-releases all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Version {
     /// Major.
@@ -78,6 +82,13 @@ impl Version {
         tag.parse().ok()
     }
 
+    /// The version in the name of an image; none for one by digest alone, or with a tag of somebody's own.
+    pub fn from_image(image: &str) -> Option<Self> {
+        let (_, name) = image.rsplit_once('/').unwrap_or(("", image));
+        let name = name.split('@').next()?;
+        Self::from_image_tag(name.split_once(':')?.1)
+    }
+
     /// The revision this version is installed under: dots become hyphens, as the Istio docs do.
     pub fn revision(&self) -> String {
         self.to_string().replace('.', "-").to_lowercase()
@@ -88,8 +99,55 @@ impl Version {
         format!("{}.{}", self.major, self.minor)
     }
 
+    /// Whether two versions are builds of the same vendor: the name of their suffix is equal, and a
+    /// counter behind it (`asm.5`, `tetrate-v0`) may differ.
+    pub fn is_same_flavour(&self, other: &Self) -> bool {
+        self.flavour_name() == other.flavour_name()
+    }
+
+    /// Whether two parts of a mesh, a control plane and its sidecar, are of one version. Vendors give their images
+    /// suffixes of their own: where those cannot be compared, the numbers are.
+    pub fn is_same_build(&self, other: &Self) -> bool {
+        match self.is_same_flavour(other) {
+            true => self == other,
+            false => self.core() == other.core(),
+        }
+    }
+
+    /// Whether it is of a flavour as `spec.flavour` of a Mesh names it, with or without a counter.
+    pub fn is_of_flavour(&self, flavour: &str) -> bool {
+        self.flavour_name() == Flavour::of(flavour).name
+    }
+
+    /// Name of its flavour, without a counter; empty for builds of upstream, pre-releases among them.
+    pub fn flavour_name(&self) -> String {
+        Flavour::of(&self.flavour).name
+    }
+
+    /// Whether it was built before the release: `1.31.0-rc.0`.
+    pub fn is_pre_release(&self) -> bool {
+        Flavour::of(&self.flavour).is_pre_release()
+    }
+
     fn core(&self) -> (u32, u32, u32) {
         (self.major, self.minor, self.patch)
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_build = || Flavour::of(&self.flavour).cmp(&Flavour::of(&other.flavour));
+        self.core()
+            .cmp(&other.core())
+            .then_with(by_build)
+            // Equal only where the text is: `asm.5` and `asm-5` name two charts.
+            .then_with(|| self.flavour.cmp(&other.flavour))
     }
 }
 
@@ -213,7 +271,7 @@ pub fn resolve(asked: &str, catalog: &[Version]) -> Result<Version, TargetError>
             flavour,
         } => catalog
             .iter()
-            .filter(|v| v.major == major && v.minor == minor && v.flavour == flavour)
+            .filter(|v| (v.major, v.minor) == (major, minor) && is_asked_for(v, &flavour))
             .max()
             .cloned(),
     };
@@ -223,13 +281,25 @@ pub fn resolve(asked: &str, catalog: &[Version]) -> Result<Version, TargetError>
     })
 }
 
+/// Whether a version is a release of the flavour that a minor was asked for with. One that was asked for with
+/// its counter is that build and no other.
+fn is_asked_for(version: &Version, flavour: &str) -> bool {
+    let asked = Flavour::of(flavour);
+    match asked.is_pre_release() || asked.has_counter() {
+        true => version.flavour == flavour,
+        false => version.is_of_flavour(flavour) && !version.is_pre_release(),
+    }
+}
+
 /// Never down, and never to another flavour or major.
 fn check_direction(from: &Version, to: &Version) -> Result<(), TargetError> {
     let (from_, to_) = (from.clone(), to.clone());
-    if from.flavour != to.flavour {
-        let wanted = match from.flavour.as_str() {
-            "" => "without a suffix".to_owned(),
-            flavour => format!("that ends in -{flavour}"),
+    if !from.is_same_flavour(to) {
+        let flavour = Flavour::of(&from.flavour);
+        let wanted = match (flavour.name.as_str(), flavour.has_counter()) {
+            ("", _) => "without a suffix".to_owned(),
+            (_, true) => format!("whose suffix is -{} up to its last numbers", from.flavour),
+            (_, false) => format!("that ends in -{}", from.flavour),
         };
         return Err(TargetError::Flavour {
             from: from_,
@@ -237,7 +307,7 @@ fn check_direction(from: &Version, to: &Version) -> Result<(), TargetError> {
             wanted,
         });
     }
-    if to.core() < from.core() {
+    if to < from {
         return Err(TargetError::Downgrade {
             from: from_,
             to: to_,
@@ -256,7 +326,7 @@ fn check_direction(from: &Version, to: &Version) -> Result<(), TargetError> {
 fn newest(catalog: &[Version]) -> String {
     let mut sorted: Vec<&Version> = catalog.iter().collect();
     sorted.sort_by(|a, b| b.cmp(a));
-    sorted.dedup_by(|a, b| (a.major, a.minor, &a.flavour) == (b.major, b.minor, &b.flavour));
+    sorted.dedup_by(|a, b| Minor::of(a) == Minor::of(b) && a.is_same_flavour(b));
     match sorted.len() {
         0 => "no version".to_owned(),
         n => {
@@ -287,6 +357,16 @@ mod tests {
             Some(v("1.30.2-mspider"))
         );
         assert_eq!(Version::from_image_tag("latest"), None);
+        for (image, version) in [
+            ("reg.corp:5000/istio/pilot:1.30.2", Some("1.30.2")),
+            ("reg.corp/pilot:1.30.2@sha256:11", Some("1.30.2")),
+            ("pilot:1.30.2-mspider-debug", Some("1.30.2-mspider")),
+            ("reg.corp:5000/istio/pilot", None),
+            ("reg.corp:5000/istio/pilot@sha256:11", None),
+            ("reg.corp/pilot:ours", None),
+        ] {
+            assert_eq!(Version::from_image(image), version.map(v), "{image}");
+        }
     }
 
     #[test]
@@ -325,9 +405,66 @@ mod tests {
     }
 
     #[test]
+    fn a_minor_of_a_flavour_with_a_counter_is_its_newest_build() {
+        let catalog = [
+            "1.21.5",
+            "1.21.5-asm.9",
+            "1.21.5-asm.10",
+            "1.21.4-asm.30",
+            "1.21.6-asm-rc.1",
+            "1.21.6-rc.0",
+        ]
+        .map(v);
+        assert_eq!(resolve("1.21-asm", &catalog), Ok(v("1.21.5-asm.10")));
+        assert_eq!(resolve("1.21-asm.9", &catalog), Ok(v("1.21.5-asm.9")));
+        assert_eq!(resolve("1.21", &catalog), Ok(v("1.21.5")));
+        assert!(resolve("1.21-asm.11", &catalog).is_err());
+        assert!(resolve("1.21-beta", &catalog).is_err());
+    }
+
+    #[test]
     fn never_down_and_never_to_another_flavour() {
-        assert_eq!(check_direction(&v("1.30.2"), &v("1.31.0")), Ok(()));
-        assert_eq!(check_direction(&v("1.30.2"), &v("1.30.5")), Ok(()));
+        for (from, to) in [
+            ("1.30.2", "1.31.0"),
+            ("1.30.2", "1.30.5"),
+            ("1.20.8-asm.5", "1.21.5-asm.10"),
+            ("1.20.8-asm.5", "1.20.8-asm.10"),
+            ("1.20.3-tetrate-v0", "1.20.3-tetrate-v1"),
+            ("1.17.8-fix-20231226", "1.18.7-fix-20240101"),
+            ("1.31.0-rc.0", "1.31.0"),
+            ("1.31.0-beta.1", "1.31.0-rc.0"),
+            ("1.30.2-mspider", "1.31.0-mspider"),
+        ] {
+            assert_eq!(check_direction(&v(from), &v(to)), Ok(()), "{from} to {to}");
+        }
+        for (from, to) in [
+            ("1.20.8-asm.10", "1.20.8-asm.5"),
+            ("1.31.0", "1.31.0-rc.0"),
+            ("1.20.3-tetrate-v1", "1.20.3-tetrate-v0"),
+        ] {
+            let refused = check_direction(&v(from), &v(to));
+            let down = matches!(refused, Err(TargetError::Downgrade { .. }));
+            assert!(down, "{from} to {to}: {refused:?}");
+        }
+        for (from, to) in [
+            ("1.17.8-fix-20231226", "1.18.7"),
+            ("1.20.8-asm.5", "1.21.5-tetrate-v0"),
+            ("1.20.8-tetrate-v0", "1.21.5-tetrate-fips-v0"),
+            ("1.31.0-mspider-rc.1", "1.31.0"),
+            ("1.31.0", "1.31.0-7"),
+            ("1.31.0-7", "1.31.1-8"),
+        ] {
+            let refused = check_direction(&v(from), &v(to));
+            let mixed = matches!(refused, Err(TargetError::Flavour { .. }));
+            assert!(mixed, "{from} to {to}: {refused:?}");
+        }
+        let refused = check_direction(&v("1.20.8-asm.5"), &v("1.21.0")).expect_err("another");
+        assert!(
+            refused
+                .to_string()
+                .contains("-asm.5 up to its last numbers"),
+            "{refused}"
+        );
         assert!(matches!(
             check_direction(&v("1.31.0"), &v("1.30.9")),
             Err(TargetError::Downgrade { .. })

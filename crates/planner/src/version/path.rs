@@ -13,20 +13,18 @@ pub struct StepRule {
 }
 
 impl StepRule {
-    /// The control plane is replaced where it is: every minor in turn.
-    /// Source: istio.io, "In-place Upgrades".
-    pub const IN_PLACE: Self = Self { max_minors: 1 };
+    /// Every minor in turn. Upstream asks for that where the control plane is replaced in place, and where
+    /// something runs once on each node: ztunnel and the CNI agent may be one minor behind and no more.
+    /// Source: istio.io, "In-place Upgrades", "Upgrade with Helm" of ambient mode.
+    pub const EACH_MINOR: Self = Self { max_minors: 1 };
     /// A second control plane beside the first one: one minor may be passed over.
     /// Source: istio.io, "Canary Upgrades".
-    pub const CANARY: Self = Self { max_minors: 2 };
-    /// ztunnel and the CNI agent are there once and may be one minor behind.
-    /// Source: istio.io, "Upgrade with Helm" of ambient mode.
-    pub const AMBIENT: Self = Self { max_minors: 1 };
+    pub const FEWEST_RESTARTS: Self = Self { max_minors: 2 };
 
     /// Whether one step may lead there.
     fn allows(self, from: &Version, to: &Version, knowledge: &Knowledge) -> bool {
         from.major == to.major
-            && from.core() < to.core()
+            && from < to
             && to.minor - from.minor <= self.max_minors
             && (Minor::of(from) == Minor::of(to)
                 || lowest_patch(from, Minor::of(to), knowledge).is_none_or(|l| from.patch >= l))
@@ -78,8 +76,9 @@ pub fn path(
 fn stops(from: &Version, to: &Version, available: &[Version]) -> Vec<Version> {
     let mut newest: BTreeMap<Minor, &Version> = BTreeMap::new();
     let between = available.iter().filter(|version| {
-        version.flavour == from.flavour
-            && from.core() < version.core()
+        version.is_same_flavour(from)
+            && !version.is_pre_release()
+            && from < version
             && Minor::of(version) < Minor::of(to)
     });
     for version in between {

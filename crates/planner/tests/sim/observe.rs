@@ -226,6 +226,11 @@ fn live(world: &World, revision: &str) -> Seen<LiveCounters> {
     Seen::Present(LiveCounters {
         connected: inside.count() as u64 + outside,
         injection_failures: world.injection_failures,
+        build: istiod
+            .plane
+            .version
+            .as_ref()
+            .map(|v| (v.major, v.minor, v.patch)),
         // Two replicas of two cores.
         admits: 2 * admitted_by(2),
         recent: None,

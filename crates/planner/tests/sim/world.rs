@@ -2,6 +2,7 @@
 //! with time, and how often each object was written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::MeshSpec;
@@ -201,6 +202,25 @@ impl World {
         self.loose.retain(|pod| pod.namespace != name);
     }
 
+    /// The image of the sidecar that a revision injects.
+    pub fn proxy_image(&self, revision: &str) -> Option<Arc<str>> {
+        let mut istiods = self.istiods.iter();
+        let injector = istiods.find(|istiod| istiod.plane.revision == revision)?;
+        let version = injector.plane.version.as_ref()?;
+        Some(format!("example.org/istio/proxyv2:{version}").into())
+    }
+
+    /// Gives every sidecar the image that its revision injects now, as if it had never had another one.
+    pub fn renew_images(&mut self) {
+        for at in 0..self.apps.len() {
+            for member in 0..self.apps[at].pods.len() {
+                let revision = self.apps[at].pods[member].pod.revision.clone();
+                let image = revision.and_then(|revision| self.proxy_image(&revision));
+                self.apps[at].pods[member].pod.proxy_image = image;
+            }
+        }
+    }
+
     /// Which revision injects a new pod, by the webhooks that are there.
     pub fn injecting(&self, namespace: &str, template: &BTreeMap<String, String>) -> Injection {
         let Some(namespace) = self.namespaces.iter().find(|ns| ns.name == namespace) else {
@@ -341,7 +361,13 @@ impl World {
         };
         let renewed = app.template > 1 || app.evicted_at.is_some();
         let trouble = app.breaks.clone().filter(|_| renewed);
+        let own = || "example.org/ours/proxyv2:1.30.2".into();
+        let proxy_image = match (app.own_proxy_image, &revision) {
+            (true, Some(_)) => Some(own()),
+            (_, revision) => revision.as_ref().and_then(|by| self.proxy_image(by)),
+        };
         let pod = Pod {
+            proxy_image,
             namespace: app.key.namespace.clone(),
             name: format!("{}-{serial}", app.key.name),
             uid: format!("uid-{}-{serial}", app.key.name),

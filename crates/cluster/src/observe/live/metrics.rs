@@ -4,6 +4,7 @@
 //! the Go collector of the Prometheus client.
 
 use meshlift_planner::admitted_by;
+use meshlift_planner::version::Version;
 use meshlift_planner::view::{LiveCounters, Recent};
 
 /// From here on a proxy waited too long: a bound of istiod's own histograms, in seconds.
@@ -14,6 +15,7 @@ const SLOW: &str = "10";
 pub(super) struct Counters {
     connected: u64,
     injection_failures: u64,
+    build: Option<(u32, u32, u32)>,
     processors: u32,
     convergence: Histogram,
     queue: Histogram,
@@ -40,6 +42,10 @@ impl Counters {
                 "pilot_xds" => read.connected += count,
                 "sidecar_injection_failure_total" => read.injection_failures += count,
                 "go_sched_gomaxprocs_threads" => read.processors = value as u32,
+                "istio_build" if label(labels, "component") == Some("pilot") => {
+                    let tag = label(labels, "tag").and_then(Version::from_image_tag);
+                    read.build = tag.map(|built| (built.major, built.minor, built.patch));
+                }
                 "pilot_total_xds_rejects" => read.rejects += count,
                 "pilot_xds_pushes" if failed(labels) => read.push_errors += count,
                 _ => {
@@ -61,6 +67,7 @@ impl Counters {
         LiveCounters {
             connected: self.connected,
             injection_failures: self.injection_failures,
+            build: self.build,
             admits: match self.processors {
                 0 => 0,
                 processors => admitted_by(processors),
@@ -113,6 +120,10 @@ pub(super) fn sum(one: LiveCounters, other: LiveCounters) -> LiveCounters {
     LiveCounters {
         connected: one.connected + other.connected,
         injection_failures: one.injection_failures + other.injection_failures,
+        build: match (one.build, other.build) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        },
         admits: one.admits + other.admits,
         recent: match (one.recent, other.recent) {
             (Some(one), Some(other)) => Some(Recent {
@@ -185,6 +196,7 @@ mod tests {
         let expected = Counters {
             connected: 19,
             injection_failures: 0,
+            build: Some((1, 30, 2)),
             processors: 2,
             convergence: Histogram {
                 count: 219,
@@ -201,6 +213,22 @@ mod tests {
         };
         assert_eq!(read, expected);
         assert_eq!(read.live().admits, 25);
+    }
+
+    #[test]
+    fn the_version_is_what_istiod_reports_of_itself() {
+        let of = |component: &str, tag: &str| {
+            let text = format!("istio_build{{component=\"{component}\",tag=\"{tag}\"}} 1\n");
+            Counters::read(&text).live()
+        };
+        let old = of("pilot", "1.30.2");
+        assert_eq!(old.build, Some((1, 30, 2)));
+        assert_eq!(of("pilot", "1.20.8-asm.5").build, Some((1, 20, 8)));
+        assert_eq!(of("pilot", "unknown").build, None);
+        assert_eq!(of("proxy", "1.30.2").build, None);
+        let new = of("pilot", "1.31.0");
+        assert_eq!(sum(new, old).build, old.build, "the lowest of all pods");
+        assert_eq!(sum(of("pilot", "unknown"), new).build, new.build);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Nodes, budgets, and what runs on every node.
 
+use meshlift_api::UpgradePath;
+
 use super::table::{Row, fine, unknown, wrong};
 use super::{present, why};
 use crate::example::{TARGET, istiod, planes, version};
@@ -130,6 +132,18 @@ fn agents() -> Vec<Row> {
         wrong("CNI-SKEW", CNI, "accept CNI-SKEW", |_, v| {
             agent(v, NodeAgentKind::Cni, None);
         }),
+        wrong(
+            "CNI-SKEW",
+            CNI,
+            "set spec.targetVersion to 1.30.5 first",
+            |u, v| {
+                // The agent makes it one minor at a time, whatever was chosen.
+                u.spec.path = UpgradePath::FewestRestarts;
+                planes(v)[0].version = Some(version("1.29.1"));
+                v.catalog = Seen::Present(vec![version("1.30.5"), version("1.31.0")]);
+                cni(v, "1.29.1");
+            },
+        ),
         fine("CNI-SKEW", |_, v| cni(v, "1.30.0")),
         fine("CNI-SKEW", |_, v| cni(v, "1.31.0")),
         unknown("CNI-SKEW", |_, v| v.environment.node_agents = why()),

@@ -41,7 +41,79 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(crds());
     rows.extend(gateway_api());
     rows.extend(hubs());
+    rows.extend(images());
     rows
+}
+
+fn images() -> Vec<Row> {
+    const PINNED: &str = "IMAGE-PINNED";
+    const UNKNOWN: &str = "IMAGE-UNKNOWN";
+    const DIGEST: &str = "reg.corp/istio/pilot@sha256:11";
+    vec![
+        wrong(
+            PINNED,
+            &["value pilot.image"],
+            r#"kubectl patch mesh default --type merge -p '{"spec":{"values":{"istiod":{"pilot":{"image":"reg.corp/istio/pilot:1.31.0"}}}}}'"#,
+            |_, v| {
+                let image = "reg.corp/istio/pilot:1.30.2@sha256:11";
+                values(v, 1, json!({ "pilot": { "image": image } }));
+            },
+        ),
+        wrong(
+            PINNED,
+            &["value global.proxy.image"],
+            "reg.corp:5000/proxyv2:1.31.0-distroless",
+            |_, v| {
+                let image = "reg.corp:5000/proxyv2:1.30.2-distroless";
+                values(v, 1, json!({ "global": { "proxy": { "image": image } } }));
+            },
+        ),
+        wrong(
+            PINNED,
+            &["value _internal_defaults_do_not_set.global.proxy_init.image"],
+            "and it is 1.30.2",
+            |_, v| {
+                let init = json!({ "proxy_init": { "image": "reg.corp/proxyv2:1.30.2" } });
+                values(
+                    v,
+                    1,
+                    json!({ "_internal_defaults_do_not_set": { "global": init } }),
+                );
+            },
+        ),
+        wrong(
+            PINNED,
+            &["value image"],
+            "upgrade one version at a time (spec.targetVersion: 1.30.5)",
+            |_, v| {
+                values(v, 1, json!({ "image": "reg.corp/pilot:1.29.8" }));
+                planes(v)[0].version = Some(version("1.29.8"));
+                v.catalog = Seen::Present(["1.30.5", "1.31.0"].map(version).into());
+            },
+        ),
+        fine(PINNED, |_, v| {
+            values(v, 1, json!({ "image": "reg.corp/pilot:1.30.2" }));
+            mesh(v).values.istiod = object(json!({ "image": "reg.corp/pilot:1.31.0" }));
+        }),
+        fine(PINNED, |_, v| {
+            values(v, 1, json!({ "image": "pilot", "tag": "1.30.2" }));
+        }),
+        wrong(
+            UNKNOWN,
+            &["value image"],
+            "set spec.values.istiod.image of Mesh default to the image of Istio 1.31.0",
+            |_, v| values(v, 1, json!({ "image": DIGEST })),
+        ),
+        wrong(UNKNOWN, &["value image"], "accept IMAGE-UNKNOWN", |_, v| {
+            values(v, 1, json!({ "image": DIGEST }));
+            mesh(v).values.istiod = object(json!({ "image": DIGEST }));
+        }),
+        fine(UNKNOWN, |_, v| {
+            values(v, 1, json!({ "image": DIGEST }));
+            let other = "reg.corp/istio/pilot@sha256:22";
+            mesh(v).values.istiod = object(json!({ "image": other }));
+        }),
+    ]
 }
 
 fn states() -> Vec<Row> {

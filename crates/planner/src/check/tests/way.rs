@@ -6,7 +6,7 @@ use meshlift_api::{ClusterRole, MeshType, Phase};
 
 use super::table::{Row, fine, unknown, wrong};
 use super::{mesh, present, why};
-use crate::example::{TARGET, ago, istiod, planes, releases, version};
+use crate::example::{TARGET, ago, istiod, planes, releases, version, workload};
 use crate::knowledge::Knowledge;
 use crate::version::KubernetesVersion;
 use crate::view::{
@@ -35,6 +35,25 @@ fn rival(view: &mut MeshView, phase: Phase) {
         created_at: ago(10),
         phase,
     });
+}
+
+/// A control plane that was upgraded in place to the target, and three workloads with these sidecars.
+fn in_place(view: &mut MeshView, sidecars: [&str; 3]) {
+    *planes(view) = vec![istiod("default", "1.31.0")];
+    for release in releases(view) {
+        release.version = Some(version("1.31.0"));
+    }
+    let named = ["cart", "db", "web"].into_iter().zip(sidecars);
+    let workloads = named.map(|(name, of)| {
+        let mut with = workload(name, "default");
+        for pod in &mut with.pods {
+            let image = format!("example.org/proxyv2:{of}");
+            Arc::make_mut(pod).proxy_image = Some(image.into());
+        }
+        with
+    });
+    view.workloads = Seen::Present(workloads.collect());
+    view.loose_pods.clear();
 }
 
 pub(super) fn rows() -> Vec<Row> {
@@ -132,9 +151,14 @@ fn found() -> Vec<Row> {
             other.namespace = "istio-b".into();
             planes(v).push(other);
         }),
-        wrong("MANY-CONTROL-PLANES", &[], "remove those", |_, v| {
-            planes(v).push(istiod("1-30-1", "1.30.1"));
-        }),
+        wrong(
+            "MANY-CONTROL-PLANES",
+            &[],
+            "uninstall the others",
+            |_, v| {
+                planes(v).push(istiod("1-30-1", "1.30.1"));
+            },
+        ),
         wrong(
             "VERSION-UNKNOWN",
             &[],
@@ -152,12 +176,46 @@ fn found() -> Vec<Row> {
         wrong("NOT-HELM", &[], "the Sail operator", |_, v| {
             planes(v)[0].installer = Installer::Sail;
         }),
-        wrong("RELEASE-NOT-FOUND", &[], "--take-ownership", |_, v| {
+        wrong("RELEASE-NOT-FOUND", &[], "an umbrella chart", |_, v| {
             releases(v).retain(|release| release.chart != "istiod");
         }),
-        wrong("BASE-NOT-FOUND", &[], "--take-ownership", |_, v| {
-            releases(v).retain(|release| release.chart != "base");
-        }),
+        wrong(
+            "BASE-NOT-FOUND",
+            &[],
+            "find it with helm list -A",
+            |_, v| {
+                releases(v).retain(|release| release.chart != "base");
+                present(&mut v.environment.crds).clear();
+            },
+        ),
+        wrong(
+            "BASE-NOT-FOUND",
+            &[],
+            "they belong to release crds/istio-base",
+            |_, v| {
+                releases(v).retain(|release| release.chart != "base");
+                for crd in present(&mut v.environment.crds) {
+                    crd.helm_release = Some("crds/istio-base".into());
+                }
+            },
+        ),
+        wrong(
+            "SIDECARS-BEHIND",
+            &["Deployment shop/web"],
+            "1 of 3 sidecars are of another version (1.30.2): renew them, and the upgrade ends by itself (kubectl -n shop rollout restart deployment/web)",
+            |_, v| {
+                in_place(v, ["1.31.0", "1.31.0", "1.30.2"]);
+            },
+        ),
+        wrong(
+            "BASE-BEHIND",
+            &[],
+            "helm -n istio-system upgrade istio-base base --repo",
+            |_, v| {
+                in_place(v, ["1.31.0"; 3]);
+                releases(v)[0].version = Some(version("1.30.2"));
+            },
+        ),
     ]
 }
 
@@ -197,7 +255,7 @@ fn target_and_clusters() -> Vec<Row> {
         wrong(
             "REVISION-TAKEN",
             &[],
-            "remove that release first",
+            "nothing in this cluster uses it",
             |_, v| {
                 planes(v).push(istiod(TARGET, "1.31.1"));
             },
@@ -209,6 +267,25 @@ fn target_and_clusters() -> Vec<Row> {
                 planes(v).push(other);
             }
         }),
+        wrong(
+            "REVISION-TAKEN",
+            &[],
+            "used by pod shop/web-1: choose another target",
+            |_, v| {
+                planes(v).push(istiod(TARGET, "1.31.1"));
+                let web = workload("web", TARGET);
+                present(&mut v.workloads).push(web);
+            },
+        ),
+        // Its image lies: told to remove it, people would remove their only control plane.
+        wrong(
+            "REVISION-TAKEN",
+            &[],
+            "runs this mesh: bring it to 1.31.0 in place (meshlift manual default --way in-place --to 1.31.0)",
+            |_, v| {
+                *planes(v) = vec![istiod(TARGET, "1.30.2")];
+            },
+        ),
         wrong("REVISION-TOO-LONG", &[], "56 characters", |u, v| {
             let suffix = "x".repeat(60);
             u.spec.target_version = format!("1.31.0-{suffix}");
@@ -281,6 +358,33 @@ fn control_plane() -> Vec<Row> {
             "continues it",
             |_, v| planes(v).push(istiod(TARGET, "1.31.0")),
         ),
+        wrong(
+            "TARGET-OF-ANOTHER-RELEASE",
+            &["Deployment istio-system/istiod-1-31-0"],
+            "Helm release istio-system/istio-new, where this upgrade would install release istiod-1-31-0: nothing uses it, so remove it: helm -n istio-system uninstall istio-new",
+            |_, v| {
+                let mut by_hand = istiod(TARGET, "1.31.0");
+                by_hand.installer = Installer::Helm {
+                    release: "istio-new".into(),
+                };
+                planes(v).push(by_hand);
+            },
+        ),
+        wrong(
+            "TARGET-OF-ANOTHER-RELEASE",
+            &["Deployment istio-system/istiod-1-31-0"],
+            "used by pod shop/web-1: finish that upgrade with the tool that began it, or move them back and remove it: istioctl uninstall -i istio-system --revision 1-31-0",
+            |_, v| {
+                let mut by_hand = istiod(TARGET, "1.31.0");
+                by_hand.installer = Installer::Istioctl;
+                planes(v).push(by_hand);
+                let web = workload("web", TARGET);
+                present(&mut v.workloads).push(web);
+            },
+        ),
+        fine("TARGET-OF-ANOTHER-RELEASE", |_, v| {
+            planes(v).push(istiod(TARGET, "1.31.0"));
+        }),
         fine("UPGRADE-UNFINISHED", |_, v| {
             let mut elsewhere = istiod(TARGET, "1.31.0");
             elsewhere.namespace = "istio-b".into();

@@ -75,6 +75,8 @@ fn a_vendor_suffix_is_the_flavour_and_a_pre_release_is_none() {
         ("1.30.2-mspider", "mspider"),
         ("1.31.0-rc.0", ""),
         ("1.31.0-alpha.4b2f", ""),
+        ("1.20.8-asm.5", "asm"),
+        ("1.20.8-tetrate-fips-v0", "tetrate-fips"),
     ] {
         let mut view = before();
         planes(&mut view)[0].version = Some(version(version_));

@@ -41,21 +41,21 @@ fn nothing_newer_is_no() {
 }
 
 #[test]
-fn farther_versions_are_hops_and_not_upgradable_in_one_step() {
+fn farther_versions_are_reached_minor_by_minor_and_not_upgradable_in_one_step() {
     let status = first(&running("1.27.9", 33, &["1.28.10", "1.29.8", "1.30.5"]));
     assert_eq!(
         offered(&status),
         [
             ("1.28.10", 1, true),
-            ("1.29.8", 1, true),
-            ("1.30.5", 2, true)
+            ("1.29.8", 2, true),
+            ("1.30.5", 3, true)
         ]
     );
-    assert_eq!(status.upgradable.as_deref(), Some("1.29.8"));
+    assert_eq!(status.upgradable.as_deref(), Some("1.28.10"));
     let farthest = &status.available[2];
-    assert_eq!(farthest.hops.last(), Some(&"1.30.5".to_owned()));
+    assert_eq!(farthest.hops, ["1.28.10", "1.29.8", "1.30.5"]);
     assert!(
-        farthest.message.starts_with("in 2 steps:"),
+        farthest.message.starts_with("in 3 steps:"),
         "{}",
         farthest.message
     );
@@ -67,9 +67,14 @@ fn kubernetes_too_new_for_the_next_minor_but_not_for_the_one_after() {
     let status = first(&running("1.29.8", 37, &["1.29.8", "1.30.5", "1.31.1"]));
     assert_eq!(
         offered(&status),
-        [("1.30.5", 1, false), ("1.31.1", 1, true)]
+        [("1.30.5", 1, false), ("1.31.1", 2, false)]
     );
-    assert_eq!(status.upgradable.as_deref(), Some("1.31.1"));
+    assert_eq!(status.upgradable.as_deref(), Some("no"));
+    let farther = &status.available[1].message;
+    assert!(
+        farther.ends_with("spec.path: FewestRestarts passes over them"),
+        "{farther}"
+    );
     let next = &status.available[0];
     assert!(
         next.message.contains("1.37") && next.message.contains("newer Istio"),
@@ -129,6 +134,38 @@ fn a_flavour_is_offered_its_own_builds() {
     let (holds, reason, message) = condition(&status, c::UPGRADE_AVAILABLE);
     assert_eq!((holds, reason), ("Unknown", "NoVersions"));
     assert!(message.contains("-mspider"), "{message}");
+}
+
+#[test]
+fn a_flavour_with_a_counter_is_offered_its_newer_builds() {
+    let versions = [
+        "1.30.2-asm.9",
+        "1.30.2-asm.10",
+        "1.31.0-asm.1",
+        "1.31.0-asm.2",
+        "1.31.1",
+        "1.31.1-tetrate-v0",
+    ];
+    let mut view = running("1.30.2-asm.9", 36, &versions);
+    let newer = [("1.30.2-asm.10", 1, true), ("1.31.0-asm.2", 1, true)];
+    assert_eq!(offered(&first(&view)), newer);
+    // Made before the counter was told from the name.
+    let mut mesh = found(&view);
+    assert_eq!(mesh.spec.flavour, "asm");
+    mesh.spec.flavour = "asm.5".into();
+    assert_eq!(offered(&stable(&mesh, &view)), newer);
+    view.catalog = catalog(&["1.31.1"]);
+    let status = first(&view);
+    let (holds, reason, message) = condition(&status, c::UPGRADE_AVAILABLE);
+    assert_eq!((holds, reason), ("Unknown", "NoVersions"));
+    assert!(message.contains("suffix -asm:"), "{message}");
+}
+
+#[test]
+fn a_pre_release_is_offered_its_release() {
+    let status = first(&running("1.31.0-rc.0", 36, &["1.31.0", "1.31.0-x"]));
+    assert_eq!(offered(&status), [("1.31.0", 1, true)]);
+    assert_eq!(status.upgradable.as_deref(), Some("1.31.0"));
 }
 
 #[test]

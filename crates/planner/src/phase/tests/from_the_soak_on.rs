@@ -353,6 +353,7 @@ fn at_the_target_means_a_ready_istiod_of_that_version() {
     let mut view = before();
     *planes(&mut view) = vec![istiod(TARGET, "1.31.0")];
     *cart(&mut view) = workload("cart", TARGET);
+    releases(&mut view)[0].version = Some(version("1.31.0"));
     let next = |view: &MeshView| decide(now(), &upgrade(Phase::Detecting), view).next;
     assert_eq!(next(&view), Next::Enter(Phase::Done));
     planes(&mut view)[0].ready = 0;

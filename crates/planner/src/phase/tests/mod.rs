@@ -10,7 +10,7 @@ use super::{decide, signed};
 use crate::decision::{Effect, Next, WaitingOn};
 use crate::example::{
     TARGET, ago, before, cart, istiod, moved, namespace, now, passed, planes, releases, surrounded,
-    upgrade, workload,
+    upgrade, version, workload,
 };
 use crate::status::{Executed, fold};
 use crate::upgrade::Upgrade;
@@ -22,6 +22,7 @@ mod before_the_soak;
 mod ending;
 mod from_the_soak_on;
 mod going_back;
+mod versions;
 
 type Spoil = fn(&mut Upgrade, &mut MeshView);
 

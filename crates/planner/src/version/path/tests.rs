@@ -18,24 +18,41 @@ fn told(from: &str, to: &str, available: &[&str], rule: StepRule) -> Result<Stri
 }
 
 #[test]
-fn a_step_is_one_minor_in_place_and_two_beside_the_first() {
+fn a_step_is_one_minor_or_two_where_restarts_are_to_be_few() {
     let repository = [
         "1.27.9", "1.28.0", "1.28.10", "1.29.8", "1.30.5", "1.31.0", "1.31.1",
     ];
     for (from, to, rule, hops) in [
-        ("1.30.2", "1.31.0", StepRule::IN_PLACE, "1.31.0"),
-        ("1.30.2", "1.30.5", StepRule::IN_PLACE, "1.30.5"),
-        ("1.30.5", "1.30.5", StepRule::CANARY, ""),
-        ("1.29.1", "1.31.0", StepRule::CANARY, "1.31.0"),
-        ("1.29.1", "1.31.0", StepRule::AMBIENT, "1.30.5 1.31.0"),
+        ("1.30.2", "1.31.0", StepRule::EACH_MINOR, "1.31.0"),
+        ("1.30.2", "1.30.5", StepRule::EACH_MINOR, "1.30.5"),
+        ("1.30.5", "1.30.5", StepRule::FEWEST_RESTARTS, ""),
+        ("1.29.1", "1.31.0", StepRule::FEWEST_RESTARTS, "1.31.0"),
+        ("1.29.1", "1.31.0", StepRule::EACH_MINOR, "1.30.5 1.31.0"),
+        ("1.31.0-rc.0", "1.31.0", StepRule::EACH_MINOR, "1.31.0"),
+        (
+            "1.29.1-rc.0",
+            "1.31.0",
+            StepRule::EACH_MINOR,
+            "1.30.5 1.31.0",
+        ),
         (
             "1.27.1",
             "1.31.1",
-            StepRule::IN_PLACE,
+            StepRule::EACH_MINOR,
             "1.28.10 1.29.8 1.30.5 1.31.1",
         ),
-        ("1.27.1", "1.31.1", StepRule::CANARY, "1.29.8 1.31.1"),
-        ("1.28.1", "1.31.1", StepRule::CANARY, "1.30.5 1.31.1"),
+        (
+            "1.27.1",
+            "1.31.1",
+            StepRule::FEWEST_RESTARTS,
+            "1.29.8 1.31.1",
+        ),
+        (
+            "1.28.1",
+            "1.31.1",
+            StepRule::FEWEST_RESTARTS,
+            "1.30.5 1.31.1",
+        ),
     ] {
         assert_eq!(
             told(from, to, &repository, rule),
@@ -49,10 +66,10 @@ fn a_step_is_one_minor_in_place_and_two_beside_the_first() {
 fn a_release_that_asks_for_a_patch_first_gets_it() {
     let repository = ["1.16.7", "1.17.8", "1.18.7"];
     for (from, rule, hops) in [
-        ("1.17.3", StepRule::IN_PLACE, "1.18.7"),
-        ("1.17.2", StepRule::IN_PLACE, "1.17.8 1.18.7"),
-        ("1.16.5", StepRule::CANARY, "1.18.7"),
-        ("1.16.4", StepRule::CANARY, "1.17.8 1.18.7"),
+        ("1.17.3", StepRule::EACH_MINOR, "1.18.7"),
+        ("1.17.2", StepRule::EACH_MINOR, "1.17.8 1.18.7"),
+        ("1.16.5", StepRule::FEWEST_RESTARTS, "1.18.7"),
+        ("1.16.4", StepRule::FEWEST_RESTARTS, "1.17.8 1.18.7"),
     ] {
         assert_eq!(
             told(from, "1.18.7", &repository, rule),
@@ -64,7 +81,7 @@ fn a_release_that_asks_for_a_patch_first_gets_it() {
         "1.17.2",
         "1.18.7",
         &["1.17.2", "1.18.7"],
-        StepRule::IN_PLACE,
+        StepRule::EACH_MINOR,
     );
     assert_eq!(
         error.expect_err("no patch to go to"),
@@ -76,14 +93,23 @@ fn a_release_that_asks_for_a_patch_first_gets_it() {
 fn a_gap_in_the_repository_is_named() {
     let repository = ["1.27.9", "1.28.10", "1.31.1"];
     for (from, rule, words) in [
-        ("1.27.1", StepRule::IN_PLACE, "a version of 1.29;"),
-        ("1.27.1", StepRule::CANARY, "a version of 1.29 or 1.30;"),
-        ("1.28.10", StepRule::CANARY, "a version of 1.29 or 1.30;"),
+        ("1.27.1", StepRule::EACH_MINOR, "a version of 1.29;"),
+        (
+            "1.27.1",
+            StepRule::FEWEST_RESTARTS,
+            "a version of 1.29 or 1.30;",
+        ),
+        (
+            "1.28.10",
+            StepRule::FEWEST_RESTARTS,
+            "a version of 1.29 or 1.30;",
+        ),
     ] {
         let error = told(from, "1.31.1", &repository, rule).expect_err("a gap");
         assert!(error.contains(words), "{error}");
     }
-    let error = told("1.27.1", "1.31.9", &repository, StepRule::CANARY).expect_err("unknown");
+    let error =
+        told("1.27.1", "1.31.9", &repository, StepRule::FEWEST_RESTARTS).expect_err("unknown");
     assert!(
         error.contains("1.31.9 is not in the chart repository"),
         "{error}"
@@ -99,7 +125,7 @@ fn never_down_never_to_another_flavour_or_major() {
         ("1.30.2-mspider", "1.31.0", "that ends in -mspider"),
         ("1.30.2", "2.0.0", "another major"),
     ] {
-        let error = told(from, to, &all, StepRule::CANARY).expect_err("refused");
+        let error = told(from, to, &all, StepRule::FEWEST_RESTARTS).expect_err("refused");
         assert!(error.contains(words), "{error}");
     }
 }
@@ -107,12 +133,38 @@ fn never_down_never_to_another_flavour_or_major() {
 #[test]
 fn a_way_of_one_flavour_uses_no_other() {
     let repository = ["1.30.5", "1.30.2-x", "1.31.0-x"];
-    let hops = told("1.29.1-x", "1.31.0-x", &repository, StepRule::IN_PLACE);
+    let hops = told("1.29.1-x", "1.31.0-x", &repository, StepRule::EACH_MINOR);
     assert_eq!(hops, Ok("1.30.2-x 1.31.0-x".to_owned()));
 }
 
+#[test]
+fn a_counter_of_builds_is_no_flavour_of_its_own_and_a_pre_release_is_no_stop() {
+    let repository = [
+        "1.20.8-asm.10",
+        "1.21.5-asm.9",
+        "1.21.5-asm.10",
+        "1.21.6-asm-rc.1",
+        "1.21.9",
+        "1.22.1-asm.1",
+    ];
+    for (from, to, hops) in [
+        ("1.20.8-asm.5", "1.20.8-asm.10", "1.20.8-asm.10"),
+        ("1.20.8-asm.5", "1.21.5-asm.10", "1.21.5-asm.10"),
+        ("1.20.8-asm.5", "1.22.1-asm.1", "1.21.5-asm.10 1.22.1-asm.1"),
+    ] {
+        let found = told(from, to, &repository, StepRule::EACH_MINOR);
+        assert_eq!(found, Ok(hops.to_owned()), "{from} to {to}");
+    }
+}
+
 fn any_version() -> impl Strategy<Value = Version> {
-    let flavour = prop_oneof![4 => Just(""), 1 => Just("x")];
+    let flavour = prop_oneof![
+        6 => Just(""),
+        2 => Just("x.1"),
+        2 => Just("x.12"),
+        1 => Just("rc.0"),
+        1 => Just("x-rc.1"),
+    ];
     (10..18_u32, 0..4_u32, flavour).prop_map(|(minor, patch, flavour)| Version {
         major: 1,
         minor,
@@ -165,6 +217,15 @@ fn fewest(
 }
 
 proptest! {
+    /// Sorting would panic on an order that is none, and a search would not end.
+    #[test]
+    fn versions_have_one_order(all in prop::collection::vec(any_version(), 3)) {
+        let (a, b, c) = (&all[0], &all[1], &all[2]);
+        prop_assert_eq!(a.cmp(b), b.cmp(a).reverse());
+        prop_assert_eq!(a.cmp(b).is_eq(), a == b);
+        prop_assert!(!(a <= b && b <= c) || a <= c);
+    }
+
     #[test]
     fn every_way_keeps_the_rule_and_none_is_shorter(
         from in any_version(),
@@ -184,11 +245,15 @@ proptest! {
                 prop_assert_eq!(hops.last().unwrap_or(&from), &to);
                 let mut here = &from;
                 for hop in &hops {
-                    prop_assert!(here.core() < hop.core(), "{} is not above {}", hop, here);
+                    prop_assert!(here < hop, "{} is not above {}", hop, here);
                     prop_assert!(rule.allows(here, hop, &knowledge), "{} to {}", here, hop);
-                    prop_assert_eq!(&hop.flavour, &from.flavour);
+                    prop_assert!(hop.is_same_flavour(&from), "{} to {}", here, hop);
+                    prop_assert!(hop == &to || !hop.is_pre_release(), "{} is no stop", hop);
                     let newer = available.iter().any(|v| {
-                        Minor::of(v) == Minor::of(hop) && v.flavour == hop.flavour && v > hop
+                        Minor::of(v) == Minor::of(hop)
+                            && v.is_same_flavour(hop)
+                            && !v.is_pre_release()
+                            && v > hop
                     });
                     prop_assert!(hop == &to || !newer, "{} is not the newest patch", hop);
                     here = hop;
@@ -198,8 +263,8 @@ proptest! {
             Err(TargetError::NoWay { .. }) => {
                 prop_assert_eq!(fewest(&from, &to, &stops, rule, &knowledge), None);
             }
-            Err(TargetError::Downgrade { .. }) => prop_assert!(to.core() < from.core()),
-            Err(TargetError::Flavour { .. }) => prop_assert_ne!(&to.flavour, &from.flavour),
+            Err(TargetError::Downgrade { .. }) => prop_assert!(to < from),
+            Err(TargetError::Flavour { .. }) => prop_assert!(!to.is_same_flavour(&from)),
             Err(other) => prop_assert!(false, "{}", other),
         }
     }

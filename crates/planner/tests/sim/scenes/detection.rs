@@ -1,6 +1,6 @@
 //! What only looks, what several clusters say, and what a person accepts.
 
-use meshlift_api::{ClusterRole, Mode};
+use meshlift_api::{ClusterRole, Mode, UpgradePath};
 use meshlift_planner::view::{Cluster, Seen};
 
 use super::*;
@@ -45,6 +45,78 @@ pub(super) fn from(of: &str, world: &mut World) {
         release("istio-base", "base", of, json!({})),
         release("istiod", "istiod", of, values()),
     ];
+    world.renew_images();
+}
+
+/// The image of istiod by its full name: the chart of the target would run the old one.
+fn image_by_full_name() -> Story {
+    let mut world = registered("1.31.0");
+    let values = json!({ "pilot": { "image": "reg.corp/istio/pilot:1.30.2" } });
+    world.helm.releases[1] = release("istiod", "istiod", "1.30.2", values);
+    with(
+        story("image_by_full_name", world),
+        When::After(60),
+        "the Mesh names the image of 1.31.0",
+        |world| {
+            let mesh = world.mesh.as_mut().expect("a Mesh");
+            let image = json!({ "image": "reg.corp/istio/pilot:1.31.0" });
+            mesh.values.istiod.insert("pilot".into(), image);
+        },
+    )
+}
+
+/// Someone began it with Helm, under another name.
+fn begun_by_hand() -> Story {
+    let mut world = registered("1.31.0");
+    let mut istiod = Istiod::helm("1-31-0", "istio-new", &version("1.31.0"), 1);
+    istiod.ready_at = Some(world.now);
+    world.istiods.push(istiod);
+    let by_hand = release(
+        "istio-new",
+        "istiod",
+        "1.31.0",
+        json!({ "revision": "1-31-0" }),
+    );
+    world.helm.releases.push(by_hand);
+    Story {
+        limit: 120,
+        ..story("begun_by_hand", world)
+    }
+}
+
+/// The control plane was upgraded in place, and nothing else.
+fn in_place(name: &'static str) -> Story {
+    let mut world = registered("1.31.0");
+    world.istiod("default").plane.version = Some(version("1.31.0"));
+    world.helm.releases[1] = release("istiod", "istiod", "1.31.0", values());
+    story(name, world)
+}
+
+/// Most sidecars are old: they are renewed as in any upgrade.
+fn upgraded_in_place() -> Story {
+    in_place("upgraded_in_place")
+}
+
+/// Only one is, and the CRDs are: both are named, and it ends by itself once they are not.
+fn upgraded_in_place_but_for_a_few() -> Story {
+    let mut story = in_place("upgraded_in_place_but_for_a_few");
+    let old = story.world.app("db").pods[0].pod.proxy_image.clone();
+    story.world.renew_images();
+    story.world.app("db").pods[0].pod.proxy_image = old;
+    let story = with(
+        story,
+        When::After(60),
+        "a person upgrades the base release",
+        |world| {
+            world.helm.releases[0] = release("istio-base", "base", "1.31.0", json!({}));
+        },
+    );
+    with(
+        story,
+        When::After(120),
+        "a person restarts StatefulSet shop/db",
+        |world| world.renew_images(),
+    )
 }
 
 fn several_hops_planned() -> Story {
@@ -57,6 +129,25 @@ fn several_hops() -> Story {
     let mut world = registered("1.31.0");
     from("1.28.4", &mut world);
     story("several_hops", world)
+}
+
+/// A minor is skipped where that was chosen.
+fn fewest_restarts() -> Story {
+    let mut world = registered("1.31.0");
+    from("1.28.4", &mut world);
+    edit(&mut world, |object| {
+        object.spec.path = UpgradePath::FewestRestarts
+    });
+    story("fewest_restarts", world)
+}
+
+/// Builds of a vendor that counts them, to the newest of the next minor.
+fn flavour_with_a_counter() -> Story {
+    let mut world = registered("1.31-asm");
+    from("1.30.2-asm.9", &mut world);
+    let builds = ["1.31.0", "1.31.0-asm.9", "1.31.0-asm.10"];
+    world.repository = Ok(builds.map(version).into());
+    story("flavour_with_a_counter", world)
 }
 
 fn several_hops_and_a_user_left() -> Story {
@@ -110,7 +201,13 @@ pub fn all() -> Vec<Story> {
         preflight_then_apply(),
         several_hops_planned(),
         several_hops(),
+        fewest_restarts(),
+        flavour_with_a_counter(),
         several_hops_and_a_user_left(),
+        image_by_full_name(),
+        begun_by_hand(),
+        upgraded_in_place(),
+        upgraded_in_place_but_for_a_few(),
         other_cluster_too_old(),
         other_cluster_accepted(),
     ]

@@ -49,6 +49,7 @@ fn at_target() -> World {
     world.settle();
     world.now += seconds(1);
     world.settle();
+    world.renew_images();
     world
 }
 
@@ -69,6 +70,25 @@ fn next_target_after_done() -> Story {
         When::Reached(Phase::Done, None, 20),
         "a person sets targetVersion: 1.31.1",
         |world| edit_spec(world, |spec| spec.target_version = "1.31.1".into()),
+    )
+}
+
+/// What only steers an upgrade that runs starts none that has ended.
+fn steered_after_the_end() -> Story {
+    let story = story("steered_after_the_end", registered("1.31"));
+    with(
+        story,
+        When::Reached(Phase::Done, None, 20),
+        "1.31.9 appears in the repository, and a person sets paused: true and approves a wave",
+        |world| {
+            if let Ok(versions) = &mut world.repository {
+                versions.push(version("1.31.9"));
+            }
+            edit_spec(world, |spec| {
+                spec.paused = true;
+                spec.approvals = vec!["canary".into()];
+            });
+        },
     )
 }
 
@@ -138,6 +158,7 @@ pub fn all() -> Vec<Story> {
         already_at_target(),
         at_target_with_old_sidecars(),
         next_target_after_done(),
+        steered_after_the_end(),
         recreated_half_way(),
         paused_and_resumed(),
         deleted_while_running(),

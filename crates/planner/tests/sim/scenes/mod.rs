@@ -112,6 +112,7 @@ fn with_pods(world: &World, mut app: App) -> App {
     };
     for n in 0..app.replicas {
         let pod = Pod {
+            proxy_image: revision.as_deref().and_then(|by| world.proxy_image(by)),
             namespace: app.key.namespace.clone(),
             name: format!("{}-{n}", app.key.name),
             uid: format!("uid-{}-{n}", app.key.name),
