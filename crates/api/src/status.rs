@@ -24,9 +24,12 @@ pub struct MeshUpgradeStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Digest of the spec without `paused`, `approvals` and `requestRollback`. When an upgrade has ended, a change
-    /// of only those three does not start it again.
+    /// of only those three does not start it again, except for `requestRollback` that becomes true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_spec: Option<String>,
+    /// The value of `requestRollback` that was last acted upon.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub observed_request_rollback: bool,
     /// The value of the retry annotation that was last acted upon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_retry: Option<String>,

@@ -98,6 +98,7 @@ pub fn fold(
     });
     status.observed_generation = Some(upgrade.generation);
     status.observed_spec = Some(upgrade.spec_digest());
+    status.observed_request_rollback = upgrade.spec.request_rollback;
     status.observed_retry.clone_from(&upgrade.retry);
     status.observed_redetect.clone_from(&upgrade.redetect);
     say(&mut status, upgrade, report);

@@ -37,12 +37,14 @@ impl Upgrade {
     }
 
     /// Whether the spec or the retry annotation changed since the status was written. What only steers an upgrade
-    /// that runs asks for no other one: a target `1.31` would be resolved again because somebody set `paused`.
+    /// that runs asks for no other one: a target `1.31` would be resolved again because somebody set `paused`. A new
+    /// request to move back is one all the same: after the end, both control planes may still be there.
     pub fn asked_again(&self) -> bool {
-        let spec_changed = self.status.observed_generation != Some(self.generation)
-            && self.status.observed_spec.as_ref() != Some(&self.spec_digest());
+        let edited = self.status.observed_generation != Some(self.generation);
+        let spec_changed = self.status.observed_spec.as_ref() != Some(&self.spec_digest());
+        let asked_back = self.spec.request_rollback && !self.status.observed_request_rollback;
         let retried = self.retry.is_some() && self.retry != self.status.observed_retry;
-        spec_changed || retried
+        (edited && (spec_changed || asked_back)) || retried
     }
 
     /// Whether what a decision on this object was made from still stands in its newest state: its spec, whether it is to
@@ -184,11 +186,23 @@ mod tests {
         ended.generation = 2;
         ended.spec.paused = true;
         ended.spec.approvals = vec!["canary".into()];
-        ended.spec.request_rollback = true;
         assert!(!ended.asked_again());
         ended.spec.accept_risks = vec!["NO-ROOM".into()];
         assert!(ended.asked_again());
         assert_eq!(super::fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+    }
+
+    #[test]
+    fn a_request_to_move_back_is_seen_after_the_end_and_its_withdrawal_asks_for_nothing() {
+        let mut ended = upgrade(Phase::Done);
+        ended.status.observed_spec = Some(ended.spec_digest());
+        ended.generation = 2;
+        ended.spec.request_rollback = true;
+        assert!(ended.asked_again());
+        ended.status.observed_request_rollback = true;
+        assert!(!ended.asked_again());
+        ended.spec.request_rollback = false;
+        assert!(!ended.asked_again());
     }
 
     #[test]
