@@ -8,7 +8,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use crate::args::Global;
-use crate::failure::innermost;
+use crate::failure::{self, innermost};
 
 /// Clients of one cluster.
 #[derive(Clone)]
@@ -19,6 +19,18 @@ pub(crate) struct Connection {
     pub(crate) watches: Client,
     /// Address of the API server, for messages.
     pub(crate) server: String,
+}
+
+impl Connection {
+    /// Asks the API server for its version, under `--request-timeout`: watches wait for a server that is away, and a
+    /// person should learn of it at once.
+    pub(crate) async fn answers(&self, doing: &str) -> Result<()> {
+        match self.requests.apiserver_version().await {
+            // Whoever may not ask for the version may be allowed to ask for what matters.
+            Ok(_) | Err(kube::Error::Api(_)) => Ok(()),
+            Err(error) => Err(failure::request(doing, &self.server, error)),
+        }
+    }
 }
 
 /// Connects to the cluster that the flags name, else the kubeconfig's, else the one this runs in.

@@ -8,11 +8,12 @@ use meshlift_api::{MeshUpgradeStatus, Outcome, Phase};
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    all is well
-  1    it could not be done: no connection, no rights, no such object
+  1    it could not be done: no connection, no rights, no such object, or something that decides could not be read
   2    the command line is wrong
   3    a check stands in the way of the upgrade
   4    the upgrade failed
   5    the upgrade had not ended by --timeout
+  6    nothing to do: the mesh is at that version already (check, plan, manual)
   130  interrupted; an upgrade that was being followed goes on";
 
 /// How a command ended that did what it was asked to do.
@@ -20,8 +21,12 @@ Exit codes:
 pub enum Exit {
     /// All is well.
     Fine,
+    /// Something that decides whether an upgrade may start could not be read; nothing is known to be wrong.
+    Unread,
     /// A check stands in the way.
     Blocked,
+    /// The mesh is at the version that was asked for.
+    NothingToDo,
     /// The upgrade failed.
     Failed,
     /// The upgrade had not ended in time.
@@ -35,9 +40,11 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Fine => 0,
+            Self::Unread => 1,
             Self::Blocked => 3,
             Self::Failed => 4,
             Self::TimedOut => 5,
+            Self::NothingToDo => 6,
             Self::Interrupted => 130,
         }
     }
@@ -115,9 +122,11 @@ mod tests {
     fn every_code_is_in_the_help() {
         for exit in [
             Exit::Fine,
+            Exit::Unread,
             Exit::Blocked,
             Exit::Failed,
             Exit::TimedOut,
+            Exit::NothingToDo,
             Exit::Interrupted,
         ] {
             let code = format!("\n  {:<4} ", exit.code());

@@ -5,6 +5,18 @@ use anyhow::{Error, anyhow};
 /// How Meshlift is installed.
 const INSTALL: &str = "helm install meshlift charts/meshlift --namespace meshlift-system --create-namespace --set image.repository=REGISTRY/meshlift-operator";
 
+/// A command line that clap took and that is wrong all the same: exit code 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 /// The sentence for a request that failed while `doing` something.
 pub(crate) fn request(doing: &str, server: &str, error: kube::Error) -> Error {
     match error {

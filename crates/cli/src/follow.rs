@@ -25,7 +25,9 @@ const SILENCE: Duration = Duration::from_secs(20);
 
 /// How it is followed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Following {
+pub(crate) struct Following<'a> {
+    /// Namespace of the operator, for a hint.
+    pub(crate) operator_namespace: &'a str,
     /// For how long; none for as long as it takes.
     pub(crate) limit: Option<Duration>,
     /// Each change as a line of JSON.
@@ -37,10 +39,13 @@ pub(crate) struct Following {
 pub(crate) async fn follow(
     connection: &Connection,
     name: &str,
-    how: Following,
+    how: Following<'_>,
     terminal: &Terminal,
     program: &str,
 ) -> Result<Exit> {
+    connection
+        .answers(&format!("following MeshUpgrade {name}"))
+        .await?;
     let upgrades: Api<MeshUpgrade> = Api::all(connection.watches.clone());
     let mut changes = pin!(watch_object(upgrades, name));
     let mut over = pin!(tokio::time::sleep(how.limit.unwrap_or(Duration::MAX / 4)));
@@ -111,7 +116,7 @@ fn refused(name: &str, connection: &Connection, error: watcher::Error) -> Result
 
 struct View<'a> {
     name: &'a str,
-    how: Following,
+    how: Following<'a>,
     terminal: &'a Terminal,
     bars: Option<Bars>,
     began: Instant,
@@ -124,7 +129,7 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(name: &'a str, how: Following, terminal: &'a Terminal) -> Self {
+    fn new(name: &'a str, how: Following<'a>, terminal: &'a Terminal) -> Self {
         Self {
             name,
             how,
@@ -183,7 +188,10 @@ impl<'a> View<'a> {
         let status = self.last.clone().unwrap_or_default();
         if status.phase.is_none() && self.began.elapsed() > SILENCE && !self.warned {
             self.warned = true;
-            let hint = "no operator has looked at it yet: see that it runs (kubectl -n meshlift-system get pods)";
+            let hint = &format!(
+                "no operator has answered yet: check that it runs (kubectl -n {} get pods)",
+                self.how.operator_namespace
+            );
             match &self.bars {
                 Some(bars) => bars.say(hint),
                 None => eprintln!("{hint}"),

@@ -16,4 +16,5 @@ mod terminal;
 
 pub use commands::{Called, run};
 pub use exit::Exit;
+pub use failure::Usage;
 pub use terminal::Terminal;

@@ -15,12 +15,13 @@ use meshlift_cluster::helm::Helm;
 use meshlift_cluster::watch::{Standing, Unsettled};
 use meshlift_cluster::{Observer, Settings, Watches};
 use meshlift_planner::mesh_list::{FoundMesh, mesh_status, meshes, without_object};
+use meshlift_planner::version::Version;
 use meshlift_planner::view::{MeshView, Seen};
-use meshlift_planner::{Detection, Upgrade, detect};
+use meshlift_planner::{Detection, Upgrade, detect_offline};
 
 use crate::args::Global;
 use crate::connect::Connection;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, Tone};
 
 /// A mesh of ten thousand pods is listed in seconds; who waits longer has a broken connection.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -59,8 +60,9 @@ impl Look {
         connection: &Connection,
         terminal: &Terminal,
     ) -> Result<Self> {
+        connection.answers("reading the cluster").await?;
         let charts = ChartSource {
-            repository: global.charts_repository.clone(),
+            repository: global.charts(),
             ..ChartSource::default()
         };
         let settings = Settings {
@@ -79,7 +81,32 @@ impl Look {
         if let Some(why) = nothing_to_see(&refused) {
             bail!(why);
         }
+        if global.charts_repository.is_some() {
+            look.read_charts_from_the_flag(terminal);
+        }
         Ok(look)
+    }
+
+    /// Has every mesh read the charts that the command line names, without the login of the repository that its object
+    /// names: that is for another host.
+    fn read_charts_from_the_flag(&self, terminal: &Terminal) {
+        for mesh in self.objects() {
+            let of_mesh = &mesh.spec.charts.repository;
+            if *of_mesh == self.charts.repository {
+                continue;
+            }
+            let note = format!(
+                "note: charts are read from {}, not from {of_mesh} as Mesh {} has it",
+                self.charts.repository,
+                mesh.name_any()
+            );
+            eprintln!("{}", terminal.paint(Tone::Warn, &note));
+            let mut mesh = (*mesh).clone();
+            mesh.spec.charts = self.charts.clone();
+            // Newer than whatever was listed.
+            mesh.meta_mut().resource_version = Some(u64::MAX.to_string());
+            self.watches.meshes.wrote(mesh);
+        }
     }
 
     async fn listed(&self, terminal: &Terminal, server: &str) -> Result<Vec<Unsettled>> {
@@ -101,11 +128,7 @@ impl Look {
             refused = self.watches.settled() => refused,
             () = tokio::time::sleep(LIMIT) => {
                 let open = self.watches.unsettled();
-                return Err(anyhow!(
-                    "the API server at {server} did not list {} within {} s: see that it can be reached",
-                    open.iter().map(|table| table.what).collect::<Vec<_>>().join(", "),
-                    LIMIT.as_secs()
-                ));
+                return Err(anyhow!(not_listed(server, &open)));
             }
         };
         if let Some(bar) = bar {
@@ -152,10 +175,11 @@ impl Look {
 
     /// Looks and detects, as the operator does for a MeshUpgrade with this spec.
     pub(crate) async fn detect(&self, spec: MeshUpgradeSpec) -> Result<Detected> {
-        self.registered(&spec.mesh).await?;
+        let mesh = self.registered(&spec.mesh).await?;
+        let known = known_versions(&mesh, &spec.target_version);
         let upgrade = self.observer.upgrade(&asked(spec));
-        let view = self.observer.look(Timestamp::now(), &upgrade).await;
-        let mut detection = detect(&upgrade, &view);
+        let mut view = self.observer.look(Timestamp::now(), &upgrade).await;
+        let mut detection = detect_offline(&upgrade, &mut view, known);
         // The operator's rights only the operator can tell: here it would speak of the person's.
         detection.checks.retain(|told| told.code != OPERATORS_OWN);
         Ok(Detected {
@@ -266,6 +290,42 @@ fn reading(open: &[Unsettled]) -> String {
     }
 }
 
+/// The versions that are known without the chart repository: those that the operator last found there, the one that
+/// runs, and one that was asked for exactly. None where the target is among none of them.
+fn known_versions(mesh: &Mesh, target: &str) -> Vec<Version> {
+    let status = mesh.status.clone().unwrap_or_default();
+    let offered = status.available.iter().flat_map(|offer| {
+        let hops = offer.hops.iter().cloned();
+        hops.chain([offer.version.clone()])
+    });
+    let named = [status.version.clone(), status.latest.clone()];
+    let texts = offered.chain(named.into_iter().flatten());
+    let mut known: Vec<Version> = texts
+        .chain([target.to_owned()])
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    known.sort();
+    known.dedup();
+    known
+}
+
+/// What was not listed in time, and why, where a watch has said so.
+fn not_listed(server: &str, open: &[Unsettled]) -> String {
+    let names: Vec<&str> = open.iter().map(|table| table.what).collect();
+    let why = open.iter().find_map(|table| match &table.standing {
+        Standing::Listing(why) => why.clone(),
+        Standing::Complete | Standing::NotInstalled | Standing::Forbidden(_) => None,
+    });
+    format!(
+        "the API server at {server} did not list {} within {} s{}",
+        names.join(", "),
+        LIMIT.as_secs(),
+        why.map_or(": check that it can be reached".to_owned(), |why| format!(
+            ": {why}"
+        ))
+    )
+}
+
 /// Without the Deployments no control plane can be told from none.
 fn nothing_to_see(refused: &[Unsettled]) -> Option<String> {
     let deployments = refused.iter().find(|table| table.what == "deployments")?;
@@ -292,6 +352,34 @@ mod tests {
         let why = nothing_to_see(&[forbidden("pods"), forbidden("deployments")])
             .expect("nothing can be told");
         assert!(why.contains("ann cannot list them; ask for"), "{why}");
+    }
+
+    #[test]
+    fn what_was_not_listed_comes_with_the_error_of_its_watch() {
+        let open = [
+            refused("pods", Standing::Listing(None)),
+            refused(
+                "namespaces",
+                Standing::Listing(Some("connection reset".into())),
+            ),
+        ];
+        assert_eq!(
+            not_listed("https://east:6443", &open),
+            "the API server at https://east:6443 did not list pods, namespaces within 120 s: connection reset"
+        );
+    }
+
+    #[test]
+    fn without_the_repository_the_status_of_the_mesh_knows_versions() {
+        let mut mesh = Mesh::new("default", MeshSpec::default());
+        assert!(known_versions(&mesh, "1.31").is_empty());
+        let status = serde_json::json!({ "version": "1.30.2", "latest": "1.31.1" });
+        mesh.status = serde_json::from_value(status).expect("a status");
+        let known: Vec<String> = known_versions(&mesh, "1.31.0")
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(known, ["1.30.2", "1.31.0", "1.31.1"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 use meshlift_cli::args::Cli;
-use meshlift_cli::{Called, Terminal, run};
+use meshlift_cli::{Called, Terminal, Usage, run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -19,7 +19,10 @@ async fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.is::<Usage>() {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

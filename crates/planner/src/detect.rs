@@ -9,7 +9,7 @@ use crate::check::{self, Course, Obstacle};
 use crate::phase::survey::{Surveyed, survey};
 use crate::upgrade::Upgrade;
 use crate::version::Version;
-use crate::view::MeshView;
+use crate::view::{MeshView, Seen};
 
 /// What a detection found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,9 +30,46 @@ pub struct Detection {
     pub unregistered: Option<String>,
 }
 
+/// How many checks came to what; a check that speaks of several hops counts once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Those because of which an upgrade may not start.
+    pub blocking: usize,
+    /// Those that a person accepted.
+    pub accepted: usize,
+    /// Those that an upgrade goes on in spite of.
+    pub warnings: usize,
+    /// Those that are only good to know.
+    pub notes: usize,
+    /// Those that passed.
+    pub passed: usize,
+}
+
 /// Looks whether a mesh can be upgraded, as [`crate::decide`] does in phase Detecting.
 pub fn detect(upgrade: &Upgrade, view: &MeshView) -> Detection {
     Detected::look(upgrade, view).detection()
+}
+
+/// Detects where the chart repository may be out of reach, as from a laptop: the versions that are known otherwise, from
+/// the status of the Mesh, stand in for it in the view. Everything that needs no chart is checked all the same, and that
+/// the repository could not be read is one finding among the others instead of the only one.
+pub fn detect_offline(upgrade: &Upgrade, view: &mut MeshView, known: Vec<Version>) -> Detection {
+    let unread = match &view.catalog {
+        Seen::Unreadable(why) if !known.is_empty() => why.clone(),
+        Seen::Absent | Seen::Present(_) | Seen::Unreadable(_) => return detect(upgrade, view),
+    };
+    let repository = view.mesh.present().map(|mesh| &mesh.charts.repository);
+    let what = format!(
+        "the chart repository {}",
+        repository.map_or("", String::as_str)
+    );
+    view.catalog = Seen::Present(known);
+    let mut detection = detect(upgrade, view);
+    if !detection.at_target {
+        let obstacle = Obstacle::unreadable(&what, &unread);
+        detection.checks.insert(0, obstacle.status(upgrade));
+    }
+    detection
 }
 
 /// A detection with what it was made from.
@@ -104,31 +141,58 @@ impl Detection {
         }
     }
 
-    /// How it went, for a person: `every check passed`, or how many say what.
+    /// The result for a person: `every check passed`, or how many checks block, were accepted, warn or only note.
     pub fn summary(&self) -> String {
-        // A check that speaks of several hops or groups of objects is one thing to know.
-        let codes = |those: &dyn Fn(&CheckStatus) -> bool| {
-            let told = self.checks.iter().filter(|told| those(told));
-            told.map(|told| &told.code).collect::<BTreeSet<_>>().len()
-        };
-        let accepted = |told: &CheckStatus| told.result == CheckResult::Accepted;
-        let warns = |told: &CheckStatus| {
-            told.severity == Severity::Warning && told.result == CheckResult::Failed
+        let counts = self.counts();
+        let plural = |n: usize, one: &str| match n {
+            1 => format!("1 {one}"),
+            n => format!("{n} {one}s"),
         };
         let parts = [
-            (codes(&check::blocks), "in the way"),
-            (codes(&accepted), "accepted"),
-            (codes(&warns), "to know"),
+            (counts.blocking, format!("{} blocking", counts.blocking)),
+            (counts.accepted, format!("{} accepted", counts.accepted)),
+            (counts.warnings, plural(counts.warnings, "warning")),
+            (counts.notes, plural(counts.notes, "note")),
         ];
-        let told: Vec<String> = parts
-            .iter()
+        let found: Vec<String> = parts
+            .into_iter()
             .filter(|(n, _)| *n > 0)
-            .map(|(n, what)| format!("{n} {what}"))
+            .map(|(_, text)| text)
             .collect();
-        match told.is_empty() {
-            true => "every check passed".to_owned(),
-            false => format!("checks: {}", told.join(", ")),
+        if found.is_empty() {
+            return "every check passed".to_owned();
         }
+        found.join(", ")
+    }
+
+    /// How many checks came to what.
+    pub fn counts(&self) -> Counts {
+        let found = |severity: Severity| {
+            self.codes(|check| check.severity == severity && check.result == CheckResult::Failed)
+        };
+        let unread = |severity: Severity| {
+            self.codes(|check| check.severity == severity && check.result == CheckResult::Unknown)
+        };
+        Counts {
+            blocking: self.codes(check::blocks),
+            accepted: self.codes(|check| check.result == CheckResult::Accepted),
+            warnings: found(Severity::Warning) + unread(Severity::Warning),
+            notes: found(Severity::Info) + unread(Severity::Info),
+            passed: self.codes(|check| check.result == CheckResult::Passed),
+        }
+    }
+
+    /// A check that speaks of several hops or groups of objects is one thing to know.
+    fn codes(&self, counted: impl Fn(&CheckStatus) -> bool) -> usize {
+        let counted = self.checks.iter().filter(|check| counted(check));
+        let codes: BTreeSet<&String> = counted.map(|check| &check.code).collect();
+        codes.len()
+    }
+
+    /// Whether an upgrade may not start only because something could not be read: nothing is known to be wrong.
+    pub fn is_only_unread(&self) -> bool {
+        let mut blocking = self.blocking().peekable();
+        blocking.peek().is_some() && blocking.all(|check| check.result == CheckResult::Unknown)
     }
 
     /// Checks that were not passed, for the record: code and what it came to.

@@ -42,7 +42,7 @@ pub use decision::{
     BackupScope, Batch, Chart, ChartTarget, Decision, Effect, Findings, HELM_TIMEOUT,
     InjectionLabels, Next, Report, TemplateRevision, Verdict, Waiting, WaitingOn,
 };
-pub use detect::{Detection, detect};
+pub use detect::{Counts, Detection, detect, detect_offline};
 pub use heading::Heading;
 pub use injection::{Injector, injector_of};
 pub use lint::{Violation, lint};

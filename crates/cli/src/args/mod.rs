@@ -82,10 +82,15 @@ pub struct Global {
         hide_short_help = true
     )]
     pub operator_namespace: String,
-    /// Chart repository for a mesh that has no Mesh object
-    #[arg(long, global = true, value_name = "URL", default_value = DEFAULT_CHARTS_REPOSITORY,
-        env = "MESHLIFT_CHARTS_REPOSITORY", hide_short_help = true)]
-    pub charts_repository: String,
+    /// Chart repository to read instead of the one that the Mesh names; without a Mesh object, Istio's own is read
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "MESHLIFT_CHARTS_REPOSITORY",
+        hide_short_help = true
+    )]
+    pub charts_repository: Option<String>,
     /// The Helm 4 program, for the diff of a plan
     #[arg(
         long,
@@ -99,6 +104,14 @@ pub struct Global {
     /// No colour, also on a terminal (NO_COLOR does the same)
     #[arg(long, global = true, help_heading = "Output")]
     pub no_color: bool,
+}
+
+impl Global {
+    /// Where charts come from for a mesh that says nothing of it.
+    pub fn charts(&self) -> String {
+        let given = self.charts_repository.clone();
+        given.unwrap_or_else(|| DEFAULT_CHARTS_REPOSITORY.to_owned())
+    }
 }
 
 /// The commands.

@@ -7,13 +7,14 @@ use kube::Resource;
 use meshlift_api::{
     CheckStatus, ClusterCheck, ControlPlaneRef, Hop, MeshStatus, MeshUpgrade, MeshUpgradeSpec, Mode,
 };
-use meshlift_planner::{Detection, check};
+use meshlift_planner::{Counts, Detection, check};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Context, print};
 use crate::args::{CheckArgs, Way};
 use crate::exit::Exit;
+use crate::failure::Usage;
 use crate::look::{Look, spec};
 use crate::output::encode;
 use crate::render;
@@ -36,9 +37,14 @@ pub(super) async fn check(context: &Context<'_>, args: &CheckArgs) -> Result<Exi
 
 /// What the checks mean for a script.
 pub(super) fn outcome(found: &Detection) -> Exit {
-    match found.is_blocked() {
-        true => Exit::Blocked,
-        false => Exit::Fine,
+    if found.at_target {
+        Exit::NothingToDo
+    } else if found.is_only_unread() {
+        Exit::Unread
+    } else if found.is_blocked() {
+        Exit::Blocked
+    } else {
+        Exit::Fine
     }
 }
 
@@ -52,6 +58,7 @@ pub(super) struct Report<'a> {
     at_target: bool,
     blocked: bool,
     summary: String,
+    counts: Counts,
     hops: &'a [Hop],
     clusters: &'a [ClusterCheck],
     checks: &'a [CheckStatus],
@@ -66,6 +73,7 @@ impl<'a> Report<'a> {
             at_target: found.at_target,
             blocked: found.is_blocked(),
             summary: found.summary(),
+            counts: found.counts(),
             hops: &found.hops,
             clusters: &found.clusters,
             checks: &found.checks,
@@ -80,9 +88,10 @@ pub(super) fn known(program: &str, accepted: &[String]) -> Result<()> {
             Some(true) => {}
             Some(false) => {
                 let why = check::find(code).map_or("", |check| check.fix);
-                bail!("check {code} cannot be accepted, it must be mended: {why}")
+                let refused = format!("check {code} cannot be accepted, it must be fixed: {why}");
+                return Err(Usage(refused).into());
             }
-            None => bail!("{}", super::explain::unknown(program, code)),
+            None => return Err(Usage(super::explain::unknown(program, code)).into()),
         }
     }
     Ok(())
@@ -123,7 +132,7 @@ fn from_file(file: &Path) -> Result<MeshUpgradeSpec> {
     let object: Value = serde_yaml_ng::from_str(&text).with_context(what)?;
     let kind = MeshUpgrade::kind(&());
     if object["kind"] != *kind {
-        bail!("{}: its kind is not {kind}", what());
+        return Err(Usage(format!("{}: its kind is not {kind}", what())).into());
     }
     let upgrade: MeshUpgrade = serde_json::from_value(object).with_context(what)?;
     Ok(upgrade.spec)

@@ -17,7 +17,12 @@ pub(super) async fn manual(context: &Context<'_>, args: &ManualArgs) -> Result<E
     context.warn(&look);
     let spec = wanted(&look, &args.way, &[], Mode::Apply).await?;
     let (mesh, to, chosen) = (spec.mesh.clone(), spec.target_version.clone(), spec.path);
-    let view = look.detect(spec).await?.view;
+    let found = look.detect(spec).await?;
+    if found.detection.at_target {
+        print(&format!("Mesh {mesh} is at {to} already: nothing to do.\n"))?;
+        return Ok(Exit::NothingToDo);
+    }
+    let view = found.view;
     let way = match args.by {
         ManualWay::Canary => Way::Canary,
         ManualWay::InPlace => Way::InPlace,

@@ -117,6 +117,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, called: Called) -> Result<Exit> 
         Command::Status(args) => status::status(&context, &args).await,
         Command::Watch(args) => {
             let how = Following {
+                operator_namespace: &context.global.operator_namespace,
                 limit: args.timeout.map(Into::into),
                 json: args.output.is_some(),
             };

@@ -90,7 +90,7 @@ async fn repository(context: &Context<'_>, connection: &Connection, backup: &Con
     // Without a Mesh, or the right to read it, it is where charts are if nobody says otherwise.
     let mesh = meshes.get_opt(&backup.header.mesh).await.ok().flatten();
     let repository = mesh.map(|mesh| mesh.spec.charts.repository);
-    repository.unwrap_or_else(|| context.global.charts_repository.clone())
+    repository.unwrap_or_else(|| context.global.charts())
 }
 
 fn may_write(context: &Context<'_>, args: &RestoreArgs, compared: &Comparison) -> Result<bool> {

@@ -50,6 +50,7 @@ pub(super) async fn upgrade(context: &Context<'_>, args: &UpgradeArgs) -> Result
         return Ok(Exit::Fine);
     }
     let how = Following {
+        operator_namespace: &context.global.operator_namespace,
         limit: args.timeout.map(Into::into),
         json: args.output.is_some(),
     };

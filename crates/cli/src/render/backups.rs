@@ -225,7 +225,7 @@ fn left_alone(terminal: &Terminal, left: &Left, commands: &Commands<'_>) -> Stri
         None => format!("{} --repo {}", release.chart, commands.repository),
     };
     text += &format!(
-        "    {} backup values {} {name} > {file}\n    helm upgrade --install {name} {chart} --version {version} -n {namespace} --reset-values --values {file}\n",
+        "    (umask 077; {} backup values {} {name} > {file})\n    helm upgrade --install {name} {chart} --version {version} -n {namespace} --reset-values --values {file}\n",
         commands.program, commands.source
     );
     text

@@ -112,7 +112,7 @@ fn tabled(terminal: &Terminal, checks: &[&CheckStatus]) -> String {
         let mut row = vec![
             told.code.as_str().into(),
             Cell::from(format!("{:?}", told.severity)),
-            Cell::toned(tone(told), format!("{:?}", told.result)),
+            Cell::toned(tone(told), result(told)),
         ];
         if several {
             row.push(Cell::maybe(told.hop.as_deref()));
@@ -132,7 +132,7 @@ fn listed(terminal: &Terminal, checks: &[&CheckStatus]) -> String {
     let mut text = String::new();
     for told in checks {
         let code = terminal.paint(Tone::Strong, &told.code);
-        let result = terminal.paint(tone(told), &format!("{:?}", told.result));
+        let result = terminal.paint(tone(told), &result(told));
         let hop = told
             .hop
             .as_ref()
@@ -185,25 +185,29 @@ fn tone(told: &CheckStatus) -> Tone {
     }
 }
 
+/// What a check came to: `Failed` is kept for what stands in the way, or a note reads like a defect.
+fn result(told: &CheckStatus) -> String {
+    if told.result == CheckResult::Failed && !check::blocks(told) {
+        return "Found".to_owned();
+    }
+    format!("{:?}", told.result)
+}
+
 /// One line: whether an upgrade may start.
 fn summary(terminal: &Terminal, program: &str, found: &Detection) -> String {
     if found.at_target {
         return "Nothing to do.\n".to_owned();
     }
-    let passed = found
-        .checks
-        .iter()
-        .filter(|told| told.result == CheckResult::Passed)
-        .count();
-    let (tone, verdict) = match found.is_blocked() {
-        true => (Tone::Bad, "Blocked"),
-        false => (Tone::Good, "Ready to upgrade"),
+    let passed = found.counts().passed;
+    let (tone, verdict) = if found.is_only_unread() {
+        (Tone::Bad, "Not known")
+    } else if found.is_blocked() {
+        (Tone::Bad, "Blocked")
+    } else {
+        (Tone::Good, "Ready to upgrade")
     };
     let verdict = terminal.paint(tone, verdict);
-    let told = match found.summary().strip_prefix("checks: ") {
-        Some(counts) => format!("{counts}, {passed} passed"),
-        None => format!("{} ({passed})", found.summary()),
-    };
+    let told = format!("{}, {passed} passed", found.summary());
     let hint = match found.blocking().next() {
         Some(first) => format!("; `{program} explain {}` says more", first.code),
         None => String::new(),

@@ -150,7 +150,7 @@ impl Connection {
             (true, true) => {
                 ": it is signed by none of the authorities in spec.charts.caBundle of the Mesh: correct that"
             }
-            (false, _) => "; it is asked again by itself",
+            (false, _) => "",
         };
         Error::Http(format!("{}: {cause}{advice}", shown(url)))
     }

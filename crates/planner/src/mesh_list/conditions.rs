@@ -216,7 +216,7 @@ fn no_versions(mesh: &KnownMesh) -> String {
 
 /// The command that prints the steps of an upgrade by hand.
 pub(super) fn manual(mesh: &str, way: &str) -> String {
-    format!("meshlift manual {mesh} --way {way}")
+    format!("meshlift manual --mesh {mesh} --way {way}")
 }
 
 fn supported(now: Timestamp, view: &MeshView, version: Option<&Version>) -> Finding {

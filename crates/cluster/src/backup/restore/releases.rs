@@ -1,5 +1,6 @@
 //! Helm releases: told, and left to Helm.
 
+use meshlift_planner::version::Version;
 use meshlift_planner::view::{Release, Seen};
 
 use super::super::content::BackedUpRelease;
@@ -26,6 +27,11 @@ pub(super) fn compare(
         }
         match difference(was, releases) {
             None => result.same += 1,
+            Some(why) if would_downgrade_crds(was, releases) => result.left.push(Left {
+                what: format!("Helm release {}/{}", was.namespace, was.name),
+                why: format!("{why}: leave it, newer CRDs serve the older istiod, and older ones could drop stored fields"),
+                release: None,
+            }),
             Some(why) => result.left.push(Left {
                 what: format!("Helm release {}/{}", was.namespace, was.name),
                 why,
@@ -33,6 +39,15 @@ pub(super) fn compare(
             }),
         }
     }
+}
+
+/// Whether bringing it back would put older CRDs in place of newer ones: no command is printed for that, since
+/// somebody in a hurry runs what is printed.
+fn would_downgrade_crds(was: &BackedUpRelease, releases: &Seen<Vec<Release>>) -> bool {
+    let same = |is: &&Release| is.name == was.name && is.namespace == was.namespace;
+    let is = releases.present().and_then(|all| all.iter().find(same));
+    let before: Option<Version> = was.version.as_deref().and_then(|v| v.parse().ok());
+    was.chart == "base" && is.is_some_and(|is| is.version.is_none() || is.version > before)
 }
 
 fn difference(was: &BackedUpRelease, releases: &Seen<Vec<Release>>) -> Option<String> {
@@ -103,5 +118,20 @@ mod tests {
         assert!(said(&was, Seen::Unreadable("no".into())).contains("cannot be compared: no"));
         was.values.insert("a".into(), 1.into());
         assert!(said(&was, now("1.30.2")).contains("values"));
+    }
+
+    #[test]
+    fn crds_are_never_taken_back() {
+        let was = |chart: &str| BackedUpRelease {
+            name: "istiod".into(),
+            namespace: "istio-system".into(),
+            chart: chart.into(),
+            version: Some("1.30.2".into()),
+            values: Map::new(),
+        };
+        assert!(would_downgrade_crds(&was("base"), &now("1.31.0")));
+        assert!(!would_downgrade_crds(&was("base"), &now("1.29.1")));
+        assert!(!would_downgrade_crds(&was("base"), &Seen::Absent));
+        assert!(!would_downgrade_crds(&was("istiod"), &now("1.31.0")));
     }
 }

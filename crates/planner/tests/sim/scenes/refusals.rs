@@ -113,12 +113,14 @@ fn tag_refused_forever() -> Story {
     story("tag_refused_forever", world)
 }
 
-/// What would roll it by accident waits with it.
+/// What would roll it by accident waits with it. The Gateways come first, so that their wave has begun whenever a crash
+/// makes the operator forget that this one was refused for as long as it is waited for.
 fn gateway_refused_forever() -> Story {
     let mut world = revisioned();
     world.add_gateway("shop", "inner", None);
     edit(&mut world, |object| {
         object.spec.accept_risks = vec!["GATEWAY-OUTAGE".into()];
+        object.spec.gateways.order = GatewayOrder::First;
     });
     refuse(
         &mut world,
