@@ -3,6 +3,8 @@
 mod choice;
 mod keeping;
 mod parse;
+#[cfg(test)]
+mod printed;
 mod steering;
 #[cfg(test)]
 mod tests;

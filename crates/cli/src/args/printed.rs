@@ -1,0 +1,153 @@
+//! Every command that is printed anywhere runs: a person in a hurry pastes it.
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+
+use super::Cli;
+
+/// A command as it stands in a text, and how exactly.
+#[derive(Debug, PartialEq)]
+struct Printed {
+    words: Vec<String>,
+    /// Marked off from the sentence around it: every word belongs to it.
+    exact: bool,
+}
+
+/// The commands of a text. Inside backticks, in parentheses and on a line of its own a command is exact; in the middle of
+/// a sentence nobody can tell where it ends.
+fn commands(text: &str) -> Vec<Printed> {
+    let known: Vec<String> = Cli::command()
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    let mut found = Vec::new();
+    for line in text.lines() {
+        for (at, _) in line.match_indices("meshlift ") {
+            let before = &line[..at];
+            let rest = &line[at + "meshlift ".len()..];
+            let (command, after) = cut(rest);
+            let words: Vec<String> = command.split_whitespace().map(placeholder).collect();
+            let Some(first) = words.first() else { continue };
+            if before.ends_with(|c: char| c.is_alphanumeric() || "-_/.".contains(c))
+                || !known.contains(first)
+            {
+                continue;
+            }
+            let alone = before.trim_end_matches("kubectl ").trim_matches([' ', '$']);
+            let exact = alone.is_empty()
+                || alone.ends_with(['`', '(', '"'])
+                || after.starts_with(['`', ')']);
+            found.push(Printed { words, exact });
+        }
+    }
+    found
+}
+
+/// The command, up to what cannot be part of it, and what follows.
+fn cut(rest: &str) -> (&str, &str) {
+    let ends = [
+        "`", "\"", ")", ";", ",", ": ", "#", " &&", " > ", "  ", "\\n", ". ", " | ",
+    ];
+    let end = ends.iter().filter_map(|end| rest.find(end)).min();
+    let (command, after) = rest.split_at(end.unwrap_or(rest.len()));
+    (command.trim_end_matches('.'), after)
+}
+
+/// `[NAME]` stands for a name, `bash|zsh` for one of the two.
+fn placeholder(word: &str) -> String {
+    let word = word.trim_matches(['[', ']', '\'']);
+    word.split('|').next().unwrap_or(word).to_owned()
+}
+
+/// What is wrong with a command, if something is.
+fn wrong(printed: &Printed) -> Option<String> {
+    let line = std::iter::once("meshlift").chain(printed.words.iter().map(String::as_str));
+    let error = match Cli::command().try_get_matches_from(line) {
+        Ok(_) => return None,
+        Err(error) => error,
+    };
+    use clap::error::ErrorKind::{DisplayHelp, DisplayVersion, MissingRequiredArgument};
+    let bare = printed.words.len() == 1 && error.kind() == MissingRequiredArgument;
+    let prose = !printed.exact && !printed.words.iter().any(|word| word.starts_with('-'));
+    // `meshlift approve` alone names the command and is no line to run.
+    if matches!(error.kind(), DisplayHelp | DisplayVersion) || bare || prose {
+        return None;
+    }
+    Some(format!(
+        "meshlift {}: {}",
+        printed.words.join(" "),
+        error.kind()
+    ))
+}
+
+/// Texts that people read: the book, examples, and every message that a golden story shows.
+fn texts() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut found = vec![root.join("README.md")];
+    for folder in [
+        "docs",
+        "deploy/examples",
+        "charts/meshlift/templates",
+        "crates",
+    ] {
+        walk(&root.join(folder), &mut found);
+    }
+    found
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            walk(&path, found);
+        } else if path
+            .extension()
+            .is_some_and(|e| ["md", "yaml", "txt", "snap"].iter().any(|read| e == *read))
+        {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn what_is_printed_runs() {
+    let (mut checked, mut failures) = (0, Vec::new());
+    for path in texts() {
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        for printed in commands(&text) {
+            checked += 1;
+            let failure = wrong(&printed);
+            failures.extend(failure.map(|failure| format!("{}: {failure}", path.display())));
+        }
+    }
+    assert!(checked > 60, "only {checked} commands were found");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn the_words_of_checks_and_risks_run() {
+    let texts = meshlift_planner::check::CHECKS
+        .iter()
+        .flat_map(|check| [check.explanation, check.fix]);
+    let failures: Vec<String> = texts
+        .flat_map(commands)
+        .filter_map(|printed| wrong(&printed))
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn a_command_that_does_not_run_is_found() {
+    let failing = |text: &str| commands(text).iter().filter_map(wrong).count();
+    assert_eq!(failing("run `meshlift manual default --way helm` first"), 1);
+    assert_eq!(failing("$ meshlift approve to-1-31"), 1);
+    assert_eq!(failing("prints meshlift manual default --way helm"), 1);
+    assert_eq!(
+        failing("(meshlift rollback to-1-31) or wait; `meshlift plan -f FILE`"),
+        0
+    );
+    assert_eq!(failing("and meshlift plan shows the rest"), 0);
+}
