@@ -68,7 +68,7 @@ fn wrong(printed: &Printed) -> Option<String> {
         Err(error) => error,
     };
     use clap::error::ErrorKind::{DisplayHelp, DisplayVersion, MissingRequiredArgument};
-    let bare = printed.words.len() == 1 && error.kind() == MissingRequiredArgument;
+    let bare = is_bare(&printed.words) && error.kind() == MissingRequiredArgument;
     let prose = !printed.exact && !printed.words.iter().any(|word| word.starts_with('-'));
     // `meshlift approve` alone names the command and is no line to run.
     if matches!(error.kind(), DisplayHelp | DisplayVersion) || bare || prose {
@@ -79,6 +79,15 @@ fn wrong(printed: &Printed) -> Option<String> {
         printed.words.join(" "),
         error.kind()
     ))
+}
+
+/// Whether it only names a command: `meshlift backup show`.
+fn is_bare(words: &[String]) -> bool {
+    let mut command = Cli::command();
+    words.iter().all(|word| {
+        let inner = command.find_subcommand(word).cloned();
+        inner.map(|inner| command = inner).is_some()
+    })
 }
 
 /// Texts that people read: the book, examples, and every message that a golden story shows.

@@ -8,7 +8,7 @@ use super::stage::{self, Sees};
 use crate::version::Version;
 
 pub(super) fn guide(guide: &mut Guide, way: Way, found: &Found<'_>, hops: &[Version]) {
-    guide.say("The control plane of this mesh is not in this cluster: there is no istiod here, only what sends pods to it. It is upgraded where it runs, by these steps there (meshlift manual against that cluster). All clusters of a mesh go together: CRDs everywhere, then every istiod, then the workloads of each cluster.");
+    guide.say("The control plane of this mesh is not in this cluster: there is no istiod here, only what sends pods to it. It is upgraded where it runs, by these steps there (run `meshlift manual` against that cluster). All clusters of a mesh go together: CRDs everywhere, then every istiod, then the workloads of each cluster.");
     let Some(release) = found.release("istiod", None) else {
         without_release(guide, way, found, hops);
         return;
