@@ -101,7 +101,12 @@ impl Bed {
     }
 
     /// Creates a MeshUpgrade.
-    pub async fn create_upgrade(&self, name: &str, spec: Value) -> Result<MeshUpgrade> {
+    ///
+    /// Where no node runs pods nobody serves the metrics of istiod: that is accepted, as a person would have to.
+    pub async fn create_upgrade(&self, name: &str, mut spec: Value) -> Result<MeshUpgrade> {
+        if !self.cluster.has_node() {
+            accept(&mut spec, "METRICS-UNREADABLE");
+        }
         let object = json!({
             "apiVersion": "meshlift.io/v1alpha1", "kind": "MeshUpgrade",
             "metadata": { "name": name }, "spec": spec,
@@ -170,6 +175,12 @@ impl Bed {
         })
         .await
     }
+}
+
+/// Adds a code to `acceptRisks`.
+fn accept(spec: &mut Value, code: &str) {
+    let accepted = spec["acceptRisks"].as_array().cloned().unwrap_or_default();
+    spec["acceptRisks"] = accepted.into_iter().chain([json!(code)]).collect();
 }
 
 async fn token_kubeconfig(cluster: &Cluster) -> Result<PathBuf> {

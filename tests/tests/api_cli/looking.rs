@@ -119,7 +119,7 @@ fn what_is_accepted_stands_no_longer_in_the_way() -> Result<()> {
         let unknown = ["check", "--accept", "NO-ROMO"];
         meshlift(bed, &unknown)
             .await?
-            .expect(1, &["did you mean NO-ROOM"])?;
+            .expect(2, &["did you mean NO-ROOM"])?;
         Ok(())
     })
 }
@@ -130,7 +130,7 @@ fn a_way_that_there_is_not_is_refused_with_the_reason() -> Result<()> {
         let down = meshlift(bed, &["check", "--to", "1.29.0"]).await?;
         down.expect(3, &["TARGET-REFUSED"])?;
         let there = meshlift(bed, &["check", "--to", ISTIO_FROM]).await?;
-        there.expect(0, &["at 1.30.2 already"])?;
+        there.expect(6, &["at 1.30.2 already"])?;
         let other = meshlift(bed, &["check", "--mesh", "east"]).await?;
         other.expect(1, &["there is no mesh east", "there is default"])?;
         Ok(())
@@ -203,7 +203,7 @@ metadata: { name: staging-shop, labels: { istio-injection: enabled, tier: stagin
         let mesh = WAVES.replace("waves.yaml", "mesh.yaml");
         meshlift(bed, &["check", "-f", &mesh])
             .await?
-            .expect(1, &["holds no MeshUpgrade", "its kind is not MeshUpgrade"])?;
+            .expect(2, &["holds no MeshUpgrade", "its kind is not MeshUpgrade"])?;
         meshlift(bed, &["check", "-f", "no-such-file"])
             .await?
             .expect(1, &["no-such-file cannot be read"])?;

@@ -129,14 +129,14 @@ fn a_risk_is_accepted_by_its_code_and_told_for_its_hop() {
     assert_eq!(accepted[0].hop, None);
     let hops = told(|_, view| {
         planes(view)[0].version = Some(version("1.28.4"));
-        view.catalog = Seen::Present(["1.30.5", "1.31.0"].map(version).into());
+        view.catalog = Seen::Present(["1.29.8", "1.30.5", "1.31.0"].map(version).into());
     });
     let hops: Vec<(&str, Option<&str>)> = hops
         .iter()
         .map(|told| (told.code.as_str(), told.hop.as_deref()))
         .collect();
-    assert_eq!(hops[0], ("R130-ALL", Some("1.30.5")));
-    assert_eq!(hops[1], ("R131-ALL", Some("1.31.0")));
+    assert!(hops.contains(&("R130-ALL", Some("1.30.5"))), "{hops:?}");
+    assert!(hops.contains(&("R131-ALL", Some("1.31.0"))), "{hops:?}");
 }
 
 #[test]

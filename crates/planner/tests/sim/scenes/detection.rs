@@ -40,6 +40,8 @@ fn preflight_then_apply() -> Story {
 }
 
 pub(super) fn from(of: &str, world: &mut World) {
+    // One that every Istio on the path supports.
+    world.kubernetes.minor = 34;
     world.istiod("default").plane.version = Some(version(of));
     world.helm.releases = vec![
         release("istio-base", "base", of, json!({})),

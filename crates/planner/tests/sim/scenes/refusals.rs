@@ -1,6 +1,6 @@
 //! Writes that somebody refuses: the others move at full pace, and what is refused is named in the end.
 
-use meshlift_api::{RestartMethod, Wave};
+use meshlift_api::{GatewayOrder, RestartMethod, Wave};
 use meshlift_planner::ErrorClass;
 
 use super::tags::{revisioned, tag};
