@@ -6,6 +6,7 @@ pub mod bed;
 pub mod blocked;
 pub mod hands;
 pub mod istio;
+pub mod leaves;
 pub mod operator;
 pub mod repository;
 pub mod upgrades;

@@ -6,6 +6,7 @@
 pub mod conditions;
 mod data_plane;
 mod detection;
+mod duration;
 pub mod labels;
 mod mesh;
 mod mesh_status;
@@ -14,6 +15,7 @@ pub mod permissions;
 mod release_catalog;
 mod schema;
 mod status;
+mod tolerant;
 
 pub use data_plane::{
     Approval, DataPlane, Day, GatewayOrder, Gateways, Move, NamespaceSelector, Restart,
@@ -23,7 +25,7 @@ pub use detection::{
     CheckResult, CheckStatus, ClusterCheck, ClusterVerdict, Hop, PlanSummary, PlannedRelease,
     ReleaseAction, Severity,
 };
-pub use kube::core::Duration as GoDuration;
+pub use duration::{GoDuration, LONGEST, NoDuration};
 pub use mesh::{
     ChartSource, ClusterRole, KubeconfigSource, Mesh, MeshCluster, MeshSpec, MeshType, MeshValues,
     SecretRef,

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterRole, ClusterVerdict};
+use crate::{ClusterRole, ClusterVerdict, tolerant};
 
 /// Status of a Mesh: what runs, and what it could be upgraded to.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
@@ -39,10 +39,16 @@ pub struct MeshStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_plane: Option<DataPlaneStatus>,
     /// Every cluster of the mesh, the one the operator runs in first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "tolerant::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub clusters: Vec<ClusterStatus>,
     /// Versions it could be upgraded to: the newest patch of each minor, at most 10.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "tolerant::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub available: Vec<AvailableVersion>,
     /// What was last learnt from the chart repository.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +138,11 @@ pub struct AvailableVersion {
     /// Whether every cluster's Kubernetes fits it and there is a way.
     pub fits: bool,
     /// Verdict for each cluster that does not fit or could not be asked.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "tolerant::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub clusters: Vec<ClusterFit>,
     /// Codes of the risks on the way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,10 +1,10 @@
 //! `MeshUpgrade`: a mesh brought to a version; inert once it is there.
 
 use kube::CustomResource;
-use kube::core::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::GoDuration as Duration;
 use crate::{DEFAULT_MESH, DataPlane, Gateways, MeshUpgradeStatus, Rollback, Window, schema};
 
 /// Brings a mesh to an Istio version and keeps saying what it does and waits for.

@@ -11,6 +11,12 @@ pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [{
             "rule": "self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",
             "message": "is no duration: write hours, minutes and seconds as in 90s, 10m or 1h30m",
+        }, {
+            // What has more digits than this does not fit the function either, whose error nobody would understand.
+            "rule": "!self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') \
+                || (self.matches('^(([0-9]{1,11}([.][0-9]+)?ms)|([0-9]{1,8}([.][0-9]+)?s)|([0-9]{1,6}([.][0-9]+)?m)|([0-9]{1,4}([.][0-9]+)?h))+$') \
+                && duration(self) <= duration('8760h'))",
+            "message": "is too long: write at most 8760h (a year)",
         }],
     })
 }

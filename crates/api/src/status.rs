@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckStatus, ClusterCheck, Hop, PlanSummary};
+use crate::{CheckStatus, ClusterCheck, Hop, PlanSummary, tolerant};
 
 /// Status of a MeshUpgrade. Large lists stay out of it: counts and the first few entries are
 /// here, the whole is in the record.
@@ -43,16 +43,25 @@ pub struct MeshUpgradeStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hops: Vec<Hop>,
     /// Every cluster of the mesh, and how its Kubernetes fits the target.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "tolerant::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub clusters: Vec<ClusterCheck>,
     /// What the detection found: everything that is not as it should be, at most 50 entries.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "tolerant::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub checks: Vec<CheckStatus>,
     /// How many checks passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checks_passed: Option<u32>,
     /// What would be done; only with `mode: Preflight`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "tolerant::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub plan: Option<PlanSummary>,
     /// The value of the redetect annotation that was last acted upon.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +77,10 @@ pub struct MeshUpgradeStatus {
     pub proxies: Option<ProxyCounts>,
     /// Workloads and pods that this upgrade does not move, with the reason and the way out.
     /// At most 50; the total is in `workloads.blocked`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "tolerant::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub blocked: Vec<BlockedWorkload>,
     /// Name of the Secret, in the operator's namespace, that holds what was found before the first
     /// mutation.
@@ -98,7 +110,10 @@ pub struct MeshUpgradeStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
     /// How it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "tolerant::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub outcome: Option<Outcome>,
     /// When this run left Pending.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,7 +136,10 @@ pub struct MeshUpgradeStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Earlier runs of this object, newest first, at most 10.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "tolerant::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub history: Vec<RunSummary>,
 }
 
@@ -454,7 +472,11 @@ pub struct RunSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<ControlPlaneRef>,
     /// How it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "tolerant::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub outcome: Option<Outcome>,
     /// Its last message.
     pub message: String,

@@ -1,6 +1,7 @@
 //! What the API server said no to, as one sentence with what to do.
 
 use anyhow::{Error, anyhow};
+use meshlift_cluster::watch::Undecoded;
 
 /// How Meshlift is installed.
 const INSTALL: &str = "helm install meshlift charts/meshlift --namespace meshlift-system --create-namespace --set image.repository=REGISTRY/meshlift-operator";
@@ -47,6 +48,16 @@ pub(crate) fn request(doing: &str, server: &str, error: kube::Error) -> Error {
             innermost(&error)
         ),
     }
+}
+
+/// The sentence for an object that cannot be read.
+pub(crate) fn undecoded(object: &Undecoded) -> String {
+    let (kind, why) = (object.kind.to_lowercase(), &object.why);
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    format!(
+        "{} cannot be read ({why}): correct the field with kubectl edit {kind} {name}, or run the version of Meshlift that wrote it",
+        object.reference()
+    )
 }
 
 /// The sentence for a cluster that has none of Meshlift's kinds.

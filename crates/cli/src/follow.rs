@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use kube::Api;
 use kube::runtime::watcher::{self, watch_object};
 use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase};
+use meshlift_cluster::watch::Guarded;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::connect::Connection;
@@ -46,7 +47,7 @@ pub(crate) async fn follow(
     connection
         .answers(&format!("following MeshUpgrade {name}"))
         .await?;
-    let upgrades: Api<MeshUpgrade> = Api::all(connection.watches.clone());
+    let upgrades: Api<Guarded<MeshUpgrade>> = Api::all(connection.watches.clone());
     let mut changes = pin!(watch_object(upgrades, name));
     let mut over = pin!(tokio::time::sleep(how.limit.unwrap_or(Duration::MAX / 4)));
     // One for the whole loop and asked first: a new one each round would miss a signal between two rounds.
@@ -66,7 +67,8 @@ pub(crate) async fn follow(
                 return Ok(Exit::Interrupted);
             }
             change = changes.next() => match change {
-                Some(Ok(Some(upgrade))) => {
+                Some(Ok(Some(Guarded::Undecoded(object)))) => bail!(failure::undecoded(&object)),
+                Some(Ok(Some(Guarded::Decoded(upgrade)))) => {
                     if !view.show(&upgrade)? {
                         return Ok(Exit::Interrupted);
                     }

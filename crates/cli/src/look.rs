@@ -21,6 +21,7 @@ use meshlift_planner::{Detection, Upgrade, detect_offline};
 
 use crate::args::Global;
 use crate::connect::Connection;
+use crate::failure;
 use crate::terminal::{Terminal, Tone};
 
 /// A mesh of ten thousand pods is listed in seconds; who waits longer has a broken connection.
@@ -34,7 +35,7 @@ pub(crate) struct Look {
     watches: Watches,
     observer: Observer,
     charts: ChartSource,
-    follow: tokio::task::JoinHandle<()>,
+    follow: tokio::task::JoinHandle<String>,
 }
 
 impl Drop for Look {
@@ -193,6 +194,10 @@ impl Look {
     async fn registered(&self, name: &str) -> Result<Mesh> {
         if let Seen::Present(mesh) = self.watches.meshes.get(None, name) {
             return Ok((*mesh).clone());
+        }
+        let mut undecoded = self.watches.meshes.all_undecoded().into_iter();
+        if let Some(mesh) = undecoded.find(|mesh| mesh.metadata.name.as_deref() == Some(name)) {
+            bail!(failure::undecoded(&mesh));
         }
         let found = self.found().await;
         let mesh = found.iter().find(|mesh| mesh.name_any() == name);

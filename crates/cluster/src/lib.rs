@@ -14,6 +14,7 @@ mod quantity;
 mod slim;
 pub mod status;
 pub mod tenure;
+pub mod undecoded;
 pub mod watch;
 mod words;
 

@@ -69,12 +69,25 @@ macro_rules! quantity {
                     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                         f.write_str("a quantity")
                     }
+                    // A custom resource whose schema keeps unknown fields is stored as it was written: `cpu: 1`.
+                    fn visit_u64<E: Error>(self, number: u64) -> Result<$type, E> {
+                        self.visit_str(&number.to_string())
+                    }
+                    fn visit_i64<E: Error>(self, number: i64) -> Result<$type, E> {
+                        self.visit_str(&number.to_string())
+                    }
+                    fn visit_f64<E: Error>(self, number: f64) -> Result<$type, E> {
+                        self.visit_str(&number.to_string())
+                    }
+                    fn visit_unit<E: Error>(self) -> Result<$type, E> {
+                        Ok($type::default())
+                    }
                     fn visit_str<E: Error>(self, text: &str) -> Result<$type, E> {
                         // The API server refuses what is no quantity, and a watch must not end over one.
                         Ok($type(parse(text, $per_one).unwrap_or_default()))
                     }
                 }
-                from.deserialize_str(Text)
+                from.deserialize_any(Text)
             }
         }
     };
@@ -108,6 +121,22 @@ mod tests {
         ] {
             assert_eq!(parse(text, 1000), Some(milli), "{text}");
             assert_eq!(parse(text, 1), Some(whole), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_quantities_too() {
+        for (json, milli) in [
+            ("1", 1_000),
+            ("1.5", 1_500),
+            ("0.1", 100),
+            ("-1", 0),
+            ("1e300", 0),
+            ("null", 0),
+            (r#""250m""#, 250),
+        ] {
+            let read: Cpu = serde_json::from_str(json).expect(json);
+            assert_eq!(read, Cpu(milli), "{json}");
         }
     }
 

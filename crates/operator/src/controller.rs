@@ -9,7 +9,8 @@ use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt};
 use meshlift_api::conditions::RECONCILING;
 use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase};
-use meshlift_cluster::{Error, Executor, Observer, Watches, status};
+use meshlift_cluster::watch::{Guarded, Undecoded};
+use meshlift_cluster::{Error, Executor, Observer, Watches, status, undecoded};
 use meshlift_planner::view::Seen;
 use meshlift_planner::{Decision, Effect, ErrorClass, Executed, Next, Upgrade, decide, fold};
 
@@ -28,6 +29,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 const BUSY: Duration = Duration::from_secs(1);
 /// How soon to look at an ended upgrade again; a watch tells before if anything is asked of it.
 const REST: Duration = Duration::from_secs(3600);
+
+/// How soon to look again when an upgrade itself cannot be seen.
+const BLIND: Duration = Duration::from_secs(5);
 
 /// Everything a reconcile needs.
 pub(crate) struct Context {
@@ -56,11 +60,18 @@ enum Recorded {
 
 /// Reconciles one MeshUpgrade.
 pub(crate) async fn reconcile(
-    object: Arc<MeshUpgrade>,
+    object: Arc<Guarded<MeshUpgrade>>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    let Some(object) = context.newest(&object) else {
-        return Ok(Action::await_change());
+    let object = match &*object {
+        Guarded::Decoded(object) => object,
+        Guarded::Undecoded(object) => return context.refuse(object).await,
+    };
+    let object = match context.newest(object) {
+        Seen::Present(object) => object,
+        Seen::Absent => return Ok(Action::await_change()),
+        // Its own table is blind: what stands there may be of long ago.
+        Seen::Unreadable(_) => return Ok(Action::requeue(BLIND)),
     };
     // Before the lock: a hundred ended upgrades of a mesh must not queue behind the one that runs.
     if rests(&object) {
@@ -84,7 +95,7 @@ pub(crate) async fn reconcile(
 
 /// What follows an error of reconcile itself: the status could not be written.
 pub(crate) fn error_policy(
-    object: Arc<MeshUpgrade>,
+    object: Arc<Guarded<MeshUpgrade>>,
     error: &Error,
     context: Arc<Context>,
 ) -> Action {
@@ -104,8 +115,11 @@ impl Context {
         let upgrade = self.announce(now, object, looked, &decision).await?;
         let executed = self.act(object, &upgrade, &view, &decision).await;
         // Acting on the object itself changes it; the status goes to the newest.
-        let Some(newest) = self.newest(object) else {
-            return Ok(Action::await_change());
+        let newest = match self.newest(object) {
+            Seen::Present(newest) => newest,
+            Seen::Absent => return Ok(Action::await_change()),
+            // What was done has to be written down all the same.
+            Seen::Unreadable(_) => Arc::clone(object),
         };
         let stands = upgrade.stands_in(&self.observer.upgrade(&newest));
         let after = fold(now, &upgrade, &decision, &executed);
@@ -129,11 +143,21 @@ impl Context {
     }
 
     /// The object as last seen or written, if it is still the same one.
-    fn newest(&self, object: &MeshUpgrade) -> Option<Arc<MeshUpgrade>> {
+    fn newest(&self, object: &MeshUpgrade) -> Seen<Arc<MeshUpgrade>> {
         match self.watches.upgrades.get(None, &object.name_any()) {
-            Seen::Present(newest) if newest.uid() == object.uid() => Some(newest),
-            Seen::Present(_) | Seen::Unreadable(_) | Seen::Absent => None,
+            Seen::Present(newest) if newest.uid() != object.uid() => Seen::Absent,
+            seen => seen,
         }
+    }
+
+    /// An upgrade that cannot be decoded is left alone, and says so: a value that does not fit, or the words of a newer
+    /// version after a downgrade.
+    async fn refuse(&self, object: &Undecoded) -> Result<Action, Error> {
+        if undecoded::refuse_upgrade(&self.client, this_second(), object).await? {
+            let (upgrade, why) = (object.reference(), &object.why);
+            tracing::warn!(upgrade, why, "cannot be read, so nothing is done for it");
+        }
+        Ok(Action::await_change())
     }
 
     /// Says what is about to be done when that is a new step of Helm's: it may take minutes.

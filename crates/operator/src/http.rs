@@ -8,6 +8,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use meshlift_cluster::Watches;
+use meshlift_cluster::watch::Health;
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
@@ -23,7 +24,9 @@ pub(crate) async fn serve(
         .with_context(|| format!("cannot listen on {address}: choose another --http-address"))?;
     let upgrades = Arc::clone(&watches.upgrades);
     let meshes = Arc::clone(&watches.meshes);
+    let watched = watches.clone();
     let measured = move || {
+        metrics.watches(&watched.health());
         let (upgrades, meshes) = (upgrades.all(), meshes.all());
         let upgrades = upgrades.present().map_or(&[][..], Vec::as_slice);
         let meshes = meshes.present().map_or(&[][..], Vec::as_slice);
@@ -38,13 +41,54 @@ pub(crate) async fn serve(
         .context("the HTTP server ended")
 }
 
-/// Ready once the MeshUpgrades were listed: without the CRDs or the rights it never is.
-async fn ready(watches: Watches) -> (StatusCode, &'static str) {
-    match watches.upgrades.is_complete() {
-        true => (StatusCode::OK, "ok"),
-        false => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "MeshUpgrades are not listed yet",
-        ),
+/// Ready once the MeshUpgrades were listed (without the CRDs or the rights they never are), and while every table is
+/// of now.
+async fn ready(watches: Watches) -> (StatusCode, String) {
+    if !watches.upgrades.is_complete() {
+        let why = "MeshUpgrades are not listed yet".to_owned();
+        return (StatusCode::SERVICE_UNAVAILABLE, why);
+    }
+    let blind = stale(&watches.health());
+    match blind.is_empty() {
+        true => (StatusCode::OK, "ok".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, blind.join("\n")),
+    }
+}
+
+/// The tables that were listed and no longer count, and why. Those that may not be listed are named elsewhere.
+fn stale(tables: &[(&'static str, Health)]) -> Vec<String> {
+    let stale = tables.iter().filter(|(_, health)| health.silence.is_some());
+    stale
+        .filter_map(|(what, health)| Some(format!("{what}: {}", health.blind.as_ref()?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_stale_table_is_named() {
+        let table = |what, blind: Option<&str>, heard: bool| {
+            let health = Health {
+                blind: blind.map(str::to_owned),
+                silence: heard.then_some(Duration::from_secs(100)),
+                errors: 0,
+                undecoded: 0,
+            };
+            (what, health)
+        };
+        let tables = [
+            table("pods", Some("its watch was lost: connection refused"), true),
+            table("namespaces", None, true),
+            table("rollouts.argoproj.io", None, false),
+            table("gateways", Some("not listed yet"), false),
+        ];
+        assert_eq!(
+            stale(&tables),
+            ["pods: its watch was lost: connection refused"]
+        );
     }
 }

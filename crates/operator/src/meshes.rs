@@ -10,8 +10,8 @@ use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt};
 use meshlift_api::conditions::DATA_PLANE_CURRENT;
 use meshlift_api::{Mesh, MeshStatus};
-use meshlift_cluster::watch::Standing;
-use meshlift_cluster::{Error, Observer, Watches, mesh_status as write};
+use meshlift_cluster::watch::{Guarded, Standing};
+use meshlift_cluster::{Error, Observer, Watches, mesh_status as write, undecoded};
 use meshlift_planner::ErrorClass;
 use meshlift_planner::mesh_list::{self, FoundMesh, KnownMesh, mesh_status, news};
 use meshlift_planner::view::Seen;
@@ -55,9 +55,21 @@ pub(crate) struct Pace {
 }
 
 /// Reconciles one Mesh.
-pub(crate) async fn reconcile(object: Arc<Mesh>, context: Arc<Context>) -> Result<Action, Error> {
-    let Some(object) = context.newest(&object) else {
-        return Ok(Action::await_change());
+pub(crate) async fn reconcile(
+    object: Arc<Guarded<Mesh>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let object = match &*object {
+        Guarded::Decoded(object) => object,
+        Guarded::Undecoded(object) => {
+            undecoded::refuse_mesh(&context.client, this_second(), object).await?;
+            return Ok(Action::await_change());
+        }
+    };
+    let object = match context.newest(object) {
+        Seen::Present(object) => object,
+        Seen::Absent => return Ok(Action::await_change()),
+        Seen::Unreadable(_) => return Ok(Action::requeue(LOOK_EVERY)),
     };
     if context.is_listing() {
         return Ok(Action::requeue(LISTING));
@@ -82,7 +94,11 @@ pub(crate) async fn reconcile(object: Arc<Mesh>, context: Arc<Context>) -> Resul
 }
 
 /// What follows an error of reconcile itself: the status could not be written.
-pub(crate) fn error_policy(object: Arc<Mesh>, error: &Error, context: Arc<Context>) -> Action {
+pub(crate) fn error_policy(
+    object: Arc<Guarded<Mesh>>,
+    error: &Error,
+    context: Arc<Context>,
+) -> Action {
     context.metrics.error(error.class());
     tracing::warn!(mesh = object.name_any(), %error, "reconcile");
     Action::requeue(LOOK_EVERY)
@@ -119,10 +135,10 @@ async fn later(after: Option<Duration>) {
 
 impl Context {
     /// The object as last seen or written, if it is still the same one.
-    fn newest(&self, object: &Mesh) -> Option<Arc<Mesh>> {
+    fn newest(&self, object: &Mesh) -> Seen<Arc<Mesh>> {
         match self.watches.meshes.get(None, &object.name_any()) {
-            Seen::Present(newest) if newest.uid() == object.uid() => Some(newest),
-            Seen::Present(_) | Seen::Unreadable(_) | Seen::Absent => None,
+            Seen::Present(newest) if newest.uid() != object.uid() => Seen::Absent,
+            seen => seen,
         }
     }
 

@@ -1,12 +1,14 @@
 //! Metrics: names after `<operator>_<entity>_<what>_<unit>`, of low cardinality.
 
 mod meshes;
+mod watches;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
 use meshlift_api::{Mesh, MeshUpgrade, MeshUpgradeStatus, Phase};
+use meshlift_cluster::watch::Health;
 use meshlift_planner::{Effect, ErrorClass};
 use prometheus::{
     Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -14,6 +16,7 @@ use prometheus::{
 };
 
 use self::meshes::MeshGauges;
+use self::watches::WatchMetrics;
 
 const PHASES: [Phase; 6] = [
     Phase::Pending,
@@ -37,6 +40,7 @@ pub(crate) struct Metrics {
     effects: IntCounterVec,
     errors: IntCounterVec,
     reconciles: HistogramVec,
+    watches: WatchMetrics,
     /// Whether this replica leads.
     pub(crate) leader: IntGauge,
 }
@@ -105,6 +109,7 @@ impl Metrics {
                 &["class"],
             )?,
             reconciles,
+            watches: WatchMetrics::new(&registry)?,
             leader,
             registry,
             scrape: Mutex::default(),
@@ -169,6 +174,11 @@ impl Metrics {
         self.reconciles
             .with_label_values(&[&phase.to_string()])
             .observe(took.as_secs_f64());
+    }
+
+    /// How the tables are kept, on every replica.
+    pub(crate) fn watches(&self, tables: &[(&'static str, Health)]) {
+        self.watches.set(tables);
     }
 
     /// The Prometheus text format. Only the replica that leads tells of upgrades and meshes.

@@ -18,6 +18,7 @@ use kube::{Api, Client, Config, Resource, ResourceExt};
 use meshlift_api::labels::{FINALIZER, REDETECT, RETRY};
 use meshlift_api::{Mesh, MeshUpgrade, Phase};
 use meshlift_cluster::helm::{ASKED, Helm};
+use meshlift_cluster::watch::Guarded;
 use meshlift_cluster::{Executor, Observer, Settings, Tenure, Watches};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -59,6 +60,10 @@ pub struct Options {
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The same for the mesh list, which has a slower pace of its own for each mesh.
 const LIST_EVERY: Duration = Duration::from_secs(1);
+/// How long the controllers' own watches last.
+const WATCH: u32 = 60;
+/// Lists and watches: something must be sent within this.
+const READ: Duration = Duration::from_secs(75);
 /// Effects: an answer must come within this.
 const REQUEST: Duration = Duration::from_secs(25);
 /// The lease: the same.
@@ -82,14 +87,14 @@ pub async fn run(
     let metrics = Arc::new(Metrics::new().context("metrics")?);
     // Tells our requests from others in an audit log.
     config.headers.push((USER_AGENT, NAME));
-    let watching = Client::try_from(config.clone()).context("the client for watches")?;
+    let watching = watching_client(config.clone())?;
     let tenure = match options.leader_election {
         true => Tenure::none(),
         false => Tenure::unlimited(),
     };
     let acting = acting_client(config.clone(), &tenure)?;
     let (watches, follow) = Watches::start(&watching);
-    let follow = tokio::spawn(follow);
+    let mut follow = tokio::spawn(follow);
     let serve = options
         .http_address
         .map(|address| tokio::spawn(http::serve(address, Arc::clone(&metrics), watches.clone())));
@@ -107,6 +112,7 @@ pub async fn run(
                 standing.step_down().await;
                 return Ok(());
             }
+            ended = &mut follow => bail!(blinded(ended)),
         }
         candidate = Some(standing);
     }
@@ -125,9 +131,10 @@ pub async fn run(
     ));
     let ended = tokio::select! {
         () = &mut stop => Ok(()),
-        () = tenure.over() => Err("the lease was lost: another replica may lead, so this one stops at once"),
-        _ = &mut controller => Err("the controller ended"),
-        () = served(serve) => Err("the HTTP server ended"),
+        () = tenure.over() => Err("the lease was lost: another replica may lead, so this one stops at once".to_owned()),
+        _ = &mut controller => Err("the controller ended".to_owned()),
+        () = served(serve) => Err("the HTTP server ended".to_owned()),
+        ended = &mut follow => Err(blinded(ended)),
     };
     follow.abort();
     let _ = stop_controller.send(true);
@@ -159,6 +166,17 @@ async fn wait_or_abort<T>(limit: Duration, mut controller: JoinHandle<T>) {
         // Only how it ended is in it.
         let _ = controller.await;
     }
+}
+
+/// A watch that ended leaves a table that never changes again, and looks like a mesh in which nothing happens.
+fn blinded(ended: Result<String, tokio::task::JoinError>) -> String {
+    ended.unwrap_or_else(|error| format!("the watches ended: {error}"))
+}
+
+/// A client for lists and watches: whatever sends nothing for longer than a watch lasts is dead.
+fn watching_client(mut config: Config) -> anyhow::Result<Client> {
+    config.read_timeout = Some(READ);
+    Client::try_from(config).context("the client for watches")
 }
 
 /// A client for effects: no hidden retries, an end to every request, and no write by a process that does not lead.
@@ -245,15 +263,16 @@ async fn control(
     });
     let concurrency = ControllerConfig::default().concurrency(8);
     let stop = stopped(stopping.clone());
-    let upgrades = Api::<MeshUpgrade>::all(watching.clone());
-    let upgrades = Controller::new(upgrades, watcher::Config::default())
+    let upgrades = Api::<Guarded<MeshUpgrade>>::all(watching.clone());
+    let upgrades = Controller::new(upgrades, watcher::Config::default().timeout(WATCH))
         .with_config(concurrency.clone())
         .reconcile_on(paced(&watches, LOOK_EVERY, under_way))
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
         .for_each(log);
     let stop = stopped(stopping.clone());
-    let meshes = Controller::new(Api::<Mesh>::all(watching), watcher::Config::default())
+    let meshes = Api::<Guarded<Mesh>>::all(watching);
+    let meshes = Controller::new(meshes, watcher::Config::default().timeout(WATCH))
         .with_config(concurrency)
         .reconcile_on(paced(&watches, LIST_EVERY, all_meshes))
         .reconcile_on(ended)
@@ -296,14 +315,16 @@ fn paced<K: Resource<DynamicType = ()> + 'static>(
     .flat_map(move |()| stream::iter(which(&watches)))
 }
 
-fn all_meshes(watches: &Watches) -> Vec<ObjectRef<Mesh>> {
+fn all_meshes(watches: &Watches) -> Vec<ObjectRef<Guarded<Mesh>>> {
     let all = watches.meshes.all();
     let meshes = all.present().into_iter().flatten();
-    meshes.map(|mesh| ObjectRef::from_obj(&**mesh)).collect()
+    meshes
+        .map(|mesh| ObjectRef::new(&mesh.name_any()))
+        .collect()
 }
 
 /// Those that have not ended: an ended one has nothing to look at.
-fn under_way(watches: &Watches) -> Vec<ObjectRef<MeshUpgrade>> {
+fn under_way(watches: &Watches) -> Vec<ObjectRef<Guarded<MeshUpgrade>>> {
     let all = watches.upgrades.all();
     let running = all
         .present()
@@ -311,7 +332,7 @@ fn under_way(watches: &Watches) -> Vec<ObjectRef<MeshUpgrade>> {
         .flatten()
         .filter(|upgrade| !rests(upgrade));
     running
-        .map(|upgrade| ObjectRef::from_obj(&**upgrade))
+        .map(|upgrade| ObjectRef::new(&upgrade.name_any()))
         .collect()
 }
 

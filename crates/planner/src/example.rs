@@ -20,6 +20,19 @@ pub(crate) use self::surroundings::{injector, selector};
 /// The revision that the example goes to.
 pub(crate) const TARGET: &str = "1-31-0";
 
+impl MeshView {
+    /// The revision tags, to spoil.
+    pub(crate) fn tags_mut(&mut self) -> &mut Vec<Tag> {
+        if self.tags.present().is_none() {
+            self.tags = Seen::Present(Vec::new());
+        }
+        match &mut self.tags {
+            Seen::Present(tags) => tags,
+            Seen::Absent | Seen::Unreadable(_) => unreachable!("they were just made readable"),
+        }
+    }
+}
+
 pub(crate) fn now() -> Timestamp {
     "2026-11-02T02:00:00Z".parse().expect("a time")
 }

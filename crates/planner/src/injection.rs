@@ -52,7 +52,7 @@ impl<'a> Revisions<'a> {
     pub(crate) fn seen(view: &'a MeshView) -> Self {
         Self {
             control_planes: view.control_planes.present().map_or(&[], Vec::as_slice),
-            tags: &view.tags,
+            tags: view.tags(),
             recorded: [None; 2],
         }
     }

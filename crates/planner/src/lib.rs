@@ -30,6 +30,7 @@ mod selector;
 mod stages;
 mod status;
 mod steps;
+pub mod undecoded;
 mod upgrade;
 mod values;
 pub mod version;

@@ -189,8 +189,11 @@ fn ours(record: &Record, release: &str) -> Result<(), Violation> {
 
 /// What Helm takes out of a release it deletes, where it was not told to leave it.
 fn kept(view: &MeshView, release: &str, namespace: &str) -> Result<(), Violation> {
+    if view.tags.unreadable().is_some() {
+        return Err(Violation::TagLost("any".to_owned(), release.to_owned()));
+    }
     let of_release = format!("{namespace}/{release}");
-    let mut tags = view.tags.iter();
+    let mut tags = view.tags().iter();
     let lost = tags.find(|tag| tag.helm_release.as_ref() == Some(&of_release) && !tag.kept);
     match lost {
         None => Ok(()),
@@ -208,7 +211,7 @@ fn no_tags(view: &MeshView, release: &str) -> Result<(), Violation> {
         return Ok(());
     };
     let of_release = format!("{}/{}", found.namespace, found.name);
-    let mut tags = view.tags.iter();
+    let mut tags = view.tags().iter();
     match tags.find(|tag| tag.helm_release.as_ref() == Some(&of_release)) {
         None => Ok(()),
         Some(tag) => Err(Violation::TagLost(tag.name.clone(), release.to_owned())),
@@ -230,10 +233,15 @@ fn unused(upgrade: &Upgrade, view: &MeshView, id: PlaneId<'_>) -> Result<(), Vio
             user,
         })
     };
-    let (Some(workloads), Some(planes)) = (view.workloads.present(), view.control_planes.present())
-    else {
-        return in_use("the workloads are not seen".to_owned());
-    };
+    // What cannot be read counts as used.
+    if let Some((what, why)) = users::unread(view) {
+        return in_use(format!("{what} cannot be read ({why})"));
+    }
+    if let Some(object) = view.undecoded.first() {
+        return in_use(format!("{} cannot be read", object.reference));
+    }
+    let workloads = view.workloads.present().map_or(&[][..], Vec::as_slice);
+    let planes = view.control_planes.present().map_or(&[][..], Vec::as_slice);
     let mut pods = workloads
         .iter()
         .flat_map(|w| &w.pods)
@@ -246,14 +254,14 @@ fn unused(upgrade: &Upgrade, view: &MeshView, id: PlaneId<'_>) -> Result<(), Vio
     }
     let none = std::collections::BTreeMap::new();
     let bound = |ns: &&Namespace| {
-        let injector = injector_of(&ns.labels, &none, planes, &view.tags);
+        let injector = injector_of(&ns.labels, &none, planes, view.tags());
         !ns.terminating && injector == Injector::Namespace(revision.to_owned())
     };
     let mut namespaces = view.namespaces.present().into_iter().flatten();
     if let Some(namespace) = namespaces.find(bound) {
         return in_use(format!("namespace {} asks for it", namespace.name));
     }
-    if let Some(tag) = view.tags.iter().find(|tag| tag.revision == revision) {
+    if let Some(tag) = view.tags().iter().find(|tag| tag.revision == revision) {
         return in_use(format!("revision tag {} points at it", tag.name));
     }
     let owners = Owners::now(view);
@@ -263,9 +271,6 @@ fn unused(upgrade: &Upgrade, view: &MeshView, id: PlaneId<'_>) -> Result<(), Vio
             namespace, name, ..
         } = gateway;
         return in_use(format!("Gateway {namespace}/{name} is rendered by it"));
-    }
-    if let Some((what, why)) = users::unread(view) {
-        return in_use(format!("{what} cannot be read: {why}"));
     }
     let asleep = users::asking_templates(view, revision);
     let labelled = users::labelled_configuration(view, revision);

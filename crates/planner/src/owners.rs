@@ -31,7 +31,7 @@ impl<'a> Owners<'a> {
         Self {
             revisions: planes.iter().map(|p| p.revision.as_str()).collect(),
             tags: view
-                .tags
+                .tags()
                 .iter()
                 .map(|tag| (tag.name.as_str(), tag.revision.as_str()))
                 .collect(),
@@ -126,7 +126,7 @@ mod tests {
             revision: (*revision).into(),
             ..Tag::default()
         };
-        view.tags = tags.iter().map(tag).collect();
+        *view.tags_mut() = tags.iter().map(tag).collect();
         namespace(&mut view).name = "shop".into();
         let rev = rev.map(|rev| ("istio.io/rev", rev));
         namespace(&mut view).labels = labels(rev.as_slice());

@@ -169,7 +169,7 @@ impl Record {
     fn keep_tags(&mut self, earlier: Option<&Record>, view: &MeshView) {
         let target = Some(self.target_revision.as_str());
         for tag in &mut self.tags {
-            let mut seen = view.tags.iter();
+            let mut seen = view.tags().iter();
             if seen.any(|t| t.name == tag.name && t.moved_to.as_deref() == target) {
                 let mut before = earlier.into_iter().flat_map(|e| &e.tags);
                 let before = before.find(|t| t.name == tag.name).map(|t| &t.revision);
@@ -255,7 +255,7 @@ mod tests {
         let mut view = moved();
         let moved_to = moved_to.map(str::to_owned);
         namespace(&mut view).moved_to.clone_from(&moved_to);
-        view.tags.push(Tag {
+        view.tags_mut().push(Tag {
             name: "prod".into(),
             moved_to: moved_to.clone(),
             ..Tag::default()

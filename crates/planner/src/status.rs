@@ -509,7 +509,7 @@ fn waiting_reason(on: WaitingOn) -> &'static str {
     }
 }
 
-fn set_condition(
+pub(crate) fn set_condition(
     now: Timestamp,
     generation: i64,
     conditions: &mut Vec<Condition>,

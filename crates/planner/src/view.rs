@@ -81,7 +81,7 @@ pub struct MeshView {
     /// The validating webhook of the default revision.
     pub validator: Seen<Validator>,
     /// Revision tags.
-    pub tags: Vec<Tag>,
+    pub tags: Seen<Vec<Tag>>,
     /// Gateways of the Gateway API that istiod renders; none where that API is not installed.
     pub gateways: Seen<Vec<Gateway>>,
     /// All namespaces.
@@ -90,6 +90,8 @@ pub struct MeshView {
     pub workloads: Seen<Vec<Workload>>,
     /// Pods with a sidecar that belong to none of `workloads`.
     pub loose_pods: Vec<Arc<Pod>>,
+    /// Objects of the mesh that could not be decoded. Each may use any control plane.
+    pub undecoded: Vec<UndecodedObject>,
     /// Writes that the API server refused since the upgrade heads where it does, by UID of the object.
     pub refusals: BTreeMap<String, Refusal>,
     /// What the operator may not do, of all that it will have to.
@@ -130,6 +132,12 @@ impl MeshView {
         recorded.or(mesh.map(|mesh| mesh.control_plane_namespace.as_str()))
     }
 
+    /// The revision tags that were seen. Whoever removes something asks first whether they could be read at all:
+    /// a tag that nobody saw may point at what is removed.
+    pub fn tags(&self) -> &[Tag] {
+        self.tags.present().map_or(&[], Vec::as_slice)
+    }
+
     /// One control plane of the cluster.
     pub fn plane(&self, id: PlaneId<'_>) -> Option<&ControlPlane> {
         self.planes().iter().find(|plane| plane.id() == id)
@@ -159,6 +167,15 @@ pub struct PlaneId<'a> {
     pub namespace: &'a str,
     /// Revision; `default` for one without.
     pub revision: &'a str,
+}
+
+/// An object that could not be decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UndecodedObject {
+    /// `Rollout shop/cart`.
+    pub reference: String,
+    /// Where and why.
+    pub why: String,
 }
 
 /// One istiod.

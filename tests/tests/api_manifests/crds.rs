@@ -2,8 +2,7 @@
 
 use anyhow::{Result, ensure};
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::Duration;
-use meshlift_api::{Mesh, MeshUpgrade, Strategy};
+use meshlift_api::{GoDuration, Mesh, MeshUpgrade, Strategy};
 use serde_json::{Value, json};
 
 use crate::environment::{RUNNING_UPGRADES, refused_with, upgrade, with_cluster};
@@ -17,7 +16,7 @@ fn api_six_lines_are_a_whole_upgrade() -> Result<()> {
             .get("six-lines")
             .await?
             .spec;
-        let seconds = |duration: Duration| std::time::Duration::from(duration).as_secs();
+        let seconds = |duration: GoDuration| std::time::Duration::from(duration).as_secs();
         assert_eq!(spec.mesh, "default");
         assert_eq!(spec.strategy, Strategy::Canary);
         assert_eq!(spec.data_plane.restart.max_concurrent, 5);
@@ -123,6 +122,24 @@ fn api_bad_fields_are_refused_by_name() -> Result<()> {
             &["healthCheck.soak", "is no duration: write", "1h30m"],
         ),
         (
+            "longer than a year",
+            with("healthCheck", json!({ "soak": "8760h1s" })),
+            &["healthCheck.soak", "is too long: write at most 8760h"],
+        ),
+        (
+            "longer than any clock",
+            with("retire", json!({ "after": "5124095576030431h" })),
+            &["retire.after", "is too long: write at most 8760h"],
+        ),
+        (
+            "in seconds",
+            with(
+                "dataPlane",
+                json!({ "restart": { "timeout": "99999999999999999999s" } }),
+            ),
+            &["restart.timeout", "is too long: write at most 8760h"],
+        ),
+        (
             "window of no length",
             with("windows", json!([{ "start": "04:00", "end": "04:00" }])),
             &["spec.windows[0]", "it is never open"],
@@ -189,9 +206,10 @@ fn api_good_versions_and_durations_are_accepted() -> Result<()> {
             object["spec"] = json!({
                 "targetVersion": version,
                 "healthCheck": { "soak": "1h30m" },
-                "retire": { "after": "0s" },
+                "retire": { "after": "8760h" },
                 "dataPlane": {
-                    "restart": { "timeout": "90s" },
+                    "waves": [{ "name": "canary", "soak": "0s" }],
+                    "restart": { "timeout": "1h1.5m90.25s100ms" },
                     "exclude": { "matchLabels": { "meshlift.io/exclude": "true" } },
                 },
             });

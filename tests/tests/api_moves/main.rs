@@ -83,7 +83,7 @@ async fn seen<T>(hands: &Hands, what: &str, find: impl Fn(&MeshView) -> Option<T
 }
 
 fn prod(view: &MeshView) -> Option<Tag> {
-    view.tags.iter().find(|tag| tag.name == "prod").cloned()
+    view.tags().iter().find(|tag| tag.name == "prod").cloned()
 }
 
 fn front(view: &MeshView) -> Option<Gateway> {

@@ -1,20 +1,18 @@
 //! Values that clap has no type for.
 
-use meshlift_api::GoDuration;
+use meshlift_api::{GoDuration, LONGEST, NoDuration};
 use meshlift_planner::version::TargetVersion;
 
-/// The text stays as it was written: the types would write it their own way.
+/// The text stays as it was written: the types would write it their own way. The API server takes no longer ones.
 pub(super) fn duration(text: &str) -> Result<String, String> {
-    positive(text).map(|_| text.to_owned())
+    match positive(text)? > LONGEST {
+        true => Err(NoDuration::TooLong.to_string()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 pub(super) fn positive(text: &str) -> Result<GoDuration, String> {
-    let wrong = || "write hours, minutes and seconds as in 90s, 10m or 1h30m".to_owned();
-    let parsed: GoDuration = text.parse().map_err(|_| wrong())?;
-    match parsed.is_negative() {
-        true => Err(wrong()),
-        false => Ok(parsed),
-    }
+    text.parse().map_err(|why: NoDuration| why.to_string())
 }
 
 /// As kubectl reads it: `0` needs no unit.

@@ -23,6 +23,13 @@ fn what_is_no_version_or_duration_is_refused_with_what_to_write() {
     assert!(said.contains("write an exact version (1.31.0)"), "{said}");
     let said = refused(&["meshlift", "upgrade", "--to", "1.31", "--soak", "5"]);
     assert!(said.contains("as in 90s"), "{said}");
+    for absurd in ["99999999999999999999h", "5124095576030431h", "8761h"] {
+        let said = refused(&["meshlift", "upgrade", "--to", "1.31", "--soak", absurd]);
+        assert!(
+            said.contains("--soak") && said.contains("is too long: write at most 8760h"),
+            "{said}"
+        );
+    }
     let said = refused(&["meshlift", "check", "--request-timeout=-1s"]);
     assert!(said.contains("--request-timeout"), "{said}");
     assert!(Cli::try_parse_from(["meshlift", "list", "--request-timeout", "0"]).is_ok());

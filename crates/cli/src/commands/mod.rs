@@ -18,6 +18,7 @@ use anyhow::Result;
 use clap::CommandFactory;
 use kube::{Api, Resource};
 use meshlift_api::{Mesh, MeshUpgrade};
+use meshlift_cluster::watch::Guarded;
 
 use crate::args::{Cli, Command, Global};
 use crate::connect::{Connection, connect};
@@ -144,11 +145,22 @@ async fn installed<K>(connection: &Connection, doing: &str) -> Result<Option<Vec
 where
     K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    let api = Api::<K>::all(connection.requests.clone());
+    let api = Api::<Guarded<K>>::all(connection.requests.clone());
     match api.list(&Default::default()).await {
-        Ok(list) => Ok(Some(list.items)),
+        Ok(list) => Ok(Some(list.items.into_iter().filter_map(decoded).collect())),
         Err(kube::Error::Api(status)) if failure::is_not_installed(&status) => Ok(None),
         Err(error) => Err(failure::request(doing, &connection.server, error)),
+    }
+}
+
+/// The object, or a warning that names it: one that cannot be read does not hide the others.
+fn decoded<K>(object: Guarded<K>) -> Option<K> {
+    match object {
+        Guarded::Decoded(object) => Some(object),
+        Guarded::Undecoded(object) => {
+            eprintln!("warning: {}", failure::undecoded(&object));
+            None
+        }
     }
 }
 

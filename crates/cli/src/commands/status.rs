@@ -4,6 +4,7 @@ use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 use meshlift_api::MeshUpgrade;
+use meshlift_cluster::watch::Guarded;
 
 use super::{Context, print, upgrades};
 use crate::args::StatusArgs;
@@ -35,8 +36,7 @@ pub(super) async fn status(context: &Context<'_>, args: &StatusArgs) -> Result<E
         print(&text)?;
         return Ok(Exit::Fine);
     };
-    let api = Api::<MeshUpgrade>::all(connection.requests.clone());
-    let found = found(context, &connection, &api, name).await?;
+    let found = found(context, &connection, name).await?;
     print(&match args.form.output {
         Some(form) => encode(form, &found)?,
         None => render::upgrade::upgrade(context.terminal, &found, Timestamp::now()),
@@ -48,11 +48,12 @@ pub(super) async fn status(context: &Context<'_>, args: &StatusArgs) -> Result<E
 pub(super) async fn found(
     context: &Context<'_>,
     connection: &Connection,
-    api: &Api<MeshUpgrade>,
     name: &str,
 ) -> Result<MeshUpgrade> {
     let doing = format!("reading MeshUpgrade {name}");
-    api.get(name).await.map_err(|error| match error {
+    let api: Api<Guarded<MeshUpgrade>> = Api::all(connection.requests.clone());
+    let found = api.get(name).await;
+    let found = found.map_err(|error| match error {
         kube::Error::Api(status) if status.code == 404 && !failure::is_not_installed(&status) => {
             anyhow!(
                 "there is no MeshUpgrade {name}: `{} status` lists those there are",
@@ -60,5 +61,9 @@ pub(super) async fn found(
             )
         }
         error => failure::request(&doing, &connection.server, error),
-    })
+    })?;
+    match found {
+        Guarded::Decoded(found) => Ok(found),
+        Guarded::Undecoded(object) => Err(anyhow!(failure::undecoded(&object))),
+    }
 }

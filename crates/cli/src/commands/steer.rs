@@ -179,9 +179,8 @@ async fn steer(
 ) -> Result<bool> {
     let mut question = steering.question;
     let connection = context.connect().await?;
-    let api = Api::<MeshUpgrade>::all(connection.requests.clone());
     for _ in 0..TRIES {
-        let found = super::status::found(context, &connection, &api, name).await?;
+        let found = super::status::found(context, &connection, name).await?;
         let spec = match change(&found)? {
             Change::Spec(spec) => spec,
             Change::None => {

@@ -1,6 +1,7 @@
 //! Every istiod of the cluster, its webhooks, and revision tags.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use meshlift_api::labels::{DEFAULT_REVISION, DEFAULT_VALIDATOR, MANAGED_BY};
 use meshlift_planner::version::Version;
@@ -8,7 +9,7 @@ use meshlift_planner::view::{
     ControlPlane, InjectorWebhook, Installer, Seen, Tag, Validator, WorkloadKey,
 };
 
-use crate::watch::{IstiodFact, Watches};
+use crate::watch::{IstiodFact, Watches, WebhookFact};
 
 pub(super) fn look(watches: &Watches) -> Seen<Vec<ControlPlane>> {
     watches.workloads[0].all().map(|deployments| {
@@ -102,12 +103,13 @@ fn injector(watches: &Watches, namespace: &str, revision: &str) -> Seen<Injector
     }
 }
 
-pub(super) fn tags(watches: &Watches) -> Vec<Tag> {
-    let webhooks = watches.injectors.all();
+pub(super) fn tags(watches: &Watches) -> Seen<Vec<Tag>> {
+    watches.injectors.all().map(|webhooks| tags_of(&webhooks))
+}
+
+fn tags_of(webhooks: &[Arc<WebhookFact>]) -> Vec<Tag> {
     let mut tags: Vec<Tag> = webhooks
-        .present()
-        .into_iter()
-        .flatten()
+        .iter()
         .filter_map(|webhook| {
             Some(Tag {
                 name: webhook.tag.clone()?,

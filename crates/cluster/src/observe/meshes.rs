@@ -44,6 +44,10 @@ impl Observer {
     /// The Mesh objects there are, with the namespace of their control planes; none until they were
     /// listed.
     pub fn mesh_objects(&self) -> Option<BTreeMap<String, String>> {
+        // One that cannot be read may speak of any namespace: its mesh must not get a second object.
+        if !self.watches.meshes.all_undecoded().is_empty() {
+            return None;
+        }
         let all = self.watches.meshes.all();
         let namespaces = all.present()?.iter().map(|mesh| {
             let namespace = mesh.spec.control_plane_namespace.clone();

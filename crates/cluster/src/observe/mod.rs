@@ -26,11 +26,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
-use meshlift_api::{MeshSpec, MeshUpgrade, Phase, labels};
+use meshlift_api::{DEFAULT_MESH, MeshSpec, MeshUpgrade, Phase, labels};
 use meshlift_planner::plan::wanted_comparisons;
 use meshlift_planner::risk;
 use meshlift_planner::version::{KubernetesVersion, Version};
-use meshlift_planner::view::{Cluster, Gateway, MeshView, Release, Rival, Seen};
+use meshlift_planner::view::{Cluster, Gateway, MeshView, Release, Rival, Seen, UndecodedObject};
 use meshlift_planner::{Decision, Effect, Next, Record, ReleasesWanted, Upgrade, Wanted, wanted};
 
 use self::cached::Cached;
@@ -46,7 +46,7 @@ use self::risks::Risks;
 use self::trials::Trials;
 use crate::charts::{ChartVersions, ChartsClient};
 use crate::helm::Runner;
-use crate::watch::Watches;
+use crate::watch::{Undecoded, Watches};
 use crate::{Error, Settings, backup};
 
 /// How long a look for a backup may take.
@@ -230,6 +230,7 @@ impl Observer {
             }),
             workloads,
             loose_pods,
+            undecoded: undecoded(&self.watches),
             knowledge: self.release_catalog.look(&self.watches.catalogs),
             ..MeshView::default()
         }
@@ -269,6 +270,13 @@ impl Observer {
                 phase: phase(other),
             })
             .collect();
+        let undecoded = self.watches.upgrades.all_undecoded();
+        let under_way = undecoded.iter().filter(|other| may_be_under_way(other));
+        rivals.extend(under_way.filter_map(|other| {
+            let mesh = other.mesh.as_deref().unwrap_or(DEFAULT_MESH);
+            let same = mesh == upgrade.spec.mesh || self.control_planes_of(mesh) == own;
+            same.then(|| undecoded_rival(other, mesh))
+        }));
         rivals.sort_by(|a, b| a.uid.cmp(&b.uid));
         rivals
     }
@@ -396,6 +404,37 @@ fn gateways(watches: &Watches) -> Seen<Vec<Gateway>> {
         all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         all
     })
+}
+
+fn undecoded(watches: &Watches) -> Vec<UndecodedObject> {
+    let all = watches.undecoded().into_iter();
+    all.map(|object| UndecodedObject {
+        reference: object.reference(),
+        why: object.why.clone(),
+    })
+    .collect()
+}
+
+/// Whatever it does, the mesh is nobody else's until it has ended.
+fn undecoded_rival(upgrade: &Undecoded, mesh: &str) -> Rival {
+    let metadata = &upgrade.metadata;
+    let created_at = metadata.creation_timestamp.as_ref();
+    Rival {
+        name: metadata.name.clone().unwrap_or_default(),
+        mesh: mesh.to_owned(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        created_at: created_at.map_or(Timestamp::MIN, |time| time.0),
+        phase: Phase::Upgrading,
+    }
+}
+
+/// Whether an upgrade that cannot be read may have begun to change its mesh: its phase is none of those that touch
+/// nothing, or one of a newer version.
+fn may_be_under_way(upgrade: &Undecoded) -> bool {
+    let untouched = ["Pending", "Detecting", "Done", "Failed"];
+    upgrade
+        .phase()
+        .is_some_and(|phase| !untouched.contains(&phase))
 }
 
 /// Namespace of the control plane: in the middle of an upgrade that of the record, else the Mesh's, or where the only

@@ -2,6 +2,8 @@
 //! folded at once to the few facts that decisions need.
 
 mod facts;
+mod follow;
+mod guarded;
 mod refusals;
 mod settle;
 mod sink;
@@ -11,16 +13,18 @@ mod while_served;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, future};
+use futures::future::{BoxFuture, FutureExt};
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
 use meshlift_api::labels::DEFAULT_VALIDATOR;
 use meshlift_api::{Mesh, MeshUpgrade, ReleaseCatalog};
 use meshlift_planner::view::WorkloadKind;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 pub use facts::GatewayObject;
 pub use facts::{
@@ -31,10 +35,12 @@ pub use facts::{
     InjectionFact, IstiodFact, NamespaceObject, NodeAgentFact, Placement, PodFact, WebhookFact,
     WorkloadFact, WorkloadObject, WorkloadSource,
 };
+use follow::{Feed, Selection};
+pub use guarded::{Guarded, Undecoded};
 pub use refusals::RefusedWrites;
 pub use settle::Unsettled;
 use sink::{Quiet, Sink};
-pub use table::{Fact, Refusal, Standing, Table};
+pub use table::{Fact, Health, LOST, Refusal, SILENT, Standing, Table};
 use while_served::follow_while_served;
 
 /// Tables of everything that is watched.
@@ -69,12 +75,10 @@ pub struct Watches {
 
 /// How long until a CRD that was installed meanwhile is noticed.
 const RECHECK: Duration = Duration::from_secs(180);
-/// Pods are asked for in pages: a page is what is in memory at once while listing.
-const PAGE: u32 = 100;
 
 impl Watches {
-    /// Starts all watches; the future ends only if one of them does, which they never should.
-    pub fn start(client: &Client) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    /// Starts all watches; the future ends only if one of them does, which they never should, and says which.
+    pub fn start(client: &Client) -> (Self, impl Future<Output = String> + Send + use<>) {
         Self::start_rechecking(client, RECHECK)
     }
 
@@ -82,7 +86,7 @@ impl Watches {
     pub fn start_rechecking(
         client: &Client,
         every: Duration,
-    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    ) -> (Self, impl Future<Output = String> + Send + use<>) {
         let changed = Arc::new(watch::Sender::new(0));
         let watches = Self {
             pods: Arc::default(),
@@ -113,161 +117,125 @@ impl Watches {
         self.changed.subscribe()
     }
 
-    async fn run(self, client: Client, recheck: Duration) {
-        let all = watcher::Config::default().page_size(PAGE);
-        let validator = all
-            .clone()
-            .fields(&format!("metadata.name={DEFAULT_VALIDATOR}"));
+    async fn run(self, client: Client, recheck: Duration) -> String {
+        let mut names = std::collections::HashMap::new();
+        let mut tasks = JoinSet::new();
+        for (what, feed) in self.feeds(&client, recheck) {
+            names.insert(tasks.spawn(feed).id(), what);
+        }
+        // A watch that ended leaves a table behind that never changes again: whoever runs this ends with it.
+        let (id, why) = match tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => (id, "it ended".to_owned()),
+            Some(Err(error)) => (error.id(), error.to_string()),
+            None => return "there are no watches".to_owned(),
+        };
+        let what = names.remove(&id).unwrap_or_default();
+        format!("the watch of {what} ended: {why}")
+    }
+
+    fn feeds(&self, client: &Client, recheck: Duration) -> Vec<(String, BoxFuture<'static, ()>)> {
+        let feeds = Feeds {
+            client,
+            recheck,
+            bell: &self.changed,
+        };
+        let all = Selection::default;
+        let validator = Selection {
+            fields: Some(format!("metadata.name={DEFAULT_VALIDATOR}")),
+            ..all()
+        };
         // ReplicaSets of a Deployment or a Rollout are many, and none of ours: those have its hash as a label.
-        let bare = all
-            .clone()
-            .labels("!pod-template-hash,!rollouts-pod-template-hash");
+        let bare = Selection {
+            labels: Some("!pod-template-hash,!rollouts-pod-template-hash"),
+            ..all()
+        };
         let of = |kind| Arc::clone(self.of(kind));
-        let bell = &self.changed;
-        let streams = [
-            follow(
-                Api::<PodObject>::all(client.clone()),
-                all.clone(),
-                (self.pods.clone(), Quiet(self.placements.clone())),
-                bell,
-            ),
-            follow(
-                Api::<DeploymentObject>::all(client.clone()),
-                all.clone(),
-                of(WorkloadKind::Deployment),
-                bell,
-            ),
-            follow(
-                Api::<StatefulSetObject>::all(client.clone()),
-                all.clone(),
-                of(WorkloadKind::StatefulSet),
-                bell,
-            ),
-            follow(
-                Api::<DaemonSetObject>::all(client.clone()),
-                all.clone(),
-                of(WorkloadKind::DaemonSet),
-                bell,
-            ),
-            follow(
-                Api::<ReplicaSetObject>::all(client.clone()),
-                bare,
-                of(WorkloadKind::ReplicaSet),
-                bell,
-            ),
-            follow_while_served::<RolloutObject, _>(
-                client.clone(),
-                all.clone(),
-                of(WorkloadKind::Rollout),
-                recheck,
-                bell,
-            ),
-            follow_while_served::<CloneSetObject, _>(
-                client.clone(),
-                all.clone(),
-                of(WorkloadKind::CloneSet),
-                recheck,
-                bell,
-            ),
-            follow_while_served::<AdvancedStatefulSetObject, _>(
-                client.clone(),
-                all.clone(),
-                of(WorkloadKind::AdvancedStatefulSet),
-                recheck,
-                bell,
-            ),
-            follow_while_served::<AdvancedDaemonSetObject, _>(
-                client.clone(),
-                all.clone(),
-                of(WorkloadKind::AdvancedDaemonSet),
-                recheck,
-                bell,
-            ),
-            follow(
-                Api::<NamespaceObject>::all(client.clone()),
-                all.clone(),
-                self.namespaces.clone(),
-                bell,
-            ),
-            follow_while_served::<GatewayObject, _>(
-                client.clone(),
-                all.clone(),
-                self.gateways.clone(),
-                recheck,
-                bell,
-            ),
-            follow(
-                Api::<MutatingWebhookConfiguration>::all(client.clone()),
-                all.clone(),
-                (self.injectors.clone(), self.injection_rules.clone()),
-                bell,
-            ),
-            follow(
-                Api::<ValidatingWebhookConfiguration>::all(client.clone()),
-                validator,
-                self.validators.clone(),
-                bell,
-            ),
-            follow(
-                Api::<Mesh>::all(client.clone()),
-                all.clone(),
-                self.meshes.clone(),
-                bell,
-            ),
-            follow(
-                Api::<MeshUpgrade>::all(client.clone()),
-                all.clone(),
-                self.upgrades.clone(),
-                bell,
-            ),
-            follow(
-                Api::<ReleaseCatalog>::all(client),
-                all,
-                self.catalogs.clone(),
-                bell,
-            ),
-        ];
-        future::select_all(streams).await;
+        let pods = (self.pods.clone(), Quiet(self.placements.clone()));
+        let webhooks = (self.injectors.clone(), self.injection_rules.clone());
+        vec![
+            feeds.always::<PodObject, _>(all(), pods),
+            feeds.always::<DeploymentObject, _>(all(), of(WorkloadKind::Deployment)),
+            feeds.always::<StatefulSetObject, _>(all(), of(WorkloadKind::StatefulSet)),
+            feeds.always::<DaemonSetObject, _>(all(), of(WorkloadKind::DaemonSet)),
+            feeds.always::<ReplicaSetObject, _>(bare, of(WorkloadKind::ReplicaSet)),
+            feeds.while_served::<RolloutObject, _>(of(WorkloadKind::Rollout)),
+            feeds.while_served::<CloneSetObject, _>(of(WorkloadKind::CloneSet)),
+            feeds.while_served::<AdvancedStatefulSetObject, _>(of(
+                WorkloadKind::AdvancedStatefulSet,
+            )),
+            feeds.while_served::<AdvancedDaemonSetObject, _>(of(WorkloadKind::AdvancedDaemonSet)),
+            feeds.always::<NamespaceObject, _>(all(), self.namespaces.clone()),
+            feeds.while_served::<GatewayObject, _>(self.gateways.clone()),
+            feeds.always::<MutatingWebhookConfiguration, _>(all(), webhooks),
+            feeds.always::<ValidatingWebhookConfiguration, _>(validator, self.validators.clone()),
+            feeds.always::<Mesh, _>(all(), self.meshes.clone()),
+            feeds.always::<MeshUpgrade, _>(all(), self.upgrades.clone()),
+            feeds.always::<ReleaseCatalog, _>(all(), self.catalogs.clone()),
+        ]
     }
 }
 
-/// Keeps tables equal to what the API server has.
-fn follow<K, S>(
-    api: Api<K>,
-    config: watcher::Config,
-    tables: S,
-    bell: &Arc<watch::Sender<u64>>,
-) -> future::BoxFuture<'static, ()>
-where
-    K: kube::Resource
+/// What all watches have in common.
+struct Feeds<'a> {
+    client: &'a Client,
+    recheck: Duration,
+    bell: &'a Arc<watch::Sender<u64>>,
+}
+
+/// How long until a kind that must be there is listed again after the API server said that it does not serve it.
+const MISSING: Duration = Duration::from_secs(5);
+
+impl Feeds<'_> {
+    fn feed<K: Resource<DynamicType = ()>, S>(&self, selection: Selection, sink: S) -> Feed<K, S> {
+        Feed {
+            api: Api::all(self.client.clone()),
+            selection,
+            sink,
+            bell: Arc::clone(self.bell),
+        }
+    }
+
+    /// Of a kind that every cluster has, or that is ours.
+    fn always<K, S>(&self, selection: Selection, sink: S) -> (String, BoxFuture<'static, ()>)
+    where
+        K: Watched,
+        S: Sink<K> + 'static,
+    {
+        let feed = self.feed::<K, S>(selection, sink);
+        let run = async move {
+            loop {
+                feed.until_not_served().await;
+                tokio::time::sleep(MISSING).await;
+            }
+        };
+        (K::kind(&()).into_owned(), run.boxed())
+    }
+
+    /// Of a kind that a cluster may not have.
+    fn while_served<K, F>(&self, table: Arc<Table<F>>) -> (String, BoxFuture<'static, ()>)
+    where
+        K: Watched + Resource<Scope = NamespaceResourceScope>,
+        F: Fact<K> + Send + Sync + 'static,
+    {
+        let feed = self.feed::<K, _>(Selection::default(), table);
+        let run = follow_while_served(self.client.clone(), feed, self.recheck);
+        (K::kind(&()).into_owned(), run.boxed())
+    }
+}
+
+/// What a kind needs to be watched.
+trait Watched:
+    Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<DynamicType = ()>
         + Clone
         + std::fmt::Debug
-        + serde::de::DeserializeOwned
+        + DeserializeOwned
         + Send
         + Sync
-        + 'static,
-    S: Sink<K> + 'static,
+        + 'static
 {
-    let bell = Arc::clone(bell);
-    let events = watcher(api, config).default_backoff();
-    Box::pin(async move {
-        let mut events = events
-            .inspect_err(|error| tracing::warn!(kind = std::any::type_name::<K>(), %error, "watch"))
-            .boxed();
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => {
-                    if tables.take(&event) {
-                        bell.send_modify(|count| *count = count.wrapping_add(1));
-                    }
-                }
-                Err(error) => {
-                    // Who waits for the first listing hears of it.
-                    if tables.lost(&settle::words(&error), settle::refusal(&error)) {
-                        bell.send_modify(|count| *count = count.wrapping_add(1));
-                    }
-                }
-            }
-        }
-    })
 }

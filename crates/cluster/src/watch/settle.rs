@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use kube::runtime::watcher;
 use meshlift_planner::view::WorkloadKind;
 
 use super::Watches;
-use super::table::{Refusal, Standing, Table};
+use super::guarded::Undecoded;
+use super::table::{Health, Refusal, Standing, Table};
+
+/// Our own kinds: what cannot be decoded of them is named in their own status.
+const OWN: [&str; 3] = ["meshes", "meshupgrades", "releasecatalogs"];
 
 /// Something that was not listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,12 +23,22 @@ pub struct Unsettled {
 /// A table, whatever is in it.
 trait Listed: Send + Sync {
     fn standing(&self) -> Standing;
+    fn health(&self) -> Health;
+    fn all_undecoded(&self) -> Vec<Arc<Undecoded>>;
     fn empty_if_not_installed(&self);
 }
 
 impl<F: Send + Sync> Listed for Table<F> {
     fn standing(&self) -> Standing {
         Table::standing(self)
+    }
+
+    fn health(&self) -> Health {
+        Table::health(self)
+    }
+
+    fn all_undecoded(&self) -> Vec<Arc<Undecoded>> {
+        Table::all_undecoded(self)
     }
 
     fn empty_if_not_installed(&self) {
@@ -43,6 +56,24 @@ impl Watches {
         })
         .filter(|table| table.standing != Standing::Complete)
         .collect()
+    }
+
+    /// How each table is kept, by what is in it.
+    pub fn health(&self) -> Vec<(&'static str, Health)> {
+        let all = self.tables().into_iter();
+        all.map(|(what, table)| (what, table.health())).collect()
+    }
+
+    /// Objects that could not be decoded, of everything that may use a control plane; those of our own kinds are not
+    /// among them.
+    pub fn undecoded(&self) -> Vec<Arc<Undecoded>> {
+        let all = self.tables().into_iter();
+        let of_the_mesh = all.filter(|(what, _)| !OWN.contains(what));
+        let mut found: Vec<_> = of_the_mesh
+            .flat_map(|(_, table)| table.all_undecoded())
+            .collect();
+        found.sort_by_key(|object| object.reference());
+        found
     }
 
     /// Waits until everything was listed or never will be, takes what is not installed for empty,
@@ -98,8 +129,8 @@ impl Watches {
 }
 
 /// What the API server said to a list, if that is its last word.
-pub(super) fn refusal(error: &watcher::Error) -> Option<Refusal> {
-    let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else {
+pub(super) fn refusal(error: &kube::Error) -> Option<Refusal> {
+    let kube::Error::Api(status) = error else {
         return None;
     };
     match status.code {
@@ -110,15 +141,9 @@ pub(super) fn refusal(error: &watcher::Error) -> Option<Refusal> {
 }
 
 /// The API server's own words where it gave any.
-pub(super) fn words(error: &watcher::Error) -> String {
+pub(super) fn words(error: &kube::Error) -> String {
     match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-            if !status.message.is_empty() =>
-        {
-            status.message.clone()
-        }
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         other => other.to_string(),
     }
 }
@@ -129,9 +154,9 @@ mod tests {
 
     use super::*;
 
-    fn answer(code: u16) -> watcher::Error {
+    fn answer(code: u16) -> kube::Error {
         let status = Status::failure("no", "Reason").with_code(code);
-        watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)))
+        kube::Error::Api(Box::new(status))
     }
 
     #[test]

@@ -2,11 +2,21 @@
 //! from the object at once, so that thousands of pods cost little.
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use meshlift_planner::view::Seen;
+
+use super::guarded::Undecoded;
+
+/// A living watch is heard at least once a minute: an event, a bookmark, or its regular end. One that is silent for
+/// longer than this is taken for dead, and nothing is concluded from what it last showed: a workload whose pods came
+/// up behind our back would be judged overdue, and the mesh moved back because we were blind.
+pub const SILENT: Duration = Duration::from_secs(90);
+/// How long a watch that was lost may take to come back before the same is so. API servers restart.
+pub const LOST: Duration = Duration::from_secs(15);
 
 /// Facts folded from an object of kind `K`.
 pub trait Fact<K>: Sized {
@@ -23,12 +33,40 @@ pub struct Table<F> {
 #[derive(Debug)]
 struct Inner<F> {
     rows: HashMap<String, Row<F>>,
-    listing: Option<HashMap<String, Row<F>>>,
+    /// Objects that could not be decoded.
+    undecoded: HashMap<String, Arc<Undecoded>>,
+    listing: Option<Listing<F>>,
     complete: bool,
     last_error: Option<String>,
     refusal: Option<Refusal>,
     /// The newest resource version that the watch has told of.
     told: u64,
+    /// When the watch last gave a sign of life; none while the kind is not served, and nothing is to be heard.
+    heard: Option<Instant>,
+    /// Whether the last thing that was heard is an error.
+    failing: bool,
+    errors: u64,
+}
+
+#[derive(Debug)]
+struct Listing<F> {
+    rows: HashMap<String, Row<F>>,
+    undecoded: HashMap<String, Arc<Undecoded>>,
+    /// The resource version that the list is of.
+    snapshot: u64,
+}
+
+/// How a table is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Why what is stored does not count, if so.
+    pub blind: Option<String>,
+    /// Time since the last sign of life.
+    pub silence: Option<Duration>,
+    /// Errors since the start.
+    pub errors: u64,
+    /// Objects that could not be decoded.
+    pub undecoded: usize,
 }
 
 /// An answer to a list that no second try will change.
@@ -57,17 +95,23 @@ pub enum Standing {
 struct Row<F> {
     resource_version: u64,
     fact: Arc<F>,
+    /// Written by us since the list under way began, which may be of the time before.
+    written: bool,
 }
 
 impl<F> Default for Table<F> {
     fn default() -> Self {
         let inner = Inner {
             rows: HashMap::new(),
+            undecoded: HashMap::new(),
             listing: None,
             complete: false,
             last_error: None,
             refusal: None,
             told: 0,
+            heard: None,
+            failing: false,
+            errors: 0,
         };
         Self {
             inner: RwLock::new(inner),
@@ -76,34 +120,48 @@ impl<F> Default for Table<F> {
 }
 
 impl<F> Table<F> {
+    fn read(&self) -> RwLockReadGuard<'_, Inner<F>> {
+        self.inner
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner<F>> {
+        self.inner
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     /// Takes a watch event; says whether the table may have changed.
     pub fn take<K: Resource>(&self, event: &Event<K>) -> bool
     where
         F: Fact<K>,
     {
-        let mut inner = self
-            .inner
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut inner = self.write();
         match event {
             Event::Init => {
-                inner.listing = Some(HashMap::new());
+                inner.rows.values_mut().for_each(|row| row.written = false);
+                inner.listing = Some(Listing {
+                    rows: HashMap::new(),
+                    undecoded: HashMap::new(),
+                    snapshot: 0,
+                });
                 false
             }
             Event::InitApply(object) => {
                 if let (Some((key, row)), Some(listing)) = (row(object), inner.listing.as_mut()) {
-                    listing.insert(key, row);
+                    listing.rows.insert(key, row);
                 }
                 false
             }
             Event::InitDone => {
-                if let Some(mut listing) = inner.listing.take() {
-                    listing.shrink_to_fit();
-                    inner.rows = listing;
+                if let Some(listing) = inner.listing.take() {
+                    inner.replace(listing);
                 }
                 inner.complete = true;
                 inner.last_error = None;
                 inner.refusal = None;
+                inner.heard();
                 true
             }
             Event::Apply(object) => {
@@ -112,7 +170,8 @@ impl<F> Table<F> {
             }
             Event::Delete(object) => {
                 inner.told = inner.told.max(version_of(object));
-                inner.rows.remove(&key_of(object)).is_some()
+                let key = key_of(object);
+                inner.undecoded.remove(&key).is_some() | inner.rows.remove(&key).is_some()
             }
         }
     }
@@ -123,34 +182,88 @@ impl<F> Table<F> {
     where
         F: Fact<K>,
     {
-        let mut inner = self
-            .inner
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let stored = inner.rows.contains_key(&key_of(&object));
-        if stored || version_of(&object) > inner.told {
-            inner.apply(&object);
+        let mut inner = self.write();
+        let key = key_of(&object);
+        let stored = inner.rows.contains_key(&key);
+        if (stored || version_of(&object) > inner.told)
+            && inner.apply(&object)
+            && let Some(row) = inner.rows.get_mut(&key)
+        {
+            row.written = true;
+        }
+    }
+
+    /// Takes an object that could not be decoded, in a list or as it is now. What was known of it before is no longer
+    /// so.
+    pub(super) fn undecoded(&self, object: &Arc<Undecoded>, listing: bool) {
+        let key = key(
+            object.metadata.namespace.as_deref(),
+            object.metadata.name.as_deref().unwrap_or_default(),
+        );
+        let mut inner = self.write();
+        let (new, why) = (Arc::clone(object), &object.why);
+        let known = inner.undecoded.get(&key);
+        if known.is_none_or(|known| known.why != *why) {
+            tracing::warn!(object = object.reference(), why, "cannot be decoded");
+        }
+        match inner.listing.as_mut().filter(|_| listing) {
+            Some(list) => {
+                list.undecoded.insert(key, new);
+            }
+            None => {
+                inner.rows.remove(&key);
+                inner.undecoded.insert(key, new);
+            }
+        }
+    }
+
+    /// Objects that could not be decoded.
+    pub fn all_undecoded(&self) -> Vec<Arc<Undecoded>> {
+        self.read().undecoded.values().cloned().collect()
+    }
+
+    /// Notes of which resource version the list under way is.
+    pub(super) fn snapshot(&self, version: u64) {
+        if let Some(listing) = self.write().listing.as_mut() {
+            listing.snapshot = version;
+        }
+    }
+
+    /// Notes that the watch lives.
+    pub(super) fn heard(&self) {
+        self.write().heard();
+    }
+
+    /// Why what is stored does not count, if so.
+    pub(super) fn blind(&self) -> Option<String> {
+        self.read().blind()
+    }
+
+    /// How it is kept.
+    pub fn health(&self) -> Health {
+        let inner = self.read();
+        Health {
+            blind: inner.blind(),
+            silence: inner.heard.map(|at| at.elapsed()),
+            errors: inner.errors,
+            undecoded: inner.undecoded.len(),
         }
     }
 
     /// Notes that the watch was lost; what is stored stays, and is told as such only if nothing
     /// was ever listed. Says whether the table is still to be listed for the first time.
     pub fn lost(&self, error: String, refusal: Option<Refusal>) -> bool {
-        let mut inner = self
-            .inner
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut inner = self.write();
         inner.last_error = Some(error);
         inner.refusal = refusal;
+        inner.failing = true;
+        inner.errors += 1;
         !inner.complete
     }
 
     /// How far the first listing is.
     pub fn standing(&self) -> Standing {
-        let inner = self
-            .inner
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let inner = self.read();
         match (inner.complete, inner.refusal) {
             (true, _) => Standing::Complete,
             (false, Some(Refusal::NotInstalled)) => Standing::NotInstalled,
@@ -165,10 +278,7 @@ impl<F> Table<F> {
     /// looks once: one that goes on watching must not take a CRD that is away for a moment as the end
     /// of all its objects.
     pub(super) fn empty_if_not_installed(&self) {
-        let mut inner = self
-            .inner
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut inner = self.write();
         if inner.refusal == Some(Refusal::NotInstalled) {
             inner.complete = true;
         }
@@ -177,74 +287,67 @@ impl<F> Table<F> {
     /// Takes the kind for one of which there is nothing, because its CRD is not there; says whether
     /// that is news.
     pub(super) fn none(&self) -> bool {
-        let mut inner = self
-            .inner
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut inner = self.write();
         let news = !inner.complete || !inner.rows.is_empty();
         inner.rows.clear();
+        inner.undecoded.clear();
         inner.complete = true;
+        inner.heard = None;
+        inner.failing = false;
         news
     }
 
     /// Forgets an object that a write took away.
     pub fn gone(&self, namespace: Option<&str>, name: &str) {
-        let mut inner = self
-            .inner
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        inner.rows.remove(&key(namespace, name));
+        let mut inner = self.write();
+        let key = key(namespace, name);
+        inner.rows.remove(&key);
+        inner.undecoded.remove(&key);
     }
 
-    /// Everything in the table, once it has been listed as a whole.
+    /// Everything in the table that could be decoded, once it has been listed as a whole.
     pub fn all(&self) -> Seen<Vec<Arc<F>>> {
-        let inner = self
-            .inner
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        match inner.complete {
-            true => Seen::Present(
+        let inner = self.read();
+        match inner.blind() {
+            None => Seen::Present(
                 inner
                     .rows
                     .values()
                     .map(|row| Arc::clone(&row.fact))
                     .collect(),
             ),
-            false => Seen::Unreadable(inner.not_listed()),
+            Some(why) => Seen::Unreadable(why),
         }
     }
 
     /// Goes through everything in the table, once it has been listed as a whole.
     pub fn fold<A>(&self, start: A, step: impl FnMut(A, &F) -> A) -> Seen<A> {
-        let inner = self
-            .inner
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        match inner.complete {
-            true => Seen::Present(inner.rows.values().map(|row| &*row.fact).fold(start, step)),
-            false => Seen::Unreadable(inner.not_listed()),
+        let inner = self.read();
+        match inner.blind() {
+            None => Seen::Present(inner.rows.values().map(|row| &*row.fact).fold(start, step)),
+            Some(why) => Seen::Unreadable(why),
         }
     }
 
     /// One row; cluster-scoped objects have no namespace.
     pub fn get(&self, namespace: Option<&str>, name: &str) -> Seen<Arc<F>> {
-        let inner = self
-            .inner
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        match (inner.rows.get(&key(namespace, name)), inner.complete) {
-            (Some(row), _) => Seen::Present(Arc::clone(&row.fact)),
-            (None, true) => Seen::Absent,
-            (None, false) => Seen::Unreadable(inner.not_listed()),
+        let inner = self.read();
+        let key = key(namespace, name);
+        match (inner.rows.get(&key), inner.blind()) {
+            // Before the list is whole, what is in it counts; afterwards, it is as old as all the rest.
+            (Some(row), None) => Seen::Present(Arc::clone(&row.fact)),
+            (Some(row), Some(_)) if !inner.complete => Seen::Present(Arc::clone(&row.fact)),
+            (_, Some(why)) => Seen::Unreadable(why),
+            (None, None) => match inner.undecoded.get(&key) {
+                Some(object) => Seen::Unreadable(object.why.clone()),
+                None => Seen::Absent,
+            },
         }
     }
 
     /// Whether it was listed as a whole.
     pub fn is_complete(&self) -> bool {
-        self.inner
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .complete
+        self.read().complete
     }
 }
 
@@ -253,6 +356,46 @@ impl<F> Inner<F> {
     fn not_listed(&self) -> String {
         let why = self.last_error.clone();
         why.unwrap_or_else(|| "not listed yet".to_owned())
+    }
+
+    fn heard(&mut self) {
+        self.heard = Some(Instant::now());
+        self.failing = false;
+    }
+
+    /// Why what is stored does not count, if so. The words stay the same while it lasts: they get into a status.
+    fn blind(&self) -> Option<String> {
+        if !self.complete {
+            return Some(self.not_listed());
+        }
+        let silence = self.heard?.elapsed();
+        let last = self.last_error.as_deref().filter(|_| self.failing);
+        match last {
+            Some(why) if silence > LOST => Some(format!("its watch was lost: {why}")),
+            _ if silence > SILENT => Some(format!(
+                "nothing was heard from its watch for more than {} s",
+                SILENT.as_secs()
+            )),
+            _ => None,
+        }
+    }
+
+    /// What was listed, except where a write of ours is newer than the list.
+    fn replace(&mut self, listing: Listing<F>) {
+        let mut rows = listing.rows;
+        for (key, row) in self.rows.drain().filter(|(_, row)| row.written) {
+            let newer = match rows.get(&key) {
+                Some(listed) => row.resource_version > listed.resource_version,
+                // One that the list does not have was deleted, unless it was made since.
+                None => row.resource_version > listing.snapshot,
+            };
+            if newer {
+                rows.insert(key, row);
+            }
+        }
+        rows.shrink_to_fit();
+        self.rows = rows;
+        self.undecoded = listing.undecoded;
     }
 
     /// Stores an object unless a newer state of it is stored already.
@@ -269,16 +412,18 @@ impl<F> Inner<F> {
         {
             return false;
         }
+        let was_undecoded = self.undecoded.remove(&key).is_some();
         match F::of(object) {
             Some(fact) => {
                 let row = Row {
                     resource_version: version,
                     fact: Arc::new(fact),
+                    written: false,
                 };
                 self.rows.insert(key, row);
                 true
             }
-            None => self.rows.remove(&key).is_some(),
+            None => self.rows.remove(&key).is_some() | was_undecoded,
         }
     }
 }
@@ -290,6 +435,7 @@ fn row<K: Resource, F: Fact<K>>(object: &K) -> Option<(String, Row<F>)> {
         Row {
             resource_version,
             fact: Arc::new(F::of(object)?),
+            written: false,
         },
     ))
 }
@@ -432,5 +578,122 @@ mod tests {
             table.standing(),
             Standing::Listing(Some("connection reset".into()))
         );
+    }
+
+    impl<F> Table<F> {
+        /// As if so much time had passed since the watch was last heard.
+        fn silent_for(&self, time: Duration) {
+            let mut inner = self.write();
+            inner.heard = inner.heard.and_then(|at| at.checked_sub(time));
+        }
+    }
+
+    fn listed(objects: &[(&str, &str)]) -> Table<Version> {
+        let table = Table::<Version>::default();
+        list(&table, objects, 0);
+        table
+    }
+
+    fn list(table: &Table<Version>, objects: &[(&str, &str)], snapshot: u64) {
+        table.take::<ConfigMap>(&Event::Init);
+        for (name, version) in objects {
+            table.take(&Event::InitApply(object(name, version)));
+        }
+        table.snapshot(snapshot);
+        table.take::<ConfigMap>(&Event::InitDone);
+    }
+
+    #[test]
+    fn a_silent_watch_makes_its_table_unreadable_until_it_is_heard() {
+        let table = listed(&[("a", "5")]);
+        table.silent_for(SILENT - Duration::from_secs(2));
+        assert!(matches!(table.get(None, "a"), Seen::Present(_)));
+        table.silent_for(Duration::from_secs(4));
+        let why = "nothing was heard from its watch for more than 90 s";
+        assert_eq!(table.get(None, "a"), Seen::Unreadable(why.into()));
+        assert_eq!(table.all(), Seen::Unreadable(why.into()));
+        assert_eq!(table.fold(0, |n, _| n + 1), Seen::Unreadable(why.into()));
+        assert_eq!(table.health().blind.as_deref(), Some(why));
+        table.heard();
+        assert!(matches!(table.all(), Seen::Present(all) if all.len() == 1));
+    }
+
+    #[test]
+    fn a_watch_that_was_lost_has_little_time_to_come_back() {
+        let table = listed(&[("a", "5")]);
+        table.lost("connection refused".into(), None);
+        assert!(table.blind().is_none(), "an API server that restarts");
+        table.silent_for(LOST + Duration::from_secs(1));
+        let why = "its watch was lost: connection refused";
+        assert_eq!(table.get(None, "b"), Seen::Unreadable(why.into()));
+        // Once it is back, what it said last counts for nothing.
+        table.heard();
+        table.silent_for(LOST + Duration::from_secs(1));
+        assert_eq!(table.get(None, "b"), Seen::Absent);
+        assert_eq!(table.health().errors, 1);
+    }
+
+    #[test]
+    fn a_kind_that_is_not_served_is_never_stale() {
+        let table = listed(&[("a", "5")]);
+        table.silent_for(SILENT * 2);
+        table.none();
+        assert_eq!(table.get(None, "a"), Seen::Absent);
+        assert_eq!(table.health().silence, None);
+    }
+
+    #[test]
+    fn a_list_does_not_undo_what_we_wrote_while_it_was_taken() {
+        let table = listed(&[("a", "5"), ("b", "6")]);
+        table.take::<ConfigMap>(&Event::Init);
+        table.take(&Event::InitApply(object("a", "5")));
+        table.take(&Event::InitApply(object("b", "6")));
+        table.wrote(object("a", "11"));
+        table.wrote(object("new", "12"));
+        table.wrote(object("deleted", "8"));
+        table.snapshot(10);
+        table.take::<ConfigMap>(&Event::InitDone);
+        let version = |name| table.get(None, name);
+        assert_eq!(version("a"), Seen::Present(Arc::new(Version("11".into()))));
+        assert_eq!(
+            version("new"),
+            Seen::Present(Arc::new(Version("12".into())))
+        );
+        assert_eq!(version("deleted"), Seen::Absent, "the list is newer");
+        // The next list began after that write: what it does not have is gone.
+        list(&table, &[("b", "6")], 20);
+        assert_eq!((version("a"), version("new")), (Seen::Absent, Seen::Absent));
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_decoded_is_unreadable_and_the_others_are_not() {
+        let bad = |version: &str| {
+            Arc::new(Undecoded {
+                kind: "ConfigMap".into(),
+                metadata: object("bad", version).metadata,
+                why: "data: invalid type".into(),
+                mesh: None,
+                status: serde_json::Value::Null,
+            })
+        };
+        let table = listed(&[("bad", "4"), ("good", "5")]);
+        table.undecoded(&bad("6"), false);
+        let unreadable = Seen::Unreadable("data: invalid type".into());
+        assert_eq!(table.get(None, "bad"), unreadable);
+        assert!(matches!(table.all(), Seen::Present(all) if all.len() == 1));
+        assert_eq!(table.all_undecoded(), [bad("6")]);
+        // Mended, and spoiled again before a list.
+        assert!(table.take(&Event::Apply(object("bad", "7"))));
+        assert!(table.all_undecoded().is_empty());
+        table.take::<ConfigMap>(&Event::Init);
+        table.undecoded(&bad("8"), true);
+        assert!(
+            table.all_undecoded().is_empty(),
+            "the list is not whole yet"
+        );
+        table.take::<ConfigMap>(&Event::InitDone);
+        assert_eq!(table.get(None, "bad"), unreadable);
+        table.gone(None, "bad");
+        assert_eq!(table.get(None, "bad"), Seen::Absent);
     }
 }

@@ -108,7 +108,7 @@ fn both_labels(subject: &Subject<'_>) -> Vec<Finding> {
 /// included, which are known by their webhooks only.
 fn known<'a>(subject: &Subject<'a>) -> BTreeSet<&'a str> {
     let planes = subject.planes().iter().map(|plane| plane.revision.as_str());
-    let tags = subject.view.tags.iter().map(|tag| tag.name.as_str());
+    let tags = subject.view.tags().iter().map(|tag| tag.name.as_str());
     let rules = subject.view.environment.injectors.present();
     let rules = rules.into_iter().flatten();
     let of_rules = rules.filter_map(|rule| rule.tag.as_deref().or(rule.revision.as_deref()));
@@ -211,7 +211,7 @@ fn orphaned(subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn gitops(subject: &Subject<'_>) -> Vec<Finding> {
-    let tags = &subject.view.tags;
+    let tags = subject.view.tags();
     let plain = std::collections::BTreeMap::new();
     let moves = |namespace: &&Namespace| {
         let injector = injector_of(&namespace.labels, &plain, subject.planes(), tags);

@@ -66,6 +66,37 @@ pub(super) static EXPOSED: Check = Check {
     look: Look::Mesh(exposed),
 };
 
+pub(super) static UNDECODED: Check = Check {
+    code: "OBJECT-UNREADABLE",
+    reason: "ObjectUnreadable",
+    severity: Severity::Warning,
+    acceptable: true,
+    title: "every object that is watched can be read",
+    explanation: "An object that cannot be read (a custom resource whose schema takes anything, or one that a newer version wrote) is neither moved nor judged. What it uses is not known, so the old control plane stays until it can be read.",
+    fix: "Correct the field that the finding names, or remove the object if nothing uses it.",
+    source: "",
+    look: Look::Mesh(undecoded),
+};
+
+fn undecoded(subject: &Subject<'_>) -> Vec<Finding> {
+    let objects = &subject.view.undecoded;
+    let references = objects.iter().map(|object| object.reference.clone());
+    about(references, |all| {
+        let shown: Vec<String> = objects
+            .iter()
+            .map(|object| format!("{} ({})", object.reference, message::capped(&object.why)))
+            .collect();
+        Finding::wrong(
+            format!(
+                "{} cannot be read, and is left alone: {}",
+                count(all.len(), "object"),
+                message::first_few(&shown)
+            ),
+            "correct the field, or remove the object if nothing uses it; until then the old control plane stays",
+        )
+    })
+}
+
 fn installers(subject: &Subject<'_>) -> Vec<Finding> {
     judge(
         &subject.view.environment.other_installers,

@@ -25,6 +25,7 @@ pub static CHECKS: &[&Check] = &[
     &target::REFUSED,
     &others::INSTALLERS,
     &others::RIVAL,
+    &others::UNDECODED,
     &kubernetes::TOO_OLD,
     &kubernetes::TOO_NEW,
     &kubernetes::UNKNOWN_RANGE,

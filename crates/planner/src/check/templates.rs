@@ -74,7 +74,7 @@ fn asks(
     namespace: &str,
     template: &std::collections::BTreeMap<String, String>,
 ) -> bool {
-    let (planes, tags) = (subject.planes(), &subject.view.tags);
+    let (planes, tags) = (subject.planes(), subject.view.tags());
     let mut here = subject.namespaces();
     let found = here.find(|of: &&Namespace| of.name == namespace);
     let asked = found.and_then(|of| asked_by_template(&of.labels, template, planes, tags));

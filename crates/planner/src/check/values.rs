@@ -135,7 +135,7 @@ fn tags(subject: &Subject<'_>) -> Vec<Finding> {
         let mut followers = subject.namespaces().filter(follows);
         followers.any(|ns| excluded(data_plane.exclude.as_ref(), &ns.labels))
     };
-    let pointing = subject.view.tags.iter().filter(|tag| {
+    let pointing = subject.view.tags().iter().filter(|tag| {
         let stays = data_plane.by == Move::Labels || tag.by_url || left_out(tag);
         let of_mesh = tag.namespace.is_empty() || tag.namespace == source.namespace;
         tag.revision == source.revision && of_mesh && stays

@@ -152,7 +152,7 @@ fn tag_broken(subject: &Subject<'_>) -> Vec<Finding> {
     let planes = subject.planes();
     let gone = subject
         .view
-        .tags
+        .tags()
         .iter()
         .filter(|tag| !planes.iter().any(|plane| plane.revision == tag.revision));
     let gone = gone.map(|tag| {

@@ -211,6 +211,10 @@ pub(crate) fn assess_toward<'a>(
     upgrade: &'a crate::Upgrade,
     view: &'a crate::view::MeshView,
 ) -> Option<DataPlaneView<'a>> {
+    // Who injects a namespace is known only with the tags.
+    if view.tags.unreadable().is_some() {
+        return None;
+    }
     let restart = &upgrade.spec.data_plane.restart;
     let began = match crate::heading::rollback(upgrade) {
         Some(rollback) => Some(rollback.since.0),
@@ -237,7 +241,7 @@ pub(crate) fn assess_toward<'a>(
         ended: upgrade.status.ended_restarts.as_ref(),
         exclude: upgrade.spec.data_plane.exclude.as_ref(),
         control_planes: view.control_planes.present()?,
-        tags: &view.tags,
+        tags: view.tags(),
         recorded: Revisions::of(upgrade, view).recorded,
         gateways: view.gateways.present().map_or(&[], Vec::as_slice),
         namespaces: view.namespaces.present()?,

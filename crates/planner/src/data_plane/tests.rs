@@ -68,7 +68,7 @@ fn blocked_by(predicate: Predicate, command: &str, spoil: Spoil) {
 
 /// The namespace follows tag `prod`.
 fn tagged(view: &mut MeshView, revision: &str) {
-    view.tags.push(Tag {
+    view.tags_mut().push(Tag {
         name: "prod".into(),
         revision: revision.into(),
         ..Tag::default()
@@ -197,7 +197,7 @@ fn workloads_that_would_not_come_back_on_the_target() {
     });
     blocked_by(Predicate::Tag, "istioctl tag set", |_, view| {
         tagged(view, "default");
-        view.tags[0].namespace = "other-mesh".into();
+        view.tags_mut()[0].namespace = "other-mesh".into();
     });
     blocked_by(Predicate::NotOurs, "to others", |upgrade, view| {
         upgrade.spec.data_plane.by = Move::Tags;

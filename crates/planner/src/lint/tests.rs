@@ -8,7 +8,7 @@ use crate::decision::{Chart, ChartTarget, Report};
 use crate::example::{
     TARGET, cart, labels, moved, namespace, now, planes, pod, releases, upgrade, version, workload,
 };
-use crate::view::{Gateway, LiveCounters, Seen, Tag, Validator};
+use crate::view::{Gateway, LiveCounters, Seen, Tag, UndecodedObject, Validator};
 
 fn target(release: &str) -> ChartTarget {
     ChartTarget {
@@ -152,7 +152,7 @@ fn target_not_ready() {
 fn tag_lost() {
     let tags = |kept: bool| {
         let mut view = unused();
-        view.tags.push(Tag {
+        view.tags_mut().push(Tag {
             name: "prod".into(),
             revision: TARGET.into(),
             helm_release: Some("istio-system/istiod".into()),
@@ -204,7 +204,7 @@ fn in_use() {
             namespace(v).labels = labels(&[("istio-injection", "enabled")]);
         }),
         ("revision tag prod", |v| {
-            v.tags.push(Tag {
+            v.tags_mut().push(Tag {
                 name: "prod".into(),
                 revision: "default".into(),
                 ..Tag::default()
@@ -216,8 +216,10 @@ fn in_use() {
         ("runs its sidecar", |v| {
             v.loose_pods.push(pod("p", "default").into())
         }),
-        ("workloads are not seen", |v| v.workloads = Seen::Absent),
-        ("workloads are not seen", |v| {
+        ("the workloads cannot be read", |v| {
+            v.workloads = Seen::Absent
+        }),
+        ("the workloads cannot be read", |v| {
             v.workloads = Seen::Unreadable("no".into())
         }),
         ("istiod-default-validator", |v| {
@@ -382,4 +384,58 @@ fn closed_wave() {
         linted(Phase::Upgrading, &view, vec![label("default")]),
         Ok(())
     );
+}
+
+/// The control plane that is left.
+const OLD: crate::view::PlaneId<'static> = crate::view::PlaneId {
+    namespace: "istio-system",
+    revision: "default",
+};
+
+#[test]
+fn what_cannot_be_read_counts_as_used() {
+    let parts: [(&str, fn(&mut MeshView)); 6] = [
+        ("the workloads", |view| view.workloads = unreadable()),
+        ("the control planes", |view| {
+            view.control_planes = unreadable()
+        }),
+        ("the namespaces", |view| view.namespaces = unreadable()),
+        ("the revision tags", |view| view.tags = unreadable()),
+        ("the Gateways", |view| view.gateways = unreadable()),
+        ("the validating webhook", |view| {
+            view.validator = unreadable()
+        }),
+    ];
+    assert_eq!(
+        super::unused(&upgrade(Phase::HealthChecking), &unused(), OLD),
+        Ok(())
+    );
+    for (what, spoil) in parts {
+        let mut view = unused();
+        spoil(&mut view);
+        let refused = super::unused(&upgrade(Phase::HealthChecking), &view, OLD)
+            .expect_err(what)
+            .to_string();
+        let expected = format!("removal of istiod default while {what} cannot be read (429)");
+        assert_eq!(refused, expected);
+    }
+}
+
+#[test]
+fn an_object_that_cannot_be_read_keeps_what_it_may_use() {
+    let mut view = unused();
+    view.undecoded.push(UndecodedObject {
+        reference: "Rollout shop/cart".into(),
+        why: "spec.replicas: invalid type".into(),
+    });
+    let refused = super::unused(&upgrade(Phase::HealthChecking), &view, OLD).expect_err("in use");
+    assert!(
+        refused
+            .to_string()
+            .contains("Rollout shop/cart cannot be read")
+    );
+}
+
+fn unreadable<T>() -> Seen<T> {
+    Seen::Unreadable("429".to_owned())
 }

@@ -48,6 +48,9 @@ impl<'a> Found<'a> {
         let planes = seen(&view.control_planes, "the control planes")?;
         let namespaces = seen(&view.namespaces, "the namespaces")?;
         seen(&view.workloads, "the workloads")?;
+        if !matches!(view.tags, crate::view::Seen::Absent) {
+            seen(&view.tags, "the revision tags")?;
+        }
         let spec = view.mesh.present().cloned().unwrap_or_else(|| MeshSpec {
             control_plane_namespace: home_of(planes),
             ..MeshSpec::default()
@@ -64,14 +67,14 @@ impl<'a> Found<'a> {
         let none = BTreeMap::new();
         let mut by_label = Vec::new();
         let mut tags: BTreeMap<&str, Vec<&str>> = view
-            .tags
+            .tags()
             .iter()
             .filter(|tag| tag.revision == revision)
             .map(|tag| (tag.name.as_str(), Vec::new()))
             .collect();
         let known = known_planes(plane, planes, &home, &revision);
         for namespace in namespaces.iter().filter(|ns| !ns.terminating) {
-            match injector_of(&namespace.labels, &none, &known, &view.tags) {
+            match injector_of(&namespace.labels, &none, &known, view.tags()) {
                 Injector::Namespace(of) if of == revision => by_label.push(namespace),
                 Injector::Tag(tag) => {
                     if let Some(followers) = tags.get_mut(tag.as_str()) {
@@ -116,7 +119,7 @@ impl<'a> Found<'a> {
             resumed: None,
             exclude: None,
             control_planes: &known,
-            tags: &view.tags,
+            tags: view.tags(),
             recorded: [None; 2],
             // By hand they are told apart.
             gateways: &[],

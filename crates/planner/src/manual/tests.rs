@@ -76,7 +76,7 @@ fn revisioned() -> MeshView {
         blog.key.namespace = "blog".into();
         workloads.push(blog);
     }
-    view.tags = vec![Tag {
+    *view.tags_mut() = vec![Tag {
         name: "prod".into(),
         revision: "1-30-2".into(),
         ..Tag::default()

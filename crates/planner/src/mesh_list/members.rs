@@ -55,7 +55,10 @@ impl<'a> Members<'a> {
                 name: plane.revision.clone(),
                 version: plane.version.as_ref().map(Version::to_string),
                 ready: format!("{}/{}", plane.ready, plane.desired),
-                tags: self.tags_of(&plane.revision),
+                tags: match self.view.tags.unreadable() {
+                    Some(_) => known.map(|old| old.tags.clone()).unwrap_or_default(),
+                    None => self.tags_of(&plane.revision),
+                },
                 namespaces: count(&namespaces, known.map(|old| old.namespaces)),
                 proxies: count(&proxies, known.map(|old| old.proxies)),
             }
@@ -66,7 +69,11 @@ impl<'a> Members<'a> {
     }
 
     fn tags_of(&self, revision: &str) -> Vec<String> {
-        let tags = self.view.tags.iter().filter(|tag| tag.revision == revision);
+        let tags = self
+            .view
+            .tags()
+            .iter()
+            .filter(|tag| tag.revision == revision);
         let mut names: Vec<String> = tags.map(|tag| tag.name.clone()).collect();
         names.sort();
         names.dedup();
@@ -75,10 +82,13 @@ impl<'a> Members<'a> {
 
     /// Namespaces by the revision that injects them.
     fn namespaces(&self) -> Option<BTreeMap<String, u32>> {
+        if self.view.tags.unreadable().is_some() {
+            return None;
+        }
         let no_pod = BTreeMap::new();
         let mut counts = BTreeMap::new();
         for namespace in self.view.namespaces.present()? {
-            let tags = &self.view.tags;
+            let tags = self.view.tags();
             let injector = injector_of(&namespace.labels, &no_pod, self.everywhere, tags);
             let revision = match injector {
                 Injector::Namespace(revision) => Some(revision),
@@ -152,7 +162,7 @@ pub(super) struct Proxies {
 /// revision, or the one that validates.
 fn serves_default<'a>(view: &MeshView, planes: &[&'a ControlPlane]) -> Option<&'a ControlPlane> {
     let revision = |name: &str| planes.iter().copied().find(|p| p.revision == name);
-    let tag = view.tags.iter().find(|tag| tag.name == DEFAULT_REVISION);
+    let tag = view.tags().iter().find(|tag| tag.name == DEFAULT_REVISION);
     let validates = || {
         let validator = view.validator.present()?;
         planes.iter().copied().find(|p| validator.calls(p))

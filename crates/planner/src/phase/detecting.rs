@@ -265,7 +265,7 @@ fn tags(course: &Course<'_>, view: &MeshView) -> Vec<RecordedTag> {
         name: tag.name.clone(),
         revision: tag.revision.clone(),
     };
-    view.tags.iter().filter(ours).map(recorded).collect()
+    view.tags().iter().filter(ours).map(recorded).collect()
 }
 
 fn gateways(view: &MeshView) -> Vec<RecordedGateway> {
@@ -291,6 +291,15 @@ fn record(
 ) -> Result<Record, Obstacle> {
     let namespaces = must_see(&view.namespaces, "the list of namespaces")?;
     let planes = must_see(&view.control_planes, "the list of control planes")?;
+    // What is not in the record is not moved back, and what is left out by mistake keeps the old one in use.
+    for (what, why) in [
+        ("the revision tags", view.tags.unreadable()),
+        ("the list of Gateways", view.gateways.unreadable()),
+    ] {
+        if let Some(why) = why {
+            return Err(Obstacle::unreadable(what, why));
+        }
+    }
     let source_release = course.source_release.clone()?;
     let base_release = course.base_release.clone()?;
     // The record is of one step; the next one begins with a record of its own.
@@ -311,7 +320,7 @@ fn record(
     let in_mesh: Vec<&Namespace> = namespaces
         .iter()
         .filter(
-            |ns| match injector_of(&ns.labels, &none, planes, &view.tags) {
+            |ns| match injector_of(&ns.labels, &none, planes, view.tags()) {
                 Injector::Nobody => false,
                 Injector::Namespace(revision) => !is_elsewhere(planes, home, &revision),
                 Injector::Tag(_) | Injector::Pod(_) => true,

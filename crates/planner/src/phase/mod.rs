@@ -236,11 +236,8 @@ fn blind(now: Timestamp, report: Report, what: &str, why: &str) -> Decision {
     )
 }
 
-/// A spec duration as the planner counts time; negative ones count as zero.
+/// A spec duration as the planner counts time.
 pub(crate) fn signed(duration: GoDuration) -> SignedDuration {
-    if duration.is_negative() {
-        return SignedDuration::ZERO;
-    }
     SignedDuration::try_from(std::time::Duration::from(duration)).unwrap_or(SignedDuration::MAX)
 }
 

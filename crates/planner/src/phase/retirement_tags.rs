@@ -16,7 +16,7 @@ impl Look<'_> {
     pub(super) fn release_tags(&self, release: &Release) -> Option<Decision> {
         let of_release = format!("{}/{}", release.namespace, release.name);
         let owned = |tag: &&Tag| tag.helm_release.as_ref() == Some(&of_release);
-        let tags: Vec<&Tag> = self.view.tags.iter().filter(owned).collect();
+        let tags: Vec<&Tag> = self.view.tags().iter().filter(owned).collect();
         if tags.is_empty() || !values::has_tags(&release.values) {
             return None;
         }

@@ -10,12 +10,12 @@ use crate::injection::{Injector, Revisions, asked_by_template};
 use crate::message;
 use crate::owners::Owners;
 use crate::values;
-use crate::view::{ControlPlane, Labelled, MeshView, Namespace, Pod, PodTemplate, Workload};
+use crate::view::{ControlPlane, Labelled, MeshView, Namespace, Pod, PodTemplate, Seen, Workload};
 
 /// Who still uses a revision, by name; `plane` is its istiod, if it is there.
 pub(crate) fn users(view: &MeshView, revision: &str, plane: Option<&ControlPlane>) -> Vec<String> {
     let mut users = bound_namespaces(view, revision);
-    let tags = view.tags.iter().filter(|tag| tag.revision == revision);
+    let tags = view.tags().iter().filter(|tag| tag.revision == revision);
     users.extend(tags.map(|tag| format!("revision tag {}", tag.name)));
     users.extend(owned_gateways(view, revision));
     if let (Some(plane), Some(validator)) = (plane, view.validator.present())
@@ -34,17 +34,40 @@ pub(crate) fn users(view: &MeshView, revision: &str, plane: Option<&ControlPlane
     users.extend(asking_templates(view, revision));
     users.extend(labelled_configuration(view, revision));
     users.extend(naming_values(view, revision));
+    let undecoded = view.undecoded.iter();
+    users.extend(undecoded.map(|object| format!("{} (cannot be read)", object.reference)));
     users
 }
 
-/// What could not be read of those who may use a control plane, and why: it counts as used.
+/// What could not be read of those who may use a control plane, and why: it counts as used. Read as empty, a list of
+/// webhooks that failed once would take away the istiod that a tag points at, and its fail-closed webhook would refuse
+/// every new pod.
 pub(crate) fn unread(view: &MeshView) -> Option<(&'static str, &str)> {
     let of = &view.dependents;
-    let templates = of.templates.unreadable();
-    let configuration = of.configuration.unreadable();
-    templates
-        .map(|why| ("the CronJobs and Jobs", why))
-        .or(configuration.map(|why| ("the labels of the Istio configuration", why)))
+    let parts = [
+        ("the workloads", required(&view.workloads)),
+        ("the control planes", required(&view.control_planes)),
+        ("the namespaces", view.namespaces.unreadable()),
+        ("the revision tags", view.tags.unreadable()),
+        ("the Gateways", view.gateways.unreadable()),
+        ("the validating webhook", view.validator.unreadable()),
+        ("the CronJobs and Jobs", of.templates.unreadable()),
+        (
+            "the labels of the Istio configuration",
+            of.configuration.unreadable(),
+        ),
+    ];
+    let mut parts = parts.into_iter();
+    parts.find_map(|(what, why)| Some((what, why?)))
+}
+
+/// Why there is no value, of what is always there.
+fn required<T>(seen: &Seen<T>) -> Option<&str> {
+    match seen {
+        Seen::Present(_) => None,
+        Seen::Absent => Some("not listed yet"),
+        Seen::Unreadable(why) => Some(why),
+    }
 }
 
 /// Who asks for a revision by the labels of its own template, in a namespace that leaves it to that.
@@ -69,7 +92,7 @@ impl<'a> Asking<'a> {
         let planes = self.view.control_planes.present();
         let planes = planes.map_or(&[][..], Vec::as_slice);
         self.namespaces.get(namespace).is_some_and(|of| {
-            let asked = asked_by_template(&of.labels, template, planes, &self.view.tags);
+            let asked = asked_by_template(&of.labels, template, planes, self.view.tags());
             asked.as_deref() == Some(self.revision)
         })
     }

@@ -390,7 +390,7 @@ fn old_used_by(
     moved: &[String],
     blocked: &[BlockedWorkload],
 ) -> Vec<String> {
-    let tags = view.tags.iter().filter(|tag| !moved.contains(&tag.name));
+    let tags = view.tags().iter().filter(|tag| !moved.contains(&tag.name));
     let tags = tags.filter(|tag| tag.revision == record.source_revision);
     let tags = tags.map(|tag| format!("revision tag {}", tag.name));
     tags.chain(blocked.iter().map(|b| b.reference.clone()))

@@ -151,7 +151,7 @@ fn what_is_done_already_is_not_planned_again() {
 #[test]
 fn a_tag_moves_and_one_that_may_not_keeps_the_old_control_plane() {
     let (mut upgrade, mut view) = mesh();
-    view.tags = vec![Tag {
+    *view.tags_mut() = vec![Tag {
         name: "prod".into(),
         revision: "default".into(),
         ..Tag::default()

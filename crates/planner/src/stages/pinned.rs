@@ -77,10 +77,10 @@ fn planes(view: &MeshView) -> &[ControlPlane] {
 /// Whether this mesh injects new pods of a namespace.
 fn injects(view: &MeshView, namespace: &Namespace) -> bool {
     let none = BTreeMap::new();
-    let revision = match injector_of(&namespace.labels, &none, planes(view), &view.tags) {
+    let revision = match injector_of(&namespace.labels, &none, planes(view), view.tags()) {
         Injector::Namespace(revision) => Some(revision),
         Injector::Tag(name) => {
-            let tag = view.tags.iter().find(|tag| tag.name == name);
+            let tag = view.tags().iter().find(|tag| tag.name == name);
             tag.map(|tag| tag.revision.clone())
         }
         Injector::Pod(_) | Injector::Nobody => None,

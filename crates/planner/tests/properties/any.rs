@@ -370,7 +370,7 @@ prop_compose! {
         releases in seen(vec(release(), 0..4)),
         catalog in seen(vec(version(), 0..5)),
         validator in seen((text(&["istiod", "istiod-1-31-0", "gone"]), any::<bool>())),
-        tags in vec(revision(), 0..2),
+        tags in seen(vec(revision(), 0..2)),
         namespaces in seen(vec(namespace(), 0..5)),
         workloads in seen(vec(workload(), 0..5)),
         (loose_pods, probes, refused) in (vec(pod(), 0..3), probes(), vec(refusal(), 0..3)),
@@ -380,8 +380,8 @@ prop_compose! {
         MeshView {
             mesh, kubernetes, control_planes: planes, releases, catalog,
             validator: map(validator, |(service, has_ca_bundle)| Validator { namespace: "istio-system".to_owned(), service, has_ca_bundle }),
-            tags: tags.into_iter().map(|revision| Tag { name: "prod".into(), revision, ..Tag::default() }).collect(),
-            namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
+            tags: map(tags, |tags| tags.into_iter().map(|revision| Tag { name: "prod".into(), revision, ..Tag::default() }).collect()),
+            undecoded: Vec::new(), namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
             refusals: refused.into_iter().collect(), dependents,
             environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(), gateways: Seen::Absent,
         }

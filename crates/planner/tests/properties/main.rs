@@ -47,6 +47,19 @@ fn with_status(upgrade: &Upgrade, status: MeshUpgradeStatus) -> Upgrade {
     }
 }
 
+type Spoil = fn(&mut MeshView, String);
+
+/// Every part of the mesh that may use a control plane, made unreadable.
+const PARTS: [Spoil; 7] = [
+    |view, why| view.control_planes = Seen::Unreadable(why),
+    |view, why| view.workloads = Seen::Unreadable(why),
+    |view, why| view.namespaces = Seen::Unreadable(why),
+    |view, why| view.tags = Seen::Unreadable(why),
+    |view, why| view.gateways = Seen::Unreadable(why),
+    |view, why| view.validator = Seen::Unreadable(why),
+    |view, why| view.record = Seen::Unreadable(why),
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, max_global_rejects: 50_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -159,6 +172,23 @@ proptest! {
             };
             prop_assert!(!blind, "{effect:?}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_as_used(
+        upgrade in upgrade(),
+        view in view(),
+        phase in prop::sample::select(&[Phase::Upgrading, Phase::HealthChecking][..]),
+        back in proptest::option::of(rollback()),
+        part in prop::sample::select(&PARTS[..]),
+    ) {
+        let status = MeshUpgradeStatus { phase: Some(phase), rollback: back, ..upgrade.status.clone() };
+        let upgrade = with_status(&upgrade, status);
+        let mut view = view;
+        part(&mut view, "cannot be read".to_owned());
+        let decision = decide(now(), &upgrade, &view);
+        let removes = |effect: &Effect| matches!(effect, Effect::RetireRevision { .. } | Effect::ReleaseTags(_));
+        prop_assert!(!effects(&decision).iter().any(removes), "{decision:?}");
     }
 
     #[test]

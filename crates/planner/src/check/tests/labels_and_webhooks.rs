@@ -12,7 +12,7 @@ use crate::view::{MeshView, Tag};
 const SHOP: &[&str] = &["Namespace shop"];
 
 fn tag(view: &mut MeshView, name: &str, revision: &str) {
-    view.tags.push(Tag {
+    view.tags_mut().push(Tag {
         name: name.into(),
         revision: revision.into(),
         ..Tag::default()
@@ -100,7 +100,7 @@ fn namespaces() -> Vec<Row> {
         }),
         wrong("GITOPS-LABEL", &["tag prod"], "Flux", |_, v| {
             tag(v, "prod", "default");
-            v.tags[0].owner = Some("kustomize-controller".into());
+            v.tags_mut()[0].owner = Some("kustomize-controller".into());
         }),
         // It is not moved, so nothing is put back.
         fine("GITOPS-LABEL", |_, v| {

@@ -8,7 +8,9 @@ use serde_json::json;
 use super::table::{Row, fine, unknown, wrong};
 use super::{present, why};
 use crate::example::{TARGET, ago, cart, labels, pod, selector, workload};
-use crate::view::{Budget, EnvoyFilter, MeshView, Seen, UpdateStrategy, WorkloadKind};
+use crate::view::{
+    Budget, EnvoyFilter, MeshView, Seen, UndecodedObject, UpdateStrategy, WorkloadKind,
+};
 
 const CART: &[&str] = &["Deployment shop/cart"];
 
@@ -51,7 +53,22 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(not_moved());
     rows.extend(budgets());
     rows.extend(envoy_filters());
+    rows.push(undecoded());
     rows
+}
+
+fn undecoded() -> Row {
+    wrong(
+        "OBJECT-UNREADABLE",
+        &["Rollout shop/cart"],
+        "1 object cannot be read, and is left alone: Rollout shop/cart (spec.replicas: invalid type)",
+        |_, v| {
+            v.undecoded.push(UndecodedObject {
+                reference: "Rollout shop/cart".into(),
+                why: "spec.replicas: invalid type".into(),
+            });
+        },
+    )
 }
 
 fn proxies() -> Vec<Row> {

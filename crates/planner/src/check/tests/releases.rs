@@ -233,17 +233,17 @@ fn given() -> Vec<Row> {
             "istioctl tag set <tag> --revision 1-31-0",
             |u, v| {
                 u.spec.data_plane.by = Move::Labels;
-                v.tags = vec![tag("default")];
+                *v.tags_mut() = vec![tag("default")];
             },
         ),
         wrong("TAGS-STAY", &["tag prod"], "istioctl tag set", |_, v| {
-            v.tags = vec![Tag {
+            *v.tags_mut() = vec![Tag {
                 by_url: true,
                 ..tag("default")
             }];
         }),
         wrong("TAGS-STAY", &["tag prod"], "istioctl tag set", |u, v| {
-            v.tags = vec![tag("default")];
+            *v.tags_mut() = vec![tag("default")];
             namespace(v).labels = labels(&[("istio.io/rev", "prod"), ("team", "legacy")]);
             u.spec.data_plane.exclude = Some(LabelSelector {
                 match_labels: Some(labels(&[("team", "legacy")])),
@@ -251,9 +251,9 @@ fn given() -> Vec<Row> {
             });
         }),
         // It is pointed at the new one.
-        fine("TAGS-STAY", |_, v| v.tags = vec![tag("default")]),
+        fine("TAGS-STAY", |_, v| *v.tags_mut() = vec![tag("default")]),
         fine("TAGS-STAY", |_, v| {
-            v.tags = vec![Tag {
+            *v.tags_mut() = vec![Tag {
                 name: "prod".into(),
                 revision: "1-31-0".into(),
                 ..Tag::default()

@@ -47,7 +47,7 @@ fn a_tag_in_a_template_is_moved_as_a_tag() {
     let tagged = |revision: &str| {
         let (upgrade, mut view) = stale();
         asking(&mut view, &[("istio.io/rev", "prod")]);
-        view.tags.push(Tag {
+        view.tags_mut().push(Tag {
             name: "prod".into(),
             revision: revision.into(),
             ..Tag::default()

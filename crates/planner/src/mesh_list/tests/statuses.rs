@@ -19,7 +19,7 @@ fn helm_without_a_revision() {
 fn helm_with_a_revision_and_tags() {
     let mut view = before();
     *planes(&mut view) = vec![istiod("1-30-2", "1.30.2")];
-    view.tags = vec![tag("stable", "1-30-2"), tag("default", "1-30-2")];
+    *view.tags_mut() = vec![tag("stable", "1-30-2"), tag("default", "1-30-2")];
     view.namespaces = Seen::Present(vec![
         in_namespace("by-default", &[("istio-injection", "enabled")]),
         in_namespace("by-tag", &[("istio.io/rev", "stable")]),

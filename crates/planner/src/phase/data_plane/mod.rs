@@ -156,6 +156,7 @@ pub(super) fn unseen(view: &MeshView) -> (&'static str, &str) {
         ("the namespaces", view.namespaces.unreadable()),
         ("the workloads", view.workloads.unreadable()),
         ("the control planes", view.control_planes.unreadable()),
+        ("the revision tags", view.tags.unreadable()),
     ];
     let unreadable = parts.into_iter().find_map(|(what, why)| Some((what, why?)));
     unreadable.unwrap_or(("the mesh", "it was not looked at yet"))

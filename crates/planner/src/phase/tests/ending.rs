@@ -315,7 +315,7 @@ fn tagged(upgrade: &mut Upgrade, view: &mut MeshView, tag: &str) {
         .clone_from(&view.record.present().expect("a record").waves);
     view.record = Seen::Present(record);
     planes(view)[0] = istiod("1-30-2", "1.30.2");
-    view.tags = vec![Tag {
+    *view.tags_mut() = vec![Tag {
         name: tag.into(),
         revision: "1-30-2".into(),
         ..Tag::default()
@@ -340,8 +340,8 @@ fn a_wave_of_pods_that_follow_a_tag_asks_and_then_moves_the_tag() {
     tell(later(1), &mut upgrade, &view);
     let moves = tell(later(2), &mut upgrade, &view);
     assert!(acts(&moves, "point_tag"), "{moves:?}");
-    view.tags[0].revision = TARGET.into();
-    view.tags[0].moved_to = Some(TARGET.into());
+    view.tags_mut()[0].revision = TARGET.into();
+    view.tags_mut()[0].moved_to = Some(TARGET.into());
     let restarts = tell(later(3), &mut upgrade, &view);
     assert!(acts(&restarts, "restart_workload"), "{restarts:?}");
 }

@@ -249,7 +249,7 @@ fn who_uses_the_old_control_plane_keeps_it() {
         }),
         ("revision tag prod", |upgrade, view| {
             upgrade.spec.data_plane.by = Move::Labels;
-            view.tags.push(crate::view::Tag {
+            view.tags_mut().push(crate::view::Tag {
                 name: "prod".into(),
                 revision: "default".into(),
                 ..crate::view::Tag::default()

@@ -111,6 +111,27 @@ fn tag_left_to_labels() -> Story {
     story("tag_left_to_labels", world)
 }
 
+/// The tag keeps the old control plane: without it, its webhook would refuse every pod. While no tag can be seen,
+/// nothing may be removed.
+fn tags_unreadable_when_the_old_goes() -> Story {
+    let mut story = tag_left_to_labels();
+    story.name = "tags_unreadable_when_the_old_goes";
+    let kept = |seconds| {
+        When::Reached(
+            Phase::HealthChecking,
+            Some(Step::KeepingOldControlPlane),
+            seconds,
+        )
+    };
+    let story = with(story, kept(10), "the list of webhooks fails", |world| {
+        let why = "etcdserver: request timed out";
+        world.unreadable.insert("tags", why.into());
+    });
+    with(story, kept(200), "the webhooks are listed again", |world| {
+        world.unreadable.clear();
+    })
+}
+
 fn tag_of_git() -> Story {
     let mut world = registered("1.31.0");
     tag(&mut world, "prod", &["shop"]);
@@ -222,6 +243,7 @@ pub fn all() -> Vec<Story> {
         tag_over_two_waves(),
         tag_goes_back_between_waves(),
         tag_left_to_labels(),
+        tags_unreadable_when_the_old_goes(),
         tag_of_git(),
         label_of_git(),
         label_of_git_goes_back(),

@@ -46,13 +46,13 @@ impl Drive<'_> {
         if self.destination_ill().is_some() {
             return None;
         }
+        // Also with nothing else left to move: a Gateway that nobody sees may still have to, and passed over, it would
+        // be taken for moved.
+        if let Seen::Unreadable(why) = &self.view.gateways {
+            return Some(blind(self.now, report.clone(), "the Gateways", why));
+        }
         let tags = self.sparing_gateways(self.tags().act);
         let namespaces = self.sparing_gateways(self.namespaces().act);
-        if let Seen::Unreadable(why) = &self.view.gateways {
-            let nothing = tags.is_empty() && namespaces.is_empty();
-            let report = report.clone();
-            return (!nothing).then(|| blind(self.now, report, "the Gateways", why));
-        }
         self.gateways_before(&tags, &namespaces, report)
             .or_else(|| self.act("tags", tags, report))
             .or_else(|| self.act("namespaces", namespaces, report))

@@ -30,7 +30,7 @@ pub(crate) fn tags_to_move(
     let moves = |tag: &&Tag| {
         drive.of_mesh(tag) && tag.revision == record.source_revision && drive.follows(tag)
     };
-    let tags = view.tags.iter().filter(moves);
+    let tags = view.tags().iter().filter(moves);
     tags.map(|tag| tag.name.clone()).collect()
 }
 
@@ -46,7 +46,7 @@ impl Drive<'_> {
     /// The same, where the control plane that is moved to may be yet to come.
     pub(super) fn tags_to(&self, plane: &ControlPlane) -> Moves {
         let mut moves = Moves::default();
-        for tag in self.view.tags.iter().filter(|tag| self.is_due(tag)) {
+        for tag in self.view.tags().iter().filter(|tag| self.is_due(tag)) {
             let theirs = self.theirs(tag.owner.as_deref(), tag.moved_to.as_deref());
             let effect = Effect::PointTag {
                 tag: tag.name.clone(),
@@ -139,7 +139,7 @@ impl Drive<'_> {
     /// The tag that injects in a namespace.
     pub(super) fn bound_by(&self, namespace: &Namespace) -> Option<&Tag> {
         match self.injector(namespace) {
-            Injector::Tag(name) => self.view.tags.iter().find(|tag| tag.name == name),
+            Injector::Tag(name) => self.view.tags().iter().find(|tag| tag.name == name),
             _ => None,
         }
     }
@@ -151,8 +151,8 @@ impl Drive<'_> {
         let before = recorded.find(|ns| ns.name == namespace.name)?;
         let planes = self.view.control_planes.present()?;
         let none = BTreeMap::new();
-        match injector_of(&before.labels, &none, planes, &self.view.tags) {
-            Injector::Tag(name) => self.view.tags.iter().find(|tag| tag.name == name),
+        match injector_of(&before.labels, &none, planes, self.view.tags()) {
+            Injector::Tag(name) => self.view.tags().iter().find(|tag| tag.name == name),
             _ => None,
         }
     }

@@ -79,7 +79,7 @@ impl Scene {
     }
 
     fn tag(mut self, name: &str, revision: &str) -> Self {
-        self.view.tags.push(Tag {
+        self.view.tags_mut().push(Tag {
             name: name.into(),
             revision: revision.into(),
             configuration: format!("istio-revision-tag-{name}"),

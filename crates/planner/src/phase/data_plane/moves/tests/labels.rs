@@ -68,7 +68,7 @@ fn a_tag_that_cannot_move_as_a_whole_leaves_its_namespaces_to_labels() {
     let mut by_url = Scene::new()
         .tag("prod", OLD)
         .namespace("shop", "prod", "prod");
-    by_url.view.tags[0].by_url = true;
+    by_url.view.tags_mut()[0].by_url = true;
     assert_eq!(by_url.next(), ["shop=1-31-0"]);
 }
 
@@ -79,7 +79,7 @@ fn a_tag_that_nobody_uses_moves_with_the_rest_and_one_of_another_mesh_never() {
     assert!(unused(1).next().is_empty());
     assert_eq!(unused(2).next(), ["tag spare=1-31-0 at istiod-1-31-0"]);
     let mut foreign = unused(2);
-    foreign.view.tags[0].namespace = "other".into();
+    foreign.view.tags_mut()[0].namespace = "other".into();
     assert!(foreign.next().is_empty());
     let third = Scene::new().tag("spare", "1-29-0");
     assert!(third.next().is_empty());
@@ -113,7 +113,7 @@ fn what_git_owns_is_told_and_the_others_go_first() {
     let mut tag = Scene::new()
         .tag("prod", OLD)
         .namespace("shop", "prod", "prod");
-    tag.view.tags[0].owner = Some("helm-controller".into());
+    tag.view.tags_mut()[0].owner = Some("helm-controller".into());
     let message = tag.git();
     assert!(
         message.contains("MutatingWebhookConfiguration istio-revision-tag-prod (Flux owns it)")
@@ -149,7 +149,10 @@ fn back_goes_what_was_moved_to_what_was_recorded() {
         .back();
     assert_eq!(mesh.next(), ["tag prod=1-30-2 at istiod-1-30-2 unmarked"]);
     let mut mesh = mesh;
-    (mesh.view.tags[0].revision, mesh.view.tags[0].moved_to) = (OLD.into(), None);
+    (
+        mesh.view.tags_mut()[0].revision,
+        mesh.view.tags_mut()[0].moved_to,
+    ) = (OLD.into(), None);
     assert_eq!(mesh.next(), ["blog=1-30-2 unmarked", "cart=prod unmarked"]);
     let done = Scene::new()
         .tag("prod", OLD)
