@@ -394,7 +394,8 @@ const OLD: crate::view::PlaneId<'static> = crate::view::PlaneId {
 
 #[test]
 fn what_cannot_be_read_counts_as_used() {
-    let parts: [(&str, fn(&mut MeshView)); 6] = [
+    type Spoil = fn(&mut MeshView);
+    let parts: [(&str, Spoil); 6] = [
         ("the workloads", |view| view.workloads = unreadable()),
         ("the control planes", |view| {
             view.control_planes = unreadable()
