@@ -6,17 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use kube::runtime::reflector::ObjectRef;
 use meshlift_api::Mesh;
+use meshlift_cluster::watch::Guarded;
 
 /// Asks for looks, and remembers which were asked for.
 #[derive(Clone)]
 pub(crate) struct Refresh {
     due: Arc<Mutex<HashSet<String>>>,
-    asked: UnboundedSender<ObjectRef<Mesh>>,
+    asked: UnboundedSender<ObjectRef<Guarded<Mesh>>>,
 }
 
 impl Refresh {
     /// With the objects to reconcile as they are asked for.
-    pub(crate) fn new() -> (Self, UnboundedReceiver<ObjectRef<Mesh>>) {
+    pub(crate) fn new() -> (Self, UnboundedReceiver<ObjectRef<Guarded<Mesh>>>) {
         let (asked, looks) = mpsc::unbounded();
         let due = Arc::default();
         (Self { due, asked }, looks)
