@@ -87,9 +87,9 @@ impl FromStr for GoDuration {
             nanos = nanos.checked_add(more).ok_or(NoDuration::TooLong)?;
             rest = after;
         }
-        let seconds = u64::try_from(nanos / NANOS).map_err(|_| NoDuration::TooLong)?;
-        let below = u32::try_from(nanos % NANOS).unwrap_or_default();
-        Ok(Self(Duration::new(seconds, below)))
+        // As in Go, whose duration counts nanoseconds in 64 bits: what the API server would take for an error is one here.
+        let within = i64::try_from(nanos).map_err(|_| NoDuration::TooLong)?;
+        Ok(Self(Duration::from_nanos(within.unsigned_abs())))
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
             "1.5s",
             "3600s",
             "31536000s",
-            "18446744073709551615s",
+            "9223372036s",
         ] {
             let read: GoDuration = text.parse().expect(text);
             assert_eq!(read.to_string(), text);

@@ -170,7 +170,7 @@ fn upgrade_available(mesh: &KnownMesh, view: &MeshView, status: &MeshStatus) -> 
         let how = match mesh.spec.mesh_type {
             MeshType::Dedicated => format!("apply a MeshUpgrade with targetVersion {to}"),
             MeshType::Hosted => "upgrade it together with the clusters it serves".to_owned(),
-            MeshType::External => format!("{} prints the steps", manual(&mesh.name, "canary")),
+            MeshType::External => format!("`{}` prints the steps", manual(&mesh.name, "canary")),
         };
         let said = format!("{to} is available: {how}{as_known}");
         return Finding::yes("NewVersion", said);
