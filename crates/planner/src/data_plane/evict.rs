@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::place::trouble;
 use super::{Placement, Question, Turn};
 use crate::message;
@@ -38,7 +40,7 @@ impl Question<'_> {
     /// ready in its time is evicted too, as often as a restart is repeated.
     pub(super) fn coming_back(&self, workload: &Workload) -> Option<Placement> {
         let evicted = self.evicted_at(workload).filter(|_| !workload.whole)?;
-        let since = self.resumed.map_or(evicted, |at| at.max(evicted));
+        let since = last_step(workload, evicted, self.timeout).max(self.resumed.unwrap_or(evicted));
         let waited = self.now.duration_since(since);
         if waited <= self.timeout {
             return Some(Placement::Restarting);
@@ -68,9 +70,21 @@ impl Question<'_> {
     }
 
     /// When one of its pods was last evicted, if that was in this run.
-    pub(super) fn evicted_at(&self, workload: &Workload) -> Option<jiff::Timestamp> {
+    pub(super) fn evicted_at(&self, workload: &Workload) -> Option<Timestamp> {
         workload.evicted_at.filter(|at| Some(*at) >= self.began)
     }
+}
+
+/// When it last came nearer to being whole since a pod of it was evicted. Its owner may roll it out meanwhile, which
+/// takes the time of every pod and is no failure of the one that was evicted. So that everything ends, also what is
+/// ready now and then, the whole has its limit: the time of one step for each pod.
+fn last_step(workload: &Workload, evicted: Timestamp, timeout: SignedDuration) -> Timestamp {
+    let pods = workload.pods.iter();
+    let became_ready = pods.filter(|pod| pod.ready && pod.restarts == 0);
+    let last = became_ready.filter_map(|pod| pod.ready_changed_at);
+    let limit = timeout.saturating_mul(to_i32(workload.replicas.desired));
+    let limit = evicted.checked_add(limit).unwrap_or(Timestamp::MAX);
+    last.fold(evicted, Timestamp::max).min(limit)
 }
 
 fn to_i32(n: u32) -> i32 {

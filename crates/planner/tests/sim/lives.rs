@@ -55,9 +55,6 @@ fn withheld(story: &str) -> &'static [Kind] {
         // Somebody takes the control plane away that would inject a new pod: such a pod loses its sidecar, and that is
         // not this upgrade's doing.
         "old_istiod_uninstalled_half_way" => NEW_PODS,
-        // A fault of the planner: where pods are evicted, a rollout of the owner that begins before the last evicted pod
-        // is back, and takes longer than `restart.timeout`, counts as that pod not coming back (`data_plane/evict.rs`).
-        "evicted_and_scaled" => &[Kind::Deploys],
         // It makes a pod with an old sidecar by hand, which only a namespace that takes pods can have.
         "namespace_appears_between_waves" => &[Kind::QuotaFills],
         _ => &[],

@@ -6,6 +6,14 @@ use super::*;
 use crate::refusals::Refusal;
 
 fn evicting(change: Spoil) -> Placement {
+    evicting_after(change)
+}
+
+fn evicting_with(change: impl Fn(&mut MeshView)) -> Placement {
+    evicting_after(|_, view| change(view))
+}
+
+fn evicting_after(change: impl Fn(&mut Upgrade, &mut MeshView)) -> Placement {
     let (mut upgrade, mut view) = stale();
     upgrade.spec.data_plane.restart.method = RestartMethod::Evict;
     let pods = ["cart-1", "cart-2"].map(|name| {
@@ -171,6 +179,25 @@ fn an_evicted_pod_has_its_time_to_come_back_and_its_retries() {
     assert_eq!(retried(1210, 5), Placement::Restarting);
     let over = Placement::Failed("not all pods were ready within 10m".into());
     assert_eq!(retried(1801, 590), over, "no third");
+}
+
+#[test]
+fn a_rollout_of_its_owner_is_no_pod_that_does_not_come_back() {
+    let placement = |ready: i64, desired: u32| {
+        evicting_with(move |view| {
+            coming_back(view, 700, 10);
+            let cart = cart(view);
+            cart.replicas.desired = desired;
+            cart.pods[1] = Arc::new(Pod {
+                ready_changed_at: Some(ago(ready)),
+                ..pod("cart-4", TARGET)
+            });
+        })
+    };
+    assert_eq!(placement(590, 10), Placement::Restarting);
+    assert!(matches!(placement(610, 10), Placement::Failed(_)));
+    // What is ready now and then has its limit too.
+    assert!(matches!(placement(20, 0), Placement::Failed(_)));
 }
 
 #[test]
