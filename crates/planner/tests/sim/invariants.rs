@@ -76,6 +76,8 @@ pub struct Invariants {
     calm: Arc<Calm>,
     /// Workloads, by UID, and the revision on which they were seen settled.
     settled: BTreeSet<(String, String)>,
+    /// Where workloads are moved to.
+    heading: Option<String>,
     /// Workloads, by UID, that had a sidecar in every pod.
     in_mesh: BTreeSet<String>,
     /// Resource version at which a workload was last looked at.
@@ -91,6 +93,7 @@ impl Invariants {
         Self {
             calm: Arc::clone(calm),
             settled: BTreeSet::new(),
+            heading: None,
             in_mesh: BTreeSet::new(),
             seen: BTreeMap::new(),
             waits_for_person: false,
@@ -140,6 +143,12 @@ impl Invariants {
                 back.reason
             );
         }
+        // Where it turns round, what ran there before has not moved yet.
+        let to = heading(world);
+        if to != self.heading {
+            self.heading = to;
+            self.settled.clear();
+        }
         for app in &world.apps {
             if self.seen.get(&app.uid) != Some(&app.resource_version) {
                 self.seen.insert(app.uid.clone(), app.resource_version);
@@ -183,6 +192,11 @@ impl Invariants {
 
     /// It ended, as the calm story does; nothing was written twice; and a success is one.
     pub fn at_the_end(&self, world: &World, rewritten: &BTreeMap<String, u32>) {
+        let back = world
+            .object
+            .iter()
+            .any(|object| object.status.rollback.is_some());
+        let asked_back = u32::from(back && !self.calm.went_back);
         for (object, count) in &world.writes {
             let moved = [
                 "namespace ",
@@ -192,7 +206,8 @@ impl Invariants {
                 "argoproj",
                 "release ",
             ];
-            let allowed = self.calm.allowed(object) + rewritten.get(object).copied().unwrap_or(0);
+            let object_rewritten = rewritten.get(object).copied().unwrap_or(0);
+            let allowed = self.calm.allowed(object) + object_rewritten + asked_back;
             let counts = moved.iter().any(|kind| object.starts_with(kind));
             assert!(
                 !counts || *count <= allowed,

@@ -178,11 +178,11 @@ impl Run {
     fn until_it_ends(&mut self) {
         loop {
             self.world.settle();
-            self.live();
-            self.fire_events();
             if let Some(invariants) = &mut self.invariants {
                 invariants.after_step(&self.world);
             }
+            self.live();
+            self.fire_events();
             let Some(upgrade) = self.world.object.clone() else {
                 self.transcript.say(self.world.now, "the object is gone");
                 return;

@@ -10,7 +10,7 @@ use crate::helm::{Revision, Stored};
 use crate::transcript::Transcript;
 use crate::world::{App, Istiod, World, labels, seconds, version};
 
-/// How long a workload is left alone after its owner rolled it out: deploys of every minute would never settle.
+/// How long a workload is left alone after a rollout of its owner: deploys of every minute would never settle.
 const REST: i64 = 120;
 /// How many namespaces appear in one life.
 const GUESTS: u32 = 3;
@@ -99,7 +99,9 @@ impl Life {
         let app = &mut world.apps[at];
         app.change_template();
         app.resource_version = serial;
-        self.rested.insert(app.uid.clone(), now + seconds(REST));
+        let rollout = app.startup * i64::try_from(app.replicas).expect("a few");
+        self.rested
+            .insert(app.uid.clone(), now + seconds(REST + rollout));
         told.happened(now, &format!("{} is deployed by its owner", app.key));
     }
 
