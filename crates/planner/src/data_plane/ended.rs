@@ -18,6 +18,10 @@ use crate::view::Workload;
 /// that were restarted later are judged by what is seen of them now.
 const EXCEPT: usize = 200;
 
+/// A restart may be missing from what is seen for a while, since each watch has a delay of its own. A time is only
+/// remembered when every restart of that time is seen: one that is missing would be taken for one that has ended.
+const SHOWN_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
 impl Question<'_> {
     /// When a workload was last restarted, or lost a pod, on this way.
     fn acted_at(&self, workload: &Workload) -> Option<Timestamp> {
@@ -81,7 +85,8 @@ impl Question<'_> {
             .iter()
             .filter_map(|w| Some((w, self.acted_at(w)?)));
         let (ended, open): (Vec<_>, Vec<_>) = all.partition(|(w, _)| self.has_ended(w));
-        let newest = ended.iter().map(|(_, at)| *at).max();
+        let shown = |at: &Timestamp| self.now.duration_since(*at) >= SHOWN_AFTER;
+        let newest = ended.iter().map(|(_, at)| *at).filter(shown).max();
         let until = newest.max(known.map(|known| known.until.0))?;
         let open = open.into_iter().filter(|(_, at)| *at <= until);
         let mut except: Vec<String> = open.map(|(workload, _)| workload.uid.clone()).collect();
