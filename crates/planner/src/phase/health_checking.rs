@@ -82,7 +82,15 @@ impl Look<'_> {
             &self.judged,
             &self.record.target_revision,
         );
+        let mut findings = report.findings;
+        // It was proved before this phase: a look that missed it for a moment must not stand there to the end.
+        if self.target().is_some_and(ControlPlane::is_ready) {
+            let to = &self.record.target_revision;
+            let message = format!("istiod {to} is ready and injects");
+            findings.control_plane_ready = Verdict::yes("Proved", message);
+        }
         Report {
+            findings,
             step: Some(step),
             message,
             waves: self.waves.clone(),
