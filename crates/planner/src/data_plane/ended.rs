@@ -85,7 +85,9 @@ impl Question<'_> {
             .iter()
             .filter_map(|w| Some((w, self.acted_at(w)?)));
         let (ended, open): (Vec<_>, Vec<_>) = all.partition(|(w, _)| self.has_ended(w));
-        let shown = |at: &Timestamp| self.now.duration_since(*at) >= SHOWN_AFTER;
+        // Not later than the restart could be taken for one that has failed.
+        let delay = SHOWN_AFTER.min(self.timeout / 2);
+        let shown = |at: &Timestamp| self.now.duration_since(*at) >= delay;
         let newest = ended.iter().map(|(_, at)| *at).filter(shown).max();
         let until = newest.max(known.map(|known| known.until.0))?;
         let open = open.into_iter().filter(|(_, at)| *at <= until);
