@@ -86,9 +86,17 @@ fn no_earlier_view_leads_to_a_wrong_write() {
 }
 
 /// R3: watches that lag for a while, each by its own, lead to the same end.
+fn outlives_a_lag(story: &Story) -> bool {
+    let object = story.world.object.as_ref();
+    let timeout = object.map(|object| object.spec.data_plane.restart.timeout);
+    timeout.is_none_or(|timeout| std::time::Duration::from(timeout).as_secs() >= 180)
+}
+
 #[test]
 fn lagging_watches_lead_to_the_same_end() {
     let mut calm = calm();
+    // Five observations may take longer than a short timeout: what fails then has failed by the spec, whatever is seen.
+    calm.retain(|calm| outlives_a_lag(&calm.story));
     // A record that was made from a view that lagged is made again, before anything begins.
     for calm in &mut calm {
         calm.end.writes.remove("record");
