@@ -36,7 +36,7 @@ fn of_revision(subject: &Subject<'_>) -> Vec<Finding> {
                     format!(
                         "{} of Istio configuration labelled istio.io/rev={running}, which {} does not read: {}",
                         count(named.len(), "object"),
-                        subject.to.revision(),
+                        subject.revision(),
                         message::first_few(named)
                     ),
                     unlabel(&ours),

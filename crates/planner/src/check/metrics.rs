@@ -14,7 +14,7 @@ pub(super) static UNREADABLE: Check = Check {
     severity: Severity::Blocking,
     acceptable: true,
     title: "the metrics of the running istiod can be read",
-    explanation: "The soak compares how many injections fail, and a control plane is removed only when its metrics show that no proxy is connected to it. Where the API server cannot reach them, an upgrade would move every workload and then wait for a person. Once accepted, the soak watches container restarts only, and a control plane is removed when no pod of this cluster runs its sidecar: proxies outside of the cluster are not seen.",
+    explanation: "The soak compares how many injections fail, and a control plane is removed only when its metrics show that no proxy is connected to it. Where the API server cannot reach them, an upgrade would move every workload and then wait for a person. Once accepted, the soak watches the pods that have moved and no injections, and a control plane is removed when no pod of this cluster runs its sidecar: proxies outside of the cluster are not seen.",
     fix: "Open port 15014 of the istiod pods to the API server (firewall of the nodes, NetworkPolicy), or accept it: METRICS-UNREADABLE in spec.acceptRisks, or while the upgrade runs as annotation meshlift.io/accept of the MeshUpgrade.",
     source: "istio pilot/cmd/pilot-discovery (--monitoringAddr)",
     look: Look::Mesh(unreadable),

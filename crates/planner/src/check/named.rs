@@ -23,7 +23,7 @@ fn service(subject: &Subject<'_>) -> Vec<Finding> {
     let Some(to_come) = subject.istiod_values() else {
         return Vec::new();
     };
-    let new = format!("istiod-{}", subject.to.revision());
+    let new = format!("istiod-{}", subject.revision());
     let found = values::naming_service(&to_come, &plane.name, &plane.namespace);
     found
         .into_iter()

@@ -47,7 +47,7 @@ fn asleep(subject: &Subject<'_>) -> Vec<Finding> {
             )
         },
     );
-    let to = subject.to.revision();
+    let to = subject.revision();
     let of_others = about(templates.iter().map(|template| template.short()), |all| {
         let first = templates.first().copied();
         Finding::wrong(
