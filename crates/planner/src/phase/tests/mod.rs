@@ -15,14 +15,22 @@ use crate::example::{
 use crate::status::{Executed, fold};
 use crate::upgrade::Upgrade;
 use crate::view::{
-    HelmRunner, LiveCounters, MeshView, Probe, ReleaseState, Rival, Seen, Validator,
+    HelmRunner, LiveCounters, MeshView, PodRefusal, Probe, Refuser, ReleaseState, Rival, Seen,
+    Validator,
 };
 
 mod before_the_soak;
+mod dry_run_pods;
 mod ending;
 mod from_the_soak_on;
 mod going_back;
 mod versions;
+
+/// A dry-run pod that was refused.
+fn refused(by: Refuser, why: &str) -> Probe {
+    let why = why.into();
+    Probe::Refused(PodRefusal { by, why })
+}
 
 type Spoil = fn(&mut Upgrade, &mut MeshView);
 
