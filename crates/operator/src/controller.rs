@@ -264,8 +264,7 @@ impl Context {
         if let Seen::Present(all) = self.watches.upgrades.all() {
             let uids: HashSet<_> = all.iter().filter_map(|upgrade| upgrade.uid()).collect();
             written.retain(|uid, _| uids.contains(uid));
-            let logs = all.iter().map(|one| self.observer.upgrade(one).log_name());
-            self.journal.forget_all_but(&logs.collect());
+            self.journal.forget_all_but(&uids);
         }
         written.insert(object.uid().unwrap_or_default(), Instant::now());
     }

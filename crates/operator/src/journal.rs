@@ -125,9 +125,11 @@ impl Journal {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the logs of upgrades that are no more: `kept` has the names of the others' logs.
+    /// Forgets the logs of upgrades that are no more: `kept` has the UIDs of the others, in which the names of their logs
+    /// end.
     pub(crate) fn forget_all_but(&self, kept: &HashSet<String>) {
-        self.places().retain(|name, _| kept.contains(name));
+        let is_kept = |name: &String| kept.iter().any(|uid| name.ends_with(uid.as_str()));
+        self.places().retain(|name, _| is_kept(name));
     }
 
     /// Writes what is not yet written, at the end of the process.
