@@ -80,7 +80,8 @@ fn named(message: &str) -> Option<(String, String)> {
     Some((by.to_owned(), why.to_owned()))
 }
 
-fn shortened(why: &str) -> String {
+/// As much of a text as is quoted.
+pub(crate) fn shortened(why: &str) -> String {
     match why.char_indices().nth(QUOTED) {
         None => why.to_owned(),
         Some((end, _)) => format!("{}...", &why[..end]),

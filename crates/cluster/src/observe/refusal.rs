@@ -3,6 +3,8 @@
 use kube::core::Status;
 use meshlift_planner::view::{PodRefusal, Probe, Refuser};
 
+use crate::words;
+
 /// What an answer says of the pod. Only a refusal by admission is one: what could not be asked says nothing of it.
 pub(super) fn of(status: &Status) -> Probe {
     let message = status.message.trim();
@@ -66,12 +68,7 @@ fn after<'t>(text: &'t str, words: &str) -> Option<&'t str> {
 
 /// It stands in status and conditions: the first line, and no more than a person reads.
 fn short(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let line = text.lines().next().unwrap_or_default().trim();
-    match line.char_indices().nth(LONGEST) {
-        Some((at, _)) => format!("{}...", &line[..at]),
-        None => line.to_owned(),
-    }
+    words::shortened(text.lines().next().unwrap_or_default().trim())
 }
 
 #[cfg(test)]
