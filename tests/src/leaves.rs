@@ -69,7 +69,7 @@ pub fn catalog() -> Value {
             "hub": "example.org/istio",
             "risks": [{
                 "code": "A-RISK", "title": "t", "message": "m", "fix": "f", "url": "https://example.org",
-                "rule": { "flag": "PILOT_X" },
+                "match": { "flag": "PILOT_X" },
             }],
         }],
     })

@@ -140,7 +140,7 @@ fn api_the_status_of_a_mesh_is_not_written_over_another_spec() -> Result<()> {
         drop(follow);
         bed.create_mesh("meanwhile", json!({})).await?;
         let looked = bed.meshes().get("meanwhile").await?;
-        bed.create_mesh("meanwhile", json!({ "controlPlaneNamespace": "istio-b" }))
+        bed.create_mesh("meanwhile", json!({ "hub": "registry.example.org/istio" }))
             .await?;
         let after = meshlift_api::MeshStatus {
             observed_generation: looked.metadata.generation,

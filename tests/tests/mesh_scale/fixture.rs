@@ -58,7 +58,7 @@ impl Fate {
         match self {
             Fate::Crashes => "CrashLoopBackOff",
             Fate::CannotPull => "ImagePullBackOff",
-            Fate::NeverReady => "ready within 40s",
+            Fate::NeverReady => "no progress for 40s",
             Fate::Sound | Fate::PullsSlowly => "",
         }
     }
