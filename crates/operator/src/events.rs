@@ -199,7 +199,7 @@ fn told(before: &MeshUpgradeStatus, wave: &WaveStatus) -> Option<Change> {
         ),
         WaveState::Verified if wave.started_at.is_some() => (
             "WaveVerified",
-            format!("wave {name} has moved and is healthy ({progress} workloads)"),
+            format!("wave {name} is healthy ({progress} workloads moved)"),
         ),
         _ => return None,
     };

@@ -12,6 +12,7 @@ pub(crate) use self::back::*;
 pub(crate) use self::proof::*;
 pub(crate) use self::versions::*;
 pub(crate) use self::workloads::*;
+use crate::check::WAVE_UNPROVED;
 use crate::pace::{Admission, Pace};
 use crate::record::Record;
 use crate::version::Version;
@@ -281,10 +282,43 @@ pub(crate) fn waits_for_approval(upgrade: &str, wave: &str, unknown: &[&String])
     )
 }
 
-pub(crate) fn wave_watched(wave: &str, end: Timestamp) -> String {
+/// What of a wave has moved: `wave canary has moved`, with what has not.
+fn wave_moved(wave: &str, counts: WorkloadCounts) -> String {
+    match counts.blocked {
+        0 => format!("wave {wave} has moved"),
+        _ => format!(
+            "wave {wave}: {} of {} workloads have moved (status.blocked has the others)",
+            counts.moved, counts.total
+        ),
+    }
+}
+
+pub(crate) fn wave_watched(wave: &str, counts: WorkloadCounts, end: Timestamp) -> String {
+    let (moved, end) = (wave_moved(wave, counts), moment(end));
+    format!("{moved}; healthy, watched until {end}")
+}
+
+pub(crate) fn wave_verified(wave: &str, counts: WorkloadCounts) -> String {
+    match counts.blocked {
+        0 => format!("wave {wave} has moved and is healthy"),
+        _ => format!("{}; healthy", wave_moved(wave, counts)),
+    }
+}
+
+/// Of a wave that moved nothing, so that it shows nothing.
+pub(crate) fn wave_unproved(
+    upgrade: &str,
+    wave: &str,
+    blocked: &[String],
+    may_go_back: bool,
+) -> String {
+    let rollback = match may_go_back {
+        true => format!(", or roll back: {}", request_rollback(upgrade)),
+        false => String::new(),
+    };
     format!(
-        "wave {wave} has moved; healthy, watched until {}",
-        moment(end)
+        "wave {wave} shows nothing yet, because none of its workloads moved: {} (status.blocked has the reasons). Fix one of them, and the upgrade continues by itself; or continue without: kubectl annotate mup {upgrade} --overwrite meshlift.io/accept={WAVE_UNPROVED}{rollback}",
+        first_few(blocked)
     )
 }
 

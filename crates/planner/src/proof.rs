@@ -269,6 +269,9 @@ pub(crate) fn naming_unproved<'a>(
             message: message::no_new_pods(&workload.key, &why),
         });
     }
+    // One that is named already gets the newer reason.
+    let again = |other: &BlockedWorkload| named.iter().any(|new| new.reference == other.reference);
+    judged.blocked.retain(|other| !again(other));
     // First of all: what is in status is waited for no more, and status has room for some only.
     judged.blocked.splice(0..0, named);
     judged

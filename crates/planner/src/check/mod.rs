@@ -58,6 +58,7 @@ pub use self::risks::severity as risk_severity;
 pub(crate) use self::told::all;
 pub use self::told::{blocks, sentence};
 pub(crate) use self::values::VALUES;
+pub(crate) use self::waves::WAVE_UNPROVED;
 
 /// A check, and what there is to know of it.
 #[derive(Debug)]

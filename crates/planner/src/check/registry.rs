@@ -49,6 +49,7 @@ pub static CHECKS: &[&Check] = &[
     &windows::INVALID,
     &operator::CATALOG_IGNORED,
     &waves::EMPTY,
+    &waves::UNPROVED,
     &waves::UNKNOWN_NAMESPACE,
     &waves::APPROVES_NOTHING,
     &helm::PENDING,

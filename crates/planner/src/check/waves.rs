@@ -1,9 +1,13 @@
 //! Waves: a slip of the pen in one lets namespaces move where nobody watches them.
 
+use jiff::Timestamp;
 use meshlift_api::{Approval, Severity, Wave};
 
 use super::{Check, Finding, Look, Subject};
+use crate::data_plane::assess;
+use crate::record::RecordedWave;
 use crate::stages::{Candidates, chosen};
+use crate::view::WorkloadKey;
 
 pub(super) static EMPTY: Check = Check {
     code: "WAVE-EMPTY",
@@ -15,6 +19,21 @@ pub(super) static EMPTY: Check = Check {
     fix: "Correct the wave in spec.dataPlane.waves, or accept the code where the wave is meant to have nothing in this cluster.",
     source: "",
     look: Look::Mesh(empty),
+};
+
+/// The code of what a wave shows that moves nothing.
+pub(crate) const WAVE_UNPROVED: &str = "WAVE-UNPROVED";
+
+pub(super) static UNPROVED: Check = Check {
+    code: WAVE_UNPROVED,
+    reason: "WaveUnproved",
+    severity: Severity::Warning,
+    acceptable: true,
+    title: "every wave has a workload that moves",
+    explanation: "A wave shows how its workloads bear the new control plane, before others follow. One of which nothing can be moved shows nothing, and is passed over. One that turns out so while it moves, because its writes are refused or its restarts fail, waits for a person: nothing has been tried yet, and the waves behind it would be the first.",
+    fix: "Put a workload into the wave that can move, or accept the code: WAVE-UNPROVED in spec.acceptRisks, or while the upgrade runs as annotation meshlift.io/accept of the MeshUpgrade.",
+    source: "",
+    look: Look::Mesh(unproved),
 };
 
 pub(super) static UNKNOWN_NAMESPACE: Check = Check {
@@ -64,6 +83,41 @@ fn empty(subject: &Subject<'_>) -> Vec<Finding> {
             let finding = Finding::wrong(
                 format!("wave {} has no namespace of the mesh", wave.name),
                 "correct its names or labels: those of the mesh have sidecars, and the first wave that fits takes them",
+            );
+            finding.about([wave.name.clone()])
+        })
+        .collect()
+}
+
+fn unproved(subject: &Subject<'_>) -> Vec<Finding> {
+    if let Some(why) = unseen(subject) {
+        return why;
+    }
+    let (upgrade, view, to) = (subject.upgrade, subject.view, subject.revision());
+    // Only restarts that are under way are judged by the time, and they are not asked for here.
+    let Some(judged) = assess(Timestamp::UNIX_EPOCH, &to, upgrade, view) else {
+        return Vec::new();
+    };
+    let taken = chosen(upgrade, &Candidates::of(upgrade, view));
+    let blocked_only = |wave: &RecordedWave| {
+        let here = |key: &WorkloadKey| wave.namespaces.contains(&key.namespace);
+        let mut its = judged
+            .placements
+            .iter()
+            .filter(|(workload, _)| here(&workload.key))
+            .peekable();
+        its.peek().is_some() && its.all(|(_, placement)| placement.is_blocked())
+    };
+    taken
+        .iter()
+        .filter(|wave| blocked_only(wave))
+        .map(|wave| {
+            let finding = Finding::wrong(
+                format!(
+                    "wave {} shows nothing: none of its workloads can be moved",
+                    wave.name
+                ),
+                "put a workload into it that can be moved",
             );
             finding.about([wave.name.clone()])
         })

@@ -122,6 +122,11 @@ impl Placement {
     pub(crate) fn is_held(&self) -> bool {
         matches!(self, Placement::Held(held) if !held.over)
     }
+
+    /// Whether it is given up, and tried now all the same: what refused it may have been fixed.
+    pub(crate) fn is_tried_once_more(&self) -> bool {
+        matches!(self, Placement::Held(held) if held.over && held.again.is_some())
+    }
 }
 
 /// What moves a workload on.

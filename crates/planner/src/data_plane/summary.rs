@@ -140,7 +140,7 @@ impl<'a> DataPlaneView<'a> {
     /// Namespaces that have stale workloads, those that are tried again among them: new pods of all have to be
     /// injected.
     pub(crate) fn stale_namespaces(&self) -> BTreeSet<&'a str> {
-        self.in_order(|p| matches!(p, Placement::Stale(_)) || p.is_held())
+        self.in_order(|p| matches!(p, Placement::Stale(_)) || p.is_held() || p.is_tried_once_more())
             .into_iter()
             // Without a pod there is nothing that a new one could be compared with.
             .filter(|(workload, _)| !workload.pods.is_empty())

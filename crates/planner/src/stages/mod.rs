@@ -51,7 +51,7 @@ impl Stage<'_> {
     }
 
     /// Whether something of it was moved, or is being moved.
-    fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.status
             .is_some_and(|status| status.started_at.is_some())
     }

@@ -4,8 +4,9 @@ use meshlift_api::{Approval, Wave};
 use serde_json::{Value, json};
 
 use super::table::{Row, fine, unknown, wrong};
-use super::why;
+use super::{present, why};
 use crate::upgrade::Upgrade;
+use crate::view::UpdateStrategy;
 
 fn wave(upgrade: &mut Upgrade, name: &str, namespaces: Value) {
     let wave = Wave {
@@ -40,6 +41,20 @@ pub(super) fn rows() -> Vec<Row> {
         fine("WAVE-EMPTY", |upgrade, _| {
             wave(upgrade, "canary", json!({ "names": ["shop"] }));
             wave(upgrade, "others", json!({ "percent": 100 }));
+        }),
+        wrong(
+            "WAVE-UNPROVED",
+            &["canary"],
+            "none of its workloads can be moved",
+            |upgrade, view| {
+                wave(upgrade, "canary", json!({ "names": ["shop"] }));
+                for workload in present(&mut view.workloads) {
+                    workload.strategy = UpdateStrategy::OnDelete;
+                }
+            },
+        ),
+        fine("WAVE-UNPROVED", |upgrade, _| {
+            wave(upgrade, "canary", json!({ "names": ["shop"] }));
         }),
         wrong(
             "WAVE-NAMESPACE",

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use meshlift_api::{Soak, Step, WaveState, WaveStatus, WorkloadCounts};
+use meshlift_api::{Rollback, Soak, Step, WaveState, WaveStatus, WorkloadCounts};
 
 use super::{Drive, to_move};
-use crate::check::METRICS_UNREADABLE;
+use crate::check::{METRICS_UNREADABLE, WAVE_UNPROVED};
 use crate::data_plane::Placement;
 use crate::decision::{Decision, Next, Report, Waiting, WaitingOn};
 use crate::message;
@@ -36,8 +36,9 @@ impl Drive<'_> {
         let at = self.stage()?;
         let stage = self.stages.all().get(at)?;
         Some(match self.stages.is_open(at) {
-            _ if self.is_idle(at) => self.pass_over(at, stage, report),
+            _ if self.is_idle(at) && !stage.has_begun() => self.pass_over(at, stage, report),
             false => self.wait_for_approval(at, stage, report),
+            true if self.proves_nothing(at, stage) => self.wait_for_proof(at, stage, report),
             true => self.verify(at, stage, report),
         })
     }
@@ -54,6 +55,37 @@ impl Drive<'_> {
                 && to_move(self.upgrade, self.view, self.record, namespace)
         });
         !movable && !bound
+    }
+
+    /// Whether a wave that was to show how its workloads bear the new control plane moved none of them, and nobody
+    /// accepted that: the waves behind it would be the first to try. The gateways and the rest are there to be moved, not
+    /// to show anything.
+    fn proves_nothing(&self, at: usize, stage: &Stage<'_>) -> bool {
+        let counts = self.counts_of(at);
+        stage.wave.is_some()
+            && counts.moved == 0
+            && counts.blocked > 0
+            && !self.upgrade.accepts(WAVE_UNPROVED)
+    }
+
+    /// Waits until something of it moves, or until a person lets the next begin all the same. It counts as moving, so that
+    /// what was refused is tried again now and then.
+    fn wait_for_proof(&self, at: usize, stage: &Stage<'_>, report: Report) -> Decision {
+        let blocked = |(workload, placement): &(&Workload, Placement)| {
+            let here = placement.is_blocked() && self.stages.of_workload(workload) == at;
+            here.then(|| workload.key.short())
+        };
+        let blocked: Vec<String> = self.judged.placements.iter().filter_map(blocked).collect();
+        let spec = &self.upgrade.spec;
+        let may_go_back = spec.rollback != Rollback::Never;
+        let upgrade = &self.upgrade.name;
+        let report = Report {
+            step: Some(Step::VerifyingWave),
+            message: message::wave_unproved(upgrade, stage.name, &blocked, may_go_back),
+            waves: Some(self.with(at, WaveState::Moving, None)),
+            ..report
+        };
+        Decision::new(wait(self.now, WaitingOn::Person, BACKSTOP), report)
     }
 
     /// A wave without anything to move needs no approval, and no soak.
@@ -107,7 +139,7 @@ impl Drive<'_> {
             }
             Health::Going { soak, end } => {
                 let report = Report {
-                    message: message::wave_watched(stage.name, end),
+                    message: message::wave_watched(stage.name, self.counts_of(at), end),
                     waves: verifying(Some(soak)),
                     ..report
                 };
@@ -119,7 +151,7 @@ impl Drive<'_> {
             }
             Health::Passed(_) => {
                 let report = Report {
-                    message: format!("wave {} has moved and is healthy", stage.name),
+                    message: message::wave_verified(stage.name, self.counts_of(at)),
                     waves: Some(self.with(at, WaveState::Verified, None)),
                     ..report
                 };
@@ -218,9 +250,13 @@ impl Drive<'_> {
 
     /// Workloads of the present wave by state; all of them where there are no waves.
     pub(super) fn counts(&self) -> WorkloadCounts {
-        let Some(stage) = self.stage() else {
-            return self.judged.counts();
-        };
+        match self.stage() {
+            Some(stage) => self.counts_of(stage),
+            None => self.judged.counts(),
+        }
+    }
+
+    fn counts_of(&self, stage: usize) -> WorkloadCounts {
         let of_stage =
             |(workload, _): &&(&Workload, Placement)| self.stages.of_workload(workload) == stage;
         let mut counts = WorkloadCounts::default();

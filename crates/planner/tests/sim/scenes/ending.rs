@@ -16,7 +16,7 @@ fn is_asked(world: &World) -> bool {
     object.is_some_and(|object| object.spec.request_rollback)
 }
 
-fn says(world: &World, piece: &str) -> bool {
+pub(super) fn says(world: &World, piece: &str) -> bool {
     let object = world.object.as_ref();
     object.is_some_and(|object| object.status.message.contains(piece))
 }

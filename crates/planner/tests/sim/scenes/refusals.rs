@@ -3,6 +3,7 @@
 use meshlift_api::{GatewayOrder, RestartMethod, Wave};
 use meshlift_planner::ErrorClass;
 
+use super::ending::says;
 use super::tags::{revisioned, tag};
 use super::*;
 use crate::world::Policy;
@@ -85,7 +86,8 @@ fn namespace_refused_forever() -> Story {
     story("namespace_refused_forever", world)
 }
 
-fn namespace_refused_in_a_wave() -> Story {
+/// A canary of which nothing moves shows nothing, and the shop is not the first to try.
+fn canary_refused() -> World {
     let mut world = registered("1.31.0");
     refuse(
         &mut world,
@@ -95,15 +97,61 @@ fn namespace_refused_in_a_wave() -> Story {
     );
     super::tags::in_waves(&mut world);
     edit(&mut world, |object| {
-        let rest = Wave {
+        let mut shop = Wave {
             name: "shop".into(),
             ..object.spec.data_plane.waves[0].clone()
         };
-        let mut rest = rest;
-        rest.namespaces.names = vec!["shop".into()];
-        object.spec.data_plane.waves.push(rest);
+        shop.namespaces.names = vec!["shop".into()];
+        object.spec.data_plane.waves.push(shop);
     });
-    story("namespace_refused_in_a_wave", world)
+    world
+}
+
+fn shows_nothing(world: &World) -> bool {
+    says(world, "wave canary shows nothing yet")
+}
+
+fn namespace_refused_in_a_wave() -> Story {
+    let story = story("namespace_refused_in_a_wave", canary_refused());
+    with(
+        story,
+        When::Once(shows_nothing),
+        "the policy lets it through",
+        |world| world.policies.clear(),
+    )
+}
+
+fn wave_that_shows_nothing_is_accepted() -> Story {
+    let story = story("wave_that_shows_nothing_is_accepted", canary_refused());
+    with(
+        story,
+        When::Once(shows_nothing),
+        "a person accepts WAVE-UNPROVED by annotation",
+        |world| {
+            edit(world, |object| {
+                object.accepts = Some("WAVE-UNPROVED".into())
+            })
+        },
+    )
+}
+
+/// Its namespace moves, and what is in it stays.
+fn restarts_refused_in_a_wave() -> Story {
+    let mut world = canary_refused();
+    world.policies.clear();
+    refuse(
+        &mut world,
+        ErrorClass::Blocked,
+        "restarting apps/v1 D",
+        FROZEN,
+    );
+    let story = story("restarts_refused_in_a_wave", world);
+    with(
+        story,
+        When::Once(shows_nothing),
+        "the policy lets them through",
+        |world| world.policies.clear(),
+    )
 }
 
 fn tag_refused_forever() -> Story {
@@ -188,6 +236,8 @@ pub fn all() -> Vec<Story> {
         api_server_away_for_a_while(),
         namespace_refused_forever(),
         namespace_refused_in_a_wave(),
+        wave_that_shows_nothing_is_accepted(),
+        restarts_refused_in_a_wave(),
         tag_refused_forever(),
         gateway_refused_forever(),
         evictions_refused_forever(),
