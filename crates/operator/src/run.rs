@@ -64,8 +64,9 @@ const LIST_EVERY: Duration = Duration::from_secs(1);
 const WATCH: u32 = 60;
 /// Lists and watches: something must be sent within this.
 const READ: Duration = Duration::from_secs(75);
-/// Effects: an answer must come within this.
-const REQUEST: Duration = Duration::from_secs(25);
+/// Effects: an answer must come within this. Longer than an admission webhook may take (30 s), so that the API server tells of
+/// one that does not answer; whoever hangs up first only knows that nothing came.
+const REQUEST: Duration = Duration::from_secs(35);
 /// The lease: the same.
 const ELECTION: Duration = Duration::from_secs(3);
 /// Of the time that a stop may take, what is left for ending Helm, for the last lines of the logs and for giving back the

@@ -193,6 +193,11 @@ pub(crate) fn metrics_unreadable(upgrade: &str, message: &str) -> String {
     )
 }
 
+/// Of a write that is refused again and again, and without which it does not go on.
+pub(crate) fn must_be_allowed(message: &str) -> String {
+    format!("{message}. Allow that, and the rest continues by itself")
+}
+
 /// Said of a soak without metrics, which a person accepted.
 pub(crate) const INJECTIONS_UNWATCHED: &str =
     "; failed injections are not watched, because the metrics of istiod cannot be read";
@@ -284,9 +289,9 @@ pub(crate) fn waits_for_approval(upgrade: &str, wave: &str, unknown: &[&String])
 
 /// What of a wave has moved: `wave canary has moved`, with what has not.
 fn wave_moved(wave: &str, counts: WorkloadCounts) -> String {
-    match counts.blocked {
-        0 => format!("wave {wave} has moved"),
-        _ => format!(
+    match counts.moved < counts.total {
+        false => format!("wave {wave} has moved"),
+        true => format!(
             "wave {wave}: {} of {} workloads have moved (status.blocked has the others)",
             counts.moved, counts.total
         ),
@@ -299,9 +304,9 @@ pub(crate) fn wave_watched(wave: &str, counts: WorkloadCounts, end: Timestamp) -
 }
 
 pub(crate) fn wave_verified(wave: &str, counts: WorkloadCounts) -> String {
-    match counts.blocked {
-        0 => format!("wave {wave} has moved and is healthy"),
-        _ => format!("{}; healthy", wave_moved(wave, counts)),
+    match counts.moved < counts.total {
+        false => format!("wave {wave} has moved and is healthy"),
+        true => format!("{}; healthy", wave_moved(wave, counts)),
     }
 }
 

@@ -71,6 +71,8 @@ pub(crate) struct Question<'a> {
     pub(crate) others_move: bool,
     /// Writes that were refused, by UID of the object.
     pub(crate) refused: &'a BTreeMap<String, Refusal>,
+    /// What status names as not moved.
+    pub(crate) named: &'a [BlockedWorkload],
 }
 
 /// Where a workload stands.
@@ -254,6 +256,7 @@ pub(crate) fn assess_toward<'a>(
         loose_pods: &view.loose_pods,
         others_move: others_move(upgrade),
         refused: &view.refusals,
+        named: &upgrade.status.blocked,
     };
     let judged = judge(&question);
     Some(crate::proof::naming_unproved(

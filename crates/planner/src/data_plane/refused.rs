@@ -30,10 +30,10 @@ impl Question<'_> {
                 }
             }
             Placement::Later if self.is_open(workload) => {
-                match self.refused_before(workload, namespace) {
-                    Some(why) => Placement::Held(Held {
+                match self.given_up_before(workload, namespace) {
+                    Some((predicate, why)) => Placement::Held(Held {
                         why,
-                        predicate: Predicate::Refused,
+                        predicate,
                         again: None,
                         over: true,
                     }),
@@ -73,16 +73,17 @@ impl Question<'_> {
         stages.is_none_or(|stages| stages.is_open(stages.of_workload(workload)))
     }
 
-    /// What its restart waits for and was given up: the label of its namespace, its tag, or a Gateway that such a move
-    /// would roll.
-    fn refused_before(&self, workload: &Workload, namespace: &Namespace) -> Option<String> {
-        let over = |uid: &str| {
-            let refusal = self.refused.get(uid);
-            refusal.filter(|refusal| refusal.is_over(self.timeout))
-        };
-        if let Some(refusal) = over(&namespace.uid) {
-            let object = format!("namespace {}", namespace.name);
-            return Some(message::comes_after(&object, &refusal.why));
+    /// What its restart waits for and was given up, because it was refused or put back: the label of its namespace, its
+    /// tag, or a Gateway that such a move would roll.
+    fn given_up_before(
+        &self,
+        workload: &Workload,
+        namespace: &Namespace,
+    ) -> Option<(Predicate, String)> {
+        let reference = format!("v1 Namespace {}", namespace.name);
+        let object = format!("namespace {}", namespace.name);
+        if let Some(why) = self.given_up(&namespace.uid, &reference, &object) {
+            return Some(why);
         }
         let template = &workload.template_labels;
         let injector = injector_of(&namespace.labels, template, self.control_planes, self.tags);
@@ -90,24 +91,36 @@ impl Question<'_> {
             Injector::Tag(name) => self.tags.iter().find(|tag| tag.name == *name),
             _ => None,
         };
-        if let Some(tag) = tag
-            && let Some(refusal) = over(&tag.uid)
-        {
+        if let Some(tag) = tag {
+            let reference = format!(
+                "admissionregistration.k8s.io/v1 MutatingWebhookConfiguration {}",
+                tag.configuration
+            );
             let object = format!("revision tag {}", tag.name);
-            return Some(message::comes_after(&object, &refusal.why));
+            if let Some(why) = self.given_up(&tag.uid, &reference, &object) {
+                return Some(why);
+            }
         }
-        let mut gateways = self.gateways.iter();
-        let gateway = gateways.find_map(|gateway| {
+        self.gateways.iter().find_map(|gateway| {
             let related = match workload.managed_gateway {
                 true => workload.is_of(gateway),
                 false => tag.is_some() || gateway.namespace == namespace.name,
             };
-            let refusal = over(&gateway.uid).filter(|_| related)?;
-            Some((gateway, refusal))
-        });
-        gateway.map(|(gateway, refusal)| {
             let object = format!("Gateway {}/{}", gateway.namespace, gateway.name);
-            message::comes_after(&object, &refusal.why)
+            let reference = format!("gateway.networking.k8s.io/v1 {object}");
+            related.then(|| self.given_up(&gateway.uid, &reference, &object))?
         })
+    }
+
+    /// Whether an object stays as it is for good, and why.
+    fn given_up(&self, uid: &str, reference: &str, object: &str) -> Option<(Predicate, String)> {
+        let refusal = self.refused.get(uid);
+        if let Some(refusal) = refusal.filter(|refusal| refusal.is_over(self.timeout)) {
+            let why = message::comes_after(object, &refusal.why);
+            return Some((Predicate::Refused, why));
+        }
+        let mut named = self.named.iter();
+        let put_back = named.any(|b| b.predicate == Predicate::NotOurs && b.reference == reference);
+        put_back.then(|| (Predicate::NotOurs, message::comes_after_put_back(object)))
     }
 }

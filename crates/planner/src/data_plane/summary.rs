@@ -22,6 +22,7 @@ fn held_workload(workload: &Workload, held: &Held) -> BlockedWorkload {
         predicate: held.predicate,
         message: match held.predicate {
             Predicate::Refused => message::refused(&workload.key, &held.why),
+            Predicate::NotOurs => message::after_put_back(&workload.key, &held.why),
             _ => message::no_eviction(&workload.key, &held.why),
         },
     }

@@ -128,6 +128,7 @@ impl<'a> Found<'a> {
             loose_pods: &view.loose_pods,
             others_move: false,
             refused: &view.refusals,
+            named: &[],
         });
         let turns: BTreeMap<&WorkloadKey, Turn> = judged
             .placements

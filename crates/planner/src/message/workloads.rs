@@ -185,6 +185,21 @@ pub(crate) fn comes_after(object: &str, why: &str) -> String {
     format!("{object} has to move before it, which was refused by {why}; move that first")
 }
 
+/// What its restart waits for, which somebody put back.
+pub(crate) fn comes_after_put_back(object: &str) -> String {
+    format!("{object}, which somebody put back, has to move before it")
+}
+
+/// Why a workload is not moved whose namespace, tag or Gateway somebody put back.
+pub(crate) fn after_put_back(key: &WorkloadKey, why: &str) -> String {
+    format!("{why}: once it has, {}", restart(key))
+}
+
+/// Why an object is not moved that somebody put back, and what would move it.
+pub(crate) fn put_back(why: &str, change: &str) -> String {
+    format!("{why}, and nobody made this change where it comes from (Git?): {change}")
+}
+
 /// Why a workload is not moved that the API server keeps as it is.
 pub(crate) fn refused(key: &WorkloadKey, why: &str) -> String {
     format!("{why}; once that is allowed, {}", restart(key))

@@ -39,6 +39,8 @@ pub(crate) use self::detecting::drafted;
 const BACKSTOP: SignedDuration = SignedDuration::from_secs(30);
 /// How soon to look again at something that is not watched.
 const POLL: SignedDuration = SignedDuration::from_secs(5);
+/// How many tries in a row fail before a person is told: about ten minutes, with the pauses between them.
+const LASTING: u32 = 10;
 
 /// Decides what an upgrade does next.
 pub fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
@@ -84,6 +86,11 @@ fn step_aside(
         let next = refused.iter().map(|refusal| refusal.next_at(timeout)).min();
         let until = next.unwrap_or(now).min(later(now, BACKSTOP));
         decision.report.message = format!("{}: refused by {}", decision.report.message, first.why);
+        // It is tried for as long as it takes, but no longer without telling whom it waits for.
+        if refused.iter().all(|refusal| refusal.is_over(timeout)) {
+            decision.report.message = message::must_be_allowed(&decision.report.message);
+            decision.report.needs_person = true;
+        }
         decision.next = Next::Wait(Waiting {
             on: WaitingOn::Backoff,
             until: until.max(later(now, SignedDuration::from_secs(1))),
@@ -166,6 +173,7 @@ fn hold_back(now: Timestamp, upgrade: &Upgrade, mut decision: Decision) -> Decis
         .filter(|at| at.0 > now)
     {
         decision.report.message.clone_from(&upgrade.status.message);
+        decision.report.needs_person = attempts.is_some_and(|a| a.count >= LASTING);
         decision.next = Next::Wait(Waiting {
             on: WaitingOn::Backoff,
             until: next_at.0,

@@ -87,7 +87,8 @@ impl<'a> Drive<'a> {
             stages,
             judged,
         };
-        drive.judged.refused = drive.named_as_refused();
+        let put_back = drive.named_as_put_back();
+        drive.judged.refused = [drive.named_as_refused(), put_back].concat();
         Some(drive)
     }
 

@@ -64,7 +64,7 @@ impl Drive<'_> {
         let counts = self.counts_of(at);
         stage.wave.is_some()
             && counts.moved == 0
-            && counts.blocked > 0
+            && counts.total > 0
             && !self.upgrade.accepts(WAVE_UNPROVED)
     }
 

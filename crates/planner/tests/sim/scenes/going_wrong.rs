@@ -111,6 +111,23 @@ fn label_put_back() -> Story {
     )
 }
 
+/// Whoever put it back does nothing more: its namespace is named, and the others end.
+fn label_put_back_for_good() -> Story {
+    let mut world = registered("1.31.0");
+    edit(&mut world, |object| {
+        object.spec.data_plane.restart.timeout = duration(300);
+    });
+    with(
+        story("label_put_back_for_good", world),
+        When::Once(|world| {
+            let mut namespaces = world.namespaces.iter();
+            namespaces.any(|ns| ns.name == "shop" && ns.moved_to.is_some())
+        }),
+        "a script puts the label of namespace shop back",
+        |world| world.namespace("shop").labels = labels(&[("istio-injection", "enabled")]),
+    )
+}
+
 fn not_all_can_move() -> Story {
     let mut world = registered("1.31.0");
     let excluded = labels(&[("team", "legacy")]);
@@ -357,6 +374,7 @@ pub fn all() -> Vec<Story> {
         namespace_deleted(),
         namespace_terminating(),
         label_put_back(),
+        label_put_back_for_good(),
         not_all_can_move(),
         another_mesh(),
         helm_killed_halfway(),

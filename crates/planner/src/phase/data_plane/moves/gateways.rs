@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use meshlift_api::labels::ISTIO_REV;
 use meshlift_api::{GatewayOrder, Move};
 
-use super::git::Change;
+use super::git::{Change, Theirs};
 use crate::data_plane::excluded;
 use crate::decision::{Batch, Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::owners::Owners;
@@ -119,7 +119,7 @@ impl Drive<'_> {
         let owners = Owners::now(self.view);
         let turn = self.gateways().filter_map(|g| self.in_turn(&owners, g));
         turn.filter_map(|wanted| {
-            let why = self.gateway_theirs(&wanted)?;
+            let theirs = self.gateway_theirs(&wanted)?;
             let change = match &wanted.label {
                 Some(label) => format!("set label {ISTIO_REV}: {label}"),
                 None => format!("remove label {ISTIO_REV}"),
@@ -128,9 +128,10 @@ impl Drive<'_> {
                 namespace, name, ..
             } = wanted.gateway;
             Some(Change {
+                api_version: "gateway.networking.k8s.io/v1",
                 object: format!("Gateway {namespace}/{name}"),
                 change,
-                why,
+                theirs,
             })
         })
         .collect()
@@ -240,14 +241,14 @@ impl Drive<'_> {
         }
     }
 
-    fn gateway_theirs(&self, wanted: &Wanted<'_>) -> Option<String> {
+    fn gateway_theirs(&self, wanted: &Wanted<'_>) -> Option<Theirs> {
         let gateway = wanted.gateway;
         let owner = gateway.owner.as_deref();
         if self.upgrade.spec.data_plane.by == Move::None {
-            return Some("spec.dataPlane.move is None".to_owned());
+            return Some(Theirs::Owned("spec.dataPlane.move is None".to_owned()));
         }
         if let Some(tool) = owner.and_then(gitops_tool) {
-            return Some(format!("{tool} owns it"));
+            return Some(Theirs::Owned(format!("{tool} owns it")));
         }
         let moved_to = gateway.moved_to.as_deref();
         let put_back =
@@ -255,9 +256,9 @@ impl Drive<'_> {
         if self.heading.is_back() {
             return moved_to
                 .is_none()
-                .then(|| "Meshlift did not move it".to_owned());
+                .then(|| Theirs::PutBack("Meshlift did not move it".to_owned()));
         }
-        put_back.then(|| "it was put back".to_owned())
+        put_back.then(|| Theirs::PutBack("it was put back".to_owned()))
     }
 
     /// The next of them, once the one before has been rolled.

@@ -1,21 +1,48 @@
-//! What someone else has to commit: a GitOps tool owns it, or someone put it back. It is not fought over.
+//! What someone else has to commit: a GitOps tool owns it, or someone put it back. It is not fought over. A tool's owner is
+//! waited for; whoever put something back may never look at it again, and is waited for only as long as a restart may take.
 
-use meshlift_api::Phase;
+use meshlift_api::{BlockedWorkload, Phase, Predicate};
 
 use crate::decision::{Decision, Report, WaitingOn};
 use crate::message;
 use crate::phase::data_plane::Drive;
+use crate::phase::patience::is_late;
 use crate::phase::{BACKSTOP, wait};
 
+/// Why a write is not ours to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Theirs {
+    /// A GitOps tool owns the object, or the spec leaves it to others: whoever that is makes the change.
+    Owned(String),
+    /// Somebody undid it, or did something else with it.
+    PutBack(String),
+}
+
+impl Theirs {
+    fn why(&self) -> &str {
+        match self {
+            Theirs::Owned(why) | Theirs::PutBack(why) => why,
+        }
+    }
+}
+
 /// A change that someone else has to make.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
+    /// Its API version: `v1`.
+    pub(super) api_version: &'static str,
     /// The object: `Namespace shop`.
     pub(super) object: String,
     /// What to write there.
     pub(super) change: String,
     /// Why we do not.
-    pub(super) why: String,
+    pub(super) theirs: Theirs,
+}
+
+impl Change {
+    fn reference(&self) -> String {
+        format!("{} {}", self.api_version, self.object)
+    }
 }
 
 /// How many changes are spelled out.
@@ -30,9 +57,8 @@ impl Drive<'_> {
         if self.destination_ill().is_some() || self.upgrade.phase() == Phase::HealthChecking {
             return None;
         }
-        let mut changes = self.tags().git;
-        changes.extend(self.namespaces().git);
-        changes.extend(self.gateway_changes());
+        let mut changes = self.changes();
+        changes.retain(|change| !self.is_given_up(change));
         if changes.is_empty() {
             return None;
         }
@@ -43,6 +69,36 @@ impl Drive<'_> {
             report,
         ))
     }
+
+    /// What somebody put back and nobody put right in time, named as not moved.
+    pub(in crate::phase::data_plane) fn named_as_put_back(&self) -> Vec<BlockedWorkload> {
+        let mut changes = self.changes();
+        changes.retain(|change| self.is_given_up(change));
+        let named = changes.iter().map(|change| BlockedWorkload {
+            reference: change.reference(),
+            predicate: Predicate::NotOurs,
+            message: message::put_back(change.theirs.why(), &change.change),
+        });
+        named.collect()
+    }
+
+    fn changes(&self) -> Vec<Change> {
+        let mut changes = self.tags().git;
+        changes.extend(self.namespaces().git);
+        changes.extend(self.gateway_changes());
+        changes
+    }
+
+    /// Whether a change is waited for no more. Once it is, it stays so: status remembers it by name.
+    fn is_given_up(&self, change: &Change) -> bool {
+        if !matches!(change.theirs, Theirs::PutBack(_)) {
+            return false;
+        }
+        let reference = change.reference();
+        let mut blocked = self.upgrade.status.blocked.iter();
+        blocked.any(|b| b.predicate == Predicate::NotOurs && b.reference == reference)
+            || is_late(self.now, self.upgrade, WaitingOn::Git)
+    }
 }
 
 fn say(changes: &[Change]) -> String {
@@ -50,9 +106,10 @@ fn say(changes: &[Change]) -> String {
         let Change {
             object,
             change,
-            why,
+            theirs,
+            ..
         } = change;
-        format!("{object} ({why}): {change}")
+        format!("{object} ({}): {change}", theirs.why())
     };
     let first: Vec<String> = changes.iter().take(SPELLED_OUT).map(told).collect();
     let more = match changes.len().saturating_sub(SPELLED_OUT) {

@@ -18,7 +18,7 @@ use crate::owners::Owners;
 use crate::phase::blind;
 use crate::view::{ControlPlane, Seen, Tag, gitops_tool};
 
-use self::git::Change;
+use self::git::{Change, Theirs};
 pub(crate) use self::namespaces::to_move;
 pub(crate) use self::tags::tags_to_move;
 
@@ -32,10 +32,15 @@ pub(super) struct Moves {
 }
 
 impl Moves {
-    fn push(&mut self, theirs: Option<String>, effect: Effect, change: impl FnOnce() -> Change) {
+    fn push(
+        &mut self,
+        theirs: Option<Theirs>,
+        effect: Effect,
+        change: impl FnOnce(Theirs) -> Change,
+    ) {
         match theirs {
             None => self.act.push(effect),
-            Some(why) => self.git.push(Change { why, ..change() }),
+            Some(theirs) => self.git.push(change(theirs)),
         }
     }
 }
@@ -105,20 +110,21 @@ impl Drive<'_> {
 
     /// Why a write would not be ours to make, if so. `moved_to` is what we remembered on the object when we wrote
     /// it last; it is not as it should be now.
-    fn theirs(&self, owner: Option<&str>, moved_to: Option<&str>) -> Option<String> {
+    fn theirs(&self, owner: Option<&str>, moved_to: Option<&str>) -> Option<Theirs> {
         if self.upgrade.spec.data_plane.by == Move::None {
-            return Some("spec.dataPlane.move is None".to_owned());
+            return Some(Theirs::Owned("spec.dataPlane.move is None".to_owned()));
         }
         if let Some(tool) = owner.and_then(gitops_tool) {
-            return Some(format!("{tool} owns it"));
+            return Some(Theirs::Owned(format!("{tool} owns it")));
         }
         let by = owner.filter(|owner| *owner != meshlift_api::labels::FIELD_MANAGER);
         let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
-        match self.heading.from {
-            None if moved_to == Some(self.heading.to) => Some(format!("it was put back{by}")),
-            Some(_) if moved_to.is_none() => Some(format!("it was moved{by}, not by Meshlift")),
-            _ => None,
-        }
+        let why = match self.heading.from {
+            None if moved_to == Some(self.heading.to) => format!("it was put back{by}"),
+            Some(_) if moved_to.is_none() => format!("it was moved{by}, not by Meshlift"),
+            _ => return None,
+        };
+        Some(Theirs::PutBack(why))
     }
 
     /// Whether a tag belongs to the control planes of this upgrade.

@@ -6,7 +6,7 @@ use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
 use meshlift_api::{GatewayOrder, Move};
 
 use super::Moves;
-use super::git::Change;
+use super::git::{Change, Theirs};
 use crate::data_plane;
 use crate::decision::{Effect, InjectionLabels};
 use crate::injection::{Injector, Revisions};
@@ -36,12 +36,12 @@ impl Drive<'_> {
                 labels: labels.clone(),
                 mark,
             };
-            moves.push(theirs, effect, || change(namespace, &labels));
+            moves.push(theirs, effect, |theirs| change(namespace, &labels, theirs));
         }
         self.without_refused(moves)
     }
 
-    fn namespace_theirs(&self, namespace: &Namespace) -> Option<String> {
+    fn namespace_theirs(&self, namespace: &Namespace) -> Option<Theirs> {
         let bound_by_us = namespace.labels.get(ISTIO_REV) == namespace.moved_to.as_ref();
         // What still has our label is ours to take back.
         let moved_to = namespace
@@ -157,7 +157,7 @@ fn has(namespace: &Namespace, labels: &InjectionLabels) -> bool {
         && namespace.labels.get(ISTIO_REV) == labels.revision.as_ref()
 }
 
-fn change(namespace: &Namespace, labels: &InjectionLabels) -> Change {
+fn change(namespace: &Namespace, labels: &InjectionLabels, theirs: Theirs) -> Change {
     let set = |key: &str, value: Option<&String>| match value {
         Some(value) => Some(format!("set label {key}: {value}")),
         None if namespace.labels.contains_key(key) => Some(format!("remove label {key}")),
@@ -169,9 +169,10 @@ fn change(namespace: &Namespace, labels: &InjectionLabels) -> Change {
     ];
     let changes: Vec<String> = changes.into_iter().flatten().collect();
     Change {
+        api_version: "v1",
         object: format!("Namespace {}", namespace.name),
         change: changes.join(", "),
-        why: String::new(),
+        theirs,
     }
 }
 

@@ -8,7 +8,7 @@ use meshlift_api::Move;
 use meshlift_api::labels::{DEFAULT_REVISION, ISTIO_REV};
 
 use super::Moves;
-use super::git::Change;
+use super::git::{Change, Theirs};
 use crate::data_plane::excluded;
 use crate::decision::Effect;
 use crate::injection::{Injector, Revisions, injector_of};
@@ -58,7 +58,7 @@ impl Drive<'_> {
                 istiod: plane.name.clone(),
                 mark: !self.heading.is_back(),
             };
-            moves.push(theirs, effect, || change(tag, plane));
+            moves.push(theirs, effect, |theirs| change(tag, plane, theirs));
         }
         self.without_refused(moves)
     }
@@ -158,14 +158,15 @@ impl Drive<'_> {
     }
 }
 
-fn change(tag: &Tag, plane: &ControlPlane) -> Change {
+fn change(tag: &Tag, plane: &ControlPlane, theirs: Theirs) -> Change {
     let (revision, istiod) = (&plane.revision, &plane.name);
     Change {
+        api_version: "admissionregistration.k8s.io/v1",
         object: format!("MutatingWebhookConfiguration {}", tag.configuration),
         change: format!(
             "revision tag {} at {revision}: label {ISTIO_REV}: {revision}, clientConfig.service.name: {istiod} in every webhook; in Service istiod-revision-tag-{}, if it is there, the same label and selector",
             tag.name, tag.name
         ),
-        why: String::new(),
+        theirs,
     }
 }
