@@ -130,6 +130,24 @@ fn for_the_next_try() {
     );
 }
 
+/// A long row of failures is somebody's to look at, though it is tried for as long as it takes.
+#[test]
+fn what_fails_for_long_asks_a_person() {
+    for (count, asks) in [(9, false), (10, true)] {
+        let mut view = moved();
+        *cart(&mut view) = workload("cart", "default");
+        let mut upgrade = upgrade(Phase::Upgrading);
+        upgrade.status.attempts = Some(Attempts {
+            count,
+            next_at: Some(Time(now() + SignedDuration::from_secs(8))),
+            last_error: "no answer".into(),
+        });
+        let decision = decide(now(), &upgrade, &view);
+        assert!(!decision.mutates());
+        assert_eq!(decision.waits_for_person(), asks, "{count}");
+    }
+}
+
 #[test]
 fn for_what_cannot_be_read() {
     let (on, reason) = (WaitingOn::Unreadable, "Unreadable");
