@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
 use meshlift_api::{BlockedWorkload, Predicate, Step};
 
-use crate::data_plane::{DataPlaneView, Placement, Turn};
+use crate::data_plane::{DataPlaneView, Placement, Turn, waits_for_pods};
 use crate::decision::TemplateRevision;
 use crate::heading::Heading;
 use crate::message;
@@ -97,8 +97,12 @@ fn moves_next(placement: &Placement) -> bool {
     matches!(placement, Placement::Stale(_) | Placement::Held(_))
 }
 
-/// A dry-run pod for each namespace with something that moves next.
-pub(crate) fn samples(judged: &DataPlaneView<'_>, as_they_are: bool) -> BTreeMap<String, Sample> {
+/// A dry-run pod for each namespace with something that moves next, and for each with a restart whose pods are not made.
+pub(crate) fn samples(
+    judged: &DataPlaneView<'_>,
+    as_they_are: bool,
+    unmade: impl Fn(&Workload) -> bool,
+) -> BTreeMap<String, Sample> {
     let namespaces = judged.stale_namespaces().into_iter();
     let made = |namespace: &str| {
         let (workload, turn) = sample(judged, namespace)?;
@@ -113,7 +117,22 @@ pub(crate) fn samples(judged: &DataPlaneView<'_>, as_they_are: bool) -> BTreeMap
         };
         Some((namespace.to_owned(), sample))
     };
-    namespaces.filter_map(made).collect()
+    let mut pods: BTreeMap<String, Sample> = namespaces.filter_map(made).collect();
+    for (workload, _) in judged.in_order(is_restarted) {
+        if unmade(workload) && !workload.managed_gateway {
+            let sample = Sample::Workload {
+                key: workload.key.clone(),
+                uid: workload.uid.clone(),
+                template: None,
+            };
+            pods.entry(workload.key.namespace.clone()).or_insert(sample);
+        }
+    }
+    pods
+}
+
+fn is_restarted(placement: &Placement) -> bool {
+    matches!(placement, Placement::Restarting | Placement::Failed(_))
 }
 
 /// The smallest pod, in the namespace of the control plane: there is no workload yet that could be asked. Only where the
@@ -251,6 +270,9 @@ pub(crate) fn naming_unproved<'a>(
     };
     let barred = |(workload, placement): &(&'a Workload, Placement)| {
         let turn = match placement {
+            Placement::Failed(_) if waits_for_pods(workload, heading.to, now, timeout) => {
+                return keeps_pods_away(view, workload);
+            }
             Placement::Stale(turn) => turn,
             Placement::Held(held) if held.predicate == Predicate::Refused => held.again.as_ref()?,
             _ => return None,
@@ -275,6 +297,18 @@ pub(crate) fn naming_unproved<'a>(
     // First of all: what is in status is waited for no more, and status has room for some only.
     judged.blocked.splice(0..0, named);
     judged
+}
+
+/// Who refuses the pods of a workload, where it is not the new control plane: a quota that filled up after its restart is
+/// no reason to take anything back.
+fn keeps_pods_away(view: &MeshView, workload: &Workload) -> Option<String> {
+    let namespace = workload.key.namespace.as_str();
+    match view.probes.get(namespace)? {
+        Probe::Refused(refusal) if !matches!(refusal.by, Refuser::NoDryRun(_)) => {
+            Some(message::pod_refused(namespace, refusal))
+        }
+        _ => None,
+    }
 }
 
 fn had_its_time(now: Timestamp, upgrade: &Upgrade) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use meshlift_api::{Mode, Phase, Step};
 
-use crate::data_plane::{DataPlaneView, Placement, assess_toward};
+use crate::data_plane::{DataPlaneView, Placement, assess_toward, waits_for_pods};
 use crate::heading::Heading;
 use crate::phase::retirement_due;
 use crate::proof::{self, DryRuns};
@@ -86,7 +86,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
                     .as_ref()
                     .map(|of| of.paced_by(view))
                     .unwrap_or_default(),
-                probes: judged.and_then(|of| of.probes(view)),
+                probes: judged.and_then(|of| of.probes(now, upgrade, view)),
                 ..Wanted::default()
             }
         }
@@ -101,7 +101,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
                 true => ReleasesWanted::Fresh,
                 false => ReleasesWanted::No,
             },
-            probes: judged(now, upgrade, view).and_then(|of| of.probes(view)),
+            probes: judged(now, upgrade, view).and_then(|of| of.probes(now, upgrade, view)),
             ..Wanted::default()
         },
         Phase::Pending | Phase::Done | Phase::Failed => Wanted::default(),
@@ -184,9 +184,11 @@ impl Judged<'_> {
     }
 
     /// What moves next, and before anything does the smallest pod, which asks for the new revision itself.
-    fn probes(&self, view: &MeshView) -> Option<DryRuns> {
+    fn probes(&self, now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Option<DryRuns> {
         let to = self.destination(view)?;
-        let mut pods = proof::samples(&self.data_plane, false);
+        let timeout = crate::phase::signed(upgrade.spec.data_plane.restart.timeout);
+        let unmade = |workload: &Workload| waits_for_pods(workload, self.heading.to, now, timeout);
+        let mut pods = proof::samples(&self.data_plane, false, unmade);
         if pods.is_empty()
             && let Some(sample) = proof::fallback(view, &to.namespace, &to.revision)
         {
@@ -205,6 +207,6 @@ fn rehearsal(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Option<DryRu
     let judged = assess_toward(now, heading, None, upgrade, view)?;
     Some(DryRuns {
         revision: None,
-        pods: proof::samples(&judged, true),
+        pods: proof::samples(&judged, true, |_| false),
     })
 }

@@ -32,7 +32,7 @@ pub(crate) use self::ended::after;
 pub(crate) use self::moved::{Moved, unsteady};
 pub(crate) use self::obstacle::excluded;
 pub(crate) use self::place::mark_attempt;
-pub(crate) use self::progress::stalls_at;
+pub(crate) use self::progress::{stalls_at, waits_for_pods};
 
 /// The question: which workloads still run sidecars that are left behind, and may they move now?
 pub(crate) struct Question<'a> {

@@ -30,3 +30,20 @@ pub(crate) fn stalls_at(
     let until = |from: Timestamp, time| from.checked_add(time).unwrap_or(Timestamp::MAX);
     until(last, timeout).min(until(began, whole))
 }
+
+/// Whether a restart waits for pods that are not even made, and has for half the time that it may take: nothing of the
+/// new side came up and failed, so what keeps them away (a quota, a policy) has to be asked for.
+pub(crate) fn waits_for_pods(
+    workload: &Workload,
+    to: &str,
+    now: Timestamp,
+    timeout: SignedDuration,
+) -> bool {
+    let comes_up =
+        |pod: &&std::sync::Arc<crate::view::Pod>| pod.revision.as_deref() == Some(to) && !pod.ready;
+    let Some(began) = workload.restarted_at.filter(|_| !workload.settled) else {
+        return false;
+    };
+    let coming = workload.pods.iter().filter(comes_up).count();
+    coming == 0 && now > stalls_at(workload, began, timeout / 2)
+}

@@ -225,7 +225,9 @@ impl Invariants {
             phase.is_terminal() || self.waits_for_person,
             "it does not end: {message}"
         );
-        if self.calm.upgrades() {
+        // Where others hold it up, a request comes in time that comes too late when nobody does.
+        let asked = object.spec.request_rollback && back;
+        if self.calm.upgrades() && !asked {
             let ends_well = phase != Phase::Failed;
             assert!(
                 ends_well,
@@ -277,6 +279,12 @@ fn unnamed(world: &World) -> Option<String> {
         let mut revisions = app.pods.iter().filter_map(|m| m.pod.revision.as_deref());
         revisions.any(|revision| revision != to && !revision.starts_with(OTHER_MESH))
     };
-    let left = world.apps.iter().filter(old).find(|app| !named(app));
+    // What is about to go moves nowhere.
+    let stays = |app: &&App| {
+        let mut namespaces = world.namespaces.iter();
+        namespaces.any(|ns| ns.name == app.key.namespace && !ns.terminating)
+    };
+    let mut left = world.apps.iter().filter(old).filter(stays);
+    let left = left.find(|app| !named(app));
     left.map(|app| app.key.to_string())
 }

@@ -55,10 +55,6 @@ fn withheld(story: &str) -> &'static [Kind] {
         // Somebody takes the control plane away that would inject a new pod: such a pod loses its sidecar, and that is
         // not this upgrade's doing.
         "old_istiod_uninstalled_half_way" => NEW_PODS,
-        // A fault of the planner: a namespace that appears while the old control plane is about to go is relabelled, but
-        // its pods, which are just starting, are named and not waited for. Then the old control plane stays and the next
-        // step is not begun, until a person asks for it again.
-        "several_hops" | "waves_over_several_hops" => &[Kind::NamespaceAppears],
         // It makes a pod with an old sidecar by hand, which only a namespace that takes pods can have.
         "namespace_appears_between_waves" => &[Kind::QuotaFills],
         _ => &[],

@@ -6,6 +6,8 @@ use super::Drive;
 use crate::data_plane::{DataPlaneView, Placement};
 use crate::injection::{Injector, Revisions};
 use crate::message;
+use crate::phase::later;
+use crate::phase::upgrading::timeout;
 use crate::view::Workload;
 
 impl<'a> Drive<'a> {
@@ -15,10 +17,20 @@ impl<'a> Drive<'a> {
         self.heading.is_back() || self.upgrade.phase() == Phase::HealthChecking
     }
 
-    /// Whether a restart would move a workload on, and only its proof is missing.
+    /// Whether a workload moves before long: only the proof of its restart is missing, or its pods are just starting, as
+    /// those of a namespace that has appeared.
     pub(in crate::phase) fn may_still_move(&self) -> bool {
-        let stale = |placement: &Placement| matches!(placement, Placement::Stale(_));
-        self.judged.placements.iter().any(|(_, at)| stale(at))
+        let timeout = timeout(self.upgrade);
+        let starts = |workload: &Workload| {
+            let mut created = workload.pods.iter().filter_map(|pod| pod.created_at);
+            created.any(|at| self.now < later(at, timeout))
+        };
+        let mut placed = self.judged.placements.iter();
+        placed.any(|(workload, placement)| match placement {
+            Placement::Stale(_) => true,
+            Placement::Busy => starts(workload),
+            _ => false,
+        })
     }
 
     /// The data plane with everything named that has not moved.
