@@ -68,7 +68,7 @@ fn move_data_plane(
     flags: &Flags,
 ) {
     guide.step(&format!("Namespaces to revision {}", stage.revision));
-    stage::move_namespaces(guide, stage);
+    stage::move_namespaces(guide, found, stage);
     if !found.tags.is_empty() {
         guide.step(&format!("Revision tags to {}", stage.revision));
         let extra: Vec<String> = found.tags.keys().map(|tag| (*tag).to_owned()).collect();

@@ -44,7 +44,7 @@ pub(super) fn canary(guide: &mut Guide, found: &Found<'_>, hops: &[Version]) {
         }
         install(guide, found, &stage);
         guide.step(&format!("Namespaces to revision {}", stage.revision));
-        stage::move_namespaces(guide, &stage);
+        stage::move_namespaces(guide, found, &stage);
         if !found.tags.is_empty() {
             guide.step(&format!("Revision tags to {}", stage.revision));
             let none = Detach {

@@ -128,7 +128,7 @@ fn patch(guide: &mut Guide, object: &str, patch: &str) {
 
 fn canary(guide: &mut Guide, found: &Found<'_>, object: &str, stage: &Stage<'_>) {
     guide.step(&format!("Namespaces to revision {}", stage.revision));
-    stage::move_namespaces(guide, stage);
+    stage::move_namespaces(guide, found, stage);
     if !found.tags.is_empty() {
         guide.say("Tags of the operator (IstioRevisionTag) whose targetRef is the Istio object have moved already. One whose targetRef is a revision is pointed at the new one:");
         for tag in found.tags.keys() {

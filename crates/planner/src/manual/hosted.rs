@@ -47,7 +47,7 @@ fn without_release(guide: &mut Guide, way: Way, found: &Found<'_>, hops: &[Versi
         ]));
         guide.good(&format!("there is one whose REV is {}. If its owner gave it another name, take that name in the steps below.", stage.revision));
         guide.step(&format!("Namespaces to revision {}", stage.revision));
-        stage::move_namespaces(guide, &stage);
+        stage::move_namespaces(guide, found, &stage);
         if !found.tags.is_empty() {
             let tags: Vec<&str> = found.tags.keys().copied().collect();
             guide.say(&format!(

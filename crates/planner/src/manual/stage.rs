@@ -135,8 +135,44 @@ fn unlabelled<'a>(found: &'a Found<'_>) -> Option<&'a str> {
     [found.home.as_str(), "default"].into_iter().find(free)
 }
 
+/// Gateways that follow their namespace or a tag are rolled by istiod at the moment that one moves, before everything
+/// else and all at once: their own label keeps them until it is their turn.
+fn keep_gateways(guide: &mut Guide, found: &Found<'_>, stage: &Stage<'_>) {
+    let rendered = found.moves(&stage.revision, false).managed_gateways;
+    let own = |workload: &Workload| {
+        let mut gateways = found.view.gateways.present().into_iter().flatten();
+        let of = gateways.find(|gateway| workload.is_of(gateway));
+        of.is_some_and(|gateway| gateway.label.as_ref() == Some(&stage.from_revision))
+    };
+    let follow: Vec<&&Workload> = rendered.iter().filter(|w| !own(w)).collect();
+    if follow.is_empty() || !stage.first {
+        return;
+    }
+    guide.say("These Gateways follow their namespace, a tag or the default: istiod would roll them with it. A label of their own keeps them at the old revision until everything else has moved.");
+    for workload in follow {
+        guide.run(&label_gateway(workload, &stage.from_revision));
+    }
+}
+
+fn label_gateway(workload: &Workload, revision: &str) -> String {
+    let name = workload.labels.get(meshlift_api::labels::GATEWAY_NAME);
+    // What istiod renders is called as its Gateway and its class. Source: istio `pilot/pkg/config/kube/gateway`.
+    let called = workload.key.name.trim_end_matches("-istio");
+    command(&[
+        "kubectl",
+        "-n",
+        &workload.key.namespace,
+        "label",
+        "gateways.gateway.networking.k8s.io",
+        name.map_or(called, String::as_str),
+        &format!("{ISTIO_REV}={revision}"),
+        "--overwrite",
+    ])
+}
+
 /// Namespaces from the old revision to the new one, each in one patch.
-pub(super) fn move_namespaces(guide: &mut Guide, stage: &Stage<'_>) {
+pub(super) fn move_namespaces(guide: &mut Guide, found: &Found<'_>, stage: &Stage<'_>) {
+    keep_gateways(guide, found, stage);
     if stage.namespaces.is_empty() {
         guide.say("No namespace follows the old revision by a label of its own.");
         return;
@@ -220,10 +256,7 @@ pub(super) fn restart(guide: &mut Guide, moves: &Moves<'_>, sees: &Sees<'_>) {
         guide.good(&sees.good());
     }
     if !moves.managed_gateways.is_empty() {
-        guide.say(sees.gateways());
-        for workload in &moves.managed_gateways {
-            guide.say(&format!("  {}", workload.key));
-        }
+        move_gateways(guide, &moves.managed_gateways, sees);
     }
     if !moves.blocked.is_empty() {
         guide.say("These are not renewed by a restart. As long as they run their old sidecar they need the control plane that it is connected to:");
@@ -231,6 +264,32 @@ pub(super) fn restart(guide: &mut Guide, moves: &Moves<'_>, sees: &Sees<'_>) {
             guide.say(&format!("  {reference}: {message}"));
         }
     }
+}
+
+/// The Gateways that istiod renders, one after the other.
+fn move_gateways(guide: &mut Guide, gateways: &[&Workload], sees: &Sees<'_>) {
+    let Sees::Revision(revision) = sees else {
+        guide.say("istiod has rolled these gateways itself; nothing is to do for them:");
+        for workload in gateways {
+            guide.say(&format!("  {}", workload.key));
+        }
+        return;
+    };
+    guide.say("Gateways that istiod renders, last and one after the other: it rolls each when the label of its Gateway changes. An istiod before 1.31 takes the configuration away from the pods that still serve, so requests through the Gateway are lost until its new pods are ready (istio issue 59959; late patches of 1.29 and 1.30 have the fix). Do it when such a gap does no harm.");
+    for workload in gateways {
+        guide.run(&label_gateway(workload, revision));
+        guide.run(&command(&[
+            "kubectl",
+            "-n",
+            &workload.key.namespace,
+            "rollout",
+            "status",
+            &reference(workload),
+            "--timeout=10m",
+        ]));
+        guide.run(&sees.command(&workload.key.namespace));
+    }
+    guide.good(&sees.good());
 }
 
 fn reference(workload: &Workload) -> String {
@@ -270,32 +329,23 @@ impl Sees<'_> {
             ),
         }
     }
-
-    fn gateways(&self) -> &'static str {
-        match self {
-            Sees::Revision(_) => {
-                "istiod renders and rolls these gateways itself. They move when label istio.io/rev of their Gateway, or of its namespace, names the new revision; do that when the rest has moved:"
-            }
-            Sees::Image(_) => "istiod has rolled these gateways itself; nothing is to do for them:",
-        }
-    }
 }
 
 /// What still uses the old control plane; nothing may, before it goes.
 pub(super) fn unused(guide: &mut Guide, found: &Found<'_>, stage: &Stage<'_>) {
     let home = quote(&found.home);
     let old = &stage.from_revision;
-    let selector = match old.as_str() {
-        "default" => "istio-injection=enabled".to_owned(),
-        _ => format!("{ISTIO_REV}={old}"),
-    };
     guide.say("Nothing may use the old control plane any more:");
-    guide.run(&format!("kubectl get namespaces -l {}", quote(&selector)));
+    let by_revision = format!("{ISTIO_REV}={old}");
+    let by_default = (old == "default").then_some("istio-injection=enabled");
+    for selector in by_default.into_iter().chain([by_revision.as_str()]) {
+        guide.run(&format!("kubectl get namespaces -l {}", quote(selector)));
+    }
     guide.run(&format!(
         "kubectl get mutatingwebhookconfigurations -l {}",
         quote(&format!("istio.io/tag,{ISTIO_REV}={old}"))
     ));
-    guide.good("both find nothing.");
+    guide.good("they find nothing.");
     guide.run(&format!(
         "kubectl get pods -A -o 'jsonpath={{range .items[*]}}{{.metadata.namespace}}/{{.metadata.name}}{{\" \"}}{{.metadata.annotations.sidecar\\.istio\\.io/status}}{{\"\\n\"}}{{end}}' | grep {}",
         quote(&format!("\"revision\":\"{old}\""))
