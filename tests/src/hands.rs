@@ -41,6 +41,7 @@ impl Hands {
         let settings = Settings {
             namespace: OPERATOR_NAMESPACE.into(),
             default_charts_repository: bed.cluster.charts_url_host()?,
+            keep_backups: 0,
             helm: Helm::new(bed.cluster.tools().program("helm")?, None),
         };
         let observer = Observer::new(client.clone(), settings.clone(), watches.clone())?;

@@ -518,14 +518,14 @@ pub const PERMISSIONS: &[Permission] = &[
     own(
         "",
         "secrets",
-        &["get", "create", "update"],
-        "the record of an upgrade, its plan and its backup, written again when the first write was not seen to end; reads the credentials of chart repositories and the kubeconfigs that a Mesh names",
+        &["get", "list", "create", "update", "delete"],
+        "the record of an upgrade, its plan and its backup, written again when the first write was not seen to end, and removed when they are too many; reads the credentials of chart repositories and the kubeconfigs that a Mesh names",
     ),
     own(
         "",
         "configmaps",
-        &["get", "create", "update"],
-        "the log of an upgrade, which people may read without the right to read Secrets",
+        &["get", "create", "update", "delete"],
+        "the log of an upgrade, which goes with its record, and which people may read without the right to read Secrets",
     ),
 ];
 

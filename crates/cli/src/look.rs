@@ -69,6 +69,7 @@ impl Look {
         let settings = Settings {
             namespace: global.operator_namespace.clone(),
             default_charts_repository: charts.repository.clone(),
+            keep_backups: 0,
             helm: Helm::new(&global.helm, global.kubeconfig.clone()),
         };
         let (watches, follow) = Watches::start(&connection.watches);

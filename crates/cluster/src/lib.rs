@@ -31,6 +31,8 @@ pub struct Settings {
     pub namespace: String,
     /// Chart repository for a Mesh that is made by discovery.
     pub default_charts_repository: String,
+    /// How many backups and records of a mesh are kept; all of them where it is 0.
+    pub keep_backups: usize,
     /// The Helm program.
     pub helm: helm::Helm,
 }

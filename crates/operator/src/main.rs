@@ -38,6 +38,9 @@ struct RunArgs {
     /// How old the known versions of a chart repository may be (15m, 6h): so often it is asked.
     #[arg(long, env = "MESHLIFT_VERSIONS_INTERVAL", default_value = "6h", value_parser = interval)]
     versions_interval: Duration,
+    /// How many backups and records of a mesh are kept; 0 keeps all. Those of upgrades that have not ended are kept anyway.
+    #[arg(long, env = "MESHLIFT_KEEP_BACKUPS", default_value_t = 10)]
+    keep_backups: usize,
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, default_value = "0.0.0.0:8080")]
     http_address: SocketAddr,
@@ -73,6 +76,7 @@ async fn start(args: RunArgs) -> anyhow::Result<()> {
         namespace: args.namespace,
         identity: args.identity,
         default_charts_repository: args.default_charts_repository,
+        keep_backups: args.keep_backups,
         versions_interval: args.versions_interval,
         http_address: Some(args.http_address),
         leader_election: args.leader_election,

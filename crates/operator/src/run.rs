@@ -42,6 +42,8 @@ pub struct Options {
     pub identity: Option<String>,
     /// Chart repository for a Mesh that is made by discovery.
     pub default_charts_repository: String,
+    /// How many backups and records of a mesh are kept; all of them where it is 0.
+    pub keep_backups: usize,
     /// How old the known versions of a chart repository may be.
     pub versions_interval: Duration,
     /// Where to serve health and metrics; nowhere if none is given.
@@ -222,6 +224,7 @@ async fn control(
     let settings = Settings {
         namespace: options.namespace,
         default_charts_repository: options.default_charts_repository.clone(),
+        keep_backups: options.keep_backups,
         helm: Helm::new(options.helm, options.kubeconfig)
             .within(tenure.clone(), options.identity.as_deref()),
     };

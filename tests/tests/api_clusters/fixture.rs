@@ -89,6 +89,7 @@ impl Two {
         let settings = Settings {
             namespace: OPERATOR_NAMESPACE.to_owned(),
             default_charts_repository: self.bed.cluster.charts_url_host()?,
+            keep_backups: 0,
             helm: Helm::new(self.bed.cluster.tools().program("helm")?, None),
         };
         Ok(Observer::new(client, settings, watches)?)

@@ -40,6 +40,7 @@ impl Eyes {
         let settings = Settings {
             namespace: OPERATOR_NAMESPACE.into(),
             default_charts_repository: bed.cluster.charts_url_host()?,
+            keep_backups: 0,
             helm: Helm::new(bed.cluster.tools().program("helm")?, None),
         };
         let observer = Observer::new(client, settings, watches.clone())?;

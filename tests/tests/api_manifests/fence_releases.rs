@@ -240,10 +240,12 @@ fn api_fence_secrets_only_of_helm_and_what_an_upgrade_keeps() -> Result<()> {
         for name in ["meshlift-plan-fence", "meshlift-backup-fence-0"] {
             let kept = secret(NAMESPACE, name, "Opaque");
             env.create(&env.operator, &kept, false).await?;
+            env.delete_as_operator(&kept).await?;
         }
         let map = |name: &str| object("v1", "ConfigMap", name, Some(NAMESPACE));
-        env.create(&env.operator, &map("meshlift-log-fence"), false)
-            .await?;
+        let log = map("meshlift-log-fence");
+        env.create(&env.operator, &log, false).await?;
+        env.delete_as_operator(&log).await?;
         env.create_refused("releases", "a ConfigMap of others", &map("other"))
             .await?;
         let mut token = secret(ISTIO, "token", "kubernetes.io/service-account-token");
@@ -260,6 +262,13 @@ fn api_fence_secrets_only_of_helm_and_what_an_upgrade_keeps() -> Result<()> {
         ] {
             env.create_refused("secrets", what, &object).await?;
         }
+        let credentials = secret(NAMESPACE, "credentials", "Opaque");
+        env.create(&env.admin, &credentials, false).await?;
+        refused_by(
+            "meshlift-operator-fence-secrets",
+            "delete what is not its own",
+            env.delete_as_operator(&credentials).await,
+        )?;
         let key = secret(ISTIO, "istio-ca-secret", "istio.io/ca-root");
         env.create(&env.admin, &key, false).await?;
         let result = env.delete_as_operator(&key).await;

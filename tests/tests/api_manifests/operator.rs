@@ -38,6 +38,7 @@ fn api_the_operator_is_refused_nothing() -> Result<()> {
             namespace: NAMESPACE.to_owned(),
             identity: Some("test".to_owned()),
             default_charts_repository: env.cluster.charts_url_host()?,
+            keep_backups: 10,
             versions_interval: Duration::from_secs(6 * 3600),
             http_address: None,
             leader_election: true,

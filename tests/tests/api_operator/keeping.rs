@@ -1,10 +1,11 @@
 //! What a run keeps: a backup before it changes anything, and its log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use meshlift_api::labels::CONTENT;
 use meshlift_api::{Outcome, Phase};
@@ -28,6 +29,7 @@ fn api_a_run_keeps_a_backup_and_a_log() -> Result<()> {
         install_istio(&bed, ISTIO_FROM).await?;
         make_ready(&bed, "default").await?;
         configure(&bed).await?;
+        keep_old_backups(&bed).await?;
         let audit = bed.audit()?;
         let operator = Operator::start(&bed).await?;
         let spec = json!({
@@ -40,6 +42,7 @@ fn api_a_run_keeps_a_backup_and_a_log() -> Result<()> {
         ensure!(status.outcome == Some(Outcome::Stopped), "{status:?}");
         let backup = status.backup.context("status names no backup")?;
         is_whole(&bed, &backup).await?;
+        ten_are_kept(&bed, &backup).await?;
         let writes = audit.writes(OPERATOR_USER)?;
         let first = format!("{backup}-0");
         let at = writes.iter().position(|write| write.name == first);
@@ -175,8 +178,9 @@ async fn is_whole(bed: &Bed, name: &str) -> Result<()> {
     let secrets = Api::<Secret>::namespaced(bed.client.clone(), OPERATOR_NAMESPACE);
     let whole = ListParams::default().labels(&format!("{CONTENT}=backup"));
     let whole = secrets.list_metadata(&whole).await?;
-    ensure!(whole.items.len() == 1, "{:?}", whole.items);
-    ensure!(whole.items[0].name_any() == format!("{name}-0"));
+    let names = whole.items.iter().map(ResourceExt::name_any);
+    let new: Vec<String> = names.filter(|name| !name.contains("-old-")).collect();
+    ensure!(new == [format!("{name}-0")], "{new:?}");
     Ok(())
 }
 
@@ -231,5 +235,49 @@ fn tells_the_run(log: &Log) -> Result<()> {
     let numbers: Vec<u64> = lines.iter().map(|line| line.n).collect();
     let wanted: Vec<u64> = (1..=lines.len() as u64).collect();
     ensure!(numbers == wanted, "{numbers:?}");
+    Ok(())
+}
+
+fn old(n: usize) -> String {
+    format!("meshlift-backup-old-{n:02}")
+}
+
+/// Twelve backups of years ago, each in two Secrets.
+async fn keep_old_backups(bed: &Bed) -> Result<()> {
+    let secrets = Api::<Secret>::namespaced(bed.client.clone(), OPERATOR_NAMESPACE);
+    for n in 0..12 {
+        for (part, content) in [(0, "backup"), (1, "backup-chunk")] {
+            let secret = json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {
+                    "name": format!("{}-{part}", old(n)),
+                    "labels": { CONTENT: content },
+                    "annotations": {
+                        "meshlift.io/mesh": "default",
+                        "meshlift.io/taken-at": format!("2020-01-{:02}T00:00:00Z", n + 1),
+                    },
+                },
+            });
+            let secret: Secret = serde_json::from_value(secret)?;
+            secrets.create(&PostParams::default(), &secret).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The new one, and the newest nine of before, with all their parts.
+async fn ten_are_kept(bed: &Bed, new: &str) -> Result<()> {
+    let secrets = Api::<Secret>::namespaced(bed.client.clone(), OPERATOR_NAMESPACE);
+    let listed = secrets
+        .list_metadata(&ListParams::default().labels(CONTENT))
+        .await?;
+    let names: BTreeSet<String> = listed.items.iter().map(ResourceExt::name_any).collect();
+    ensure!(names.contains(&format!("{new}-0")), "{names:?}");
+    for n in 0..12 {
+        for part in 0..2 {
+            let kept = names.contains(&format!("{}-{part}", old(n)));
+            ensure!(kept == (n >= 3), "{n} {part}: {names:?}");
+        }
+    }
     Ok(())
 }

@@ -53,6 +53,7 @@ async fn look(bed: &Bed) -> Result<(Upgrade, MeshView)> {
     let settings = Settings {
         namespace: OPERATOR_NAMESPACE.to_owned(),
         default_charts_repository: bed.cluster.charts_url_host()?,
+        keep_backups: 0,
         helm: Helm::new(
             bed.cluster.tools().program("helm")?,
             Some(bed.cluster.kubeconfig().to_owned()),

@@ -16,6 +16,7 @@ mod content;
 mod format;
 mod plain;
 mod restore;
+mod retention;
 mod secrets;
 mod take;
 
@@ -23,6 +24,9 @@ pub use self::content::{BackedUpCrd, BackedUpNamespace, BackedUpRelease, End, En
 pub use self::format::{ChunkSum, Contents, Index, read};
 pub use self::plain::ObjectId;
 pub use self::restore::{Change, Comparison, Filter, Left, apply, compare};
+pub(crate) use self::retention::RECORD;
+pub use self::retention::Retention;
+pub(crate) use self::secrets::MESH;
 pub use self::secrets::{Listed, SecretSink, exists, list, load};
 pub use self::take::{ChunkSink, take};
 

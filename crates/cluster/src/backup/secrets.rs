@@ -19,12 +19,12 @@ const INDEX: &str = "index.json";
 /// Key of a chunk.
 const DATA: &str = "data";
 /// Value of the label of the Secret with the index.
-const WHOLE: &str = "backup";
+pub(super) const WHOLE: &str = "backup";
 /// Value of the label of the others.
-const PART: &str = "backup-chunk";
+pub(super) const PART: &str = "backup-chunk";
 /// Annotations of the Secret with the index: what a list of backups says of it.
-const TAKEN_AT: &str = "meshlift.io/taken-at";
-const MESH: &str = "meshlift.io/mesh";
+pub(super) const TAKEN_AT: &str = "meshlift.io/taken-at";
+pub(crate) const MESH: &str = "meshlift.io/mesh";
 const WAY: &str = "meshlift.io/way";
 const ENTRIES: &str = "meshlift.io/objects";
 const BYTES: &str = "meshlift.io/bytes";

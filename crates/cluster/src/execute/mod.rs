@@ -192,7 +192,13 @@ impl Executor {
             }
             Effect::BackUp(scope) => {
                 let take = objects::back_up(client, &self.settings, upgrade, scope);
-                within(BACKUP_LIMIT, &what, take).await
+                within(BACKUP_LIMIT, &what, take).await?;
+                let retain = objects::retain(client, &self.settings, watches, upgrade);
+                within(LIMIT, &what, async {
+                    retain.await;
+                    Ok(())
+                })
+                .await
             }
             Effect::HoldDeletion => {
                 within(

@@ -7,9 +7,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
-use meshlift_api::labels::{FIELD_MANAGER, MANAGED_BY, UPGRADE};
-use meshlift_api::{MeshSpec, MeshUpgrade};
-use meshlift_planner::view::StorageRef;
+use meshlift_api::labels::{CONTENT, FIELD_MANAGER, MANAGED_BY, UPGRADE};
+use meshlift_api::{MeshSpec, MeshUpgrade, Phase};
+use meshlift_planner::view::{Seen, StorageRef};
 use meshlift_planner::{BackupScope, Record, Upgrade};
 
 use super::{PLAN_KEY, RECORD_KEY};
@@ -35,7 +35,11 @@ pub(super) async fn write_record(
     let what = "writing the record";
     let json = serde_json::to_vec(record)
         .map_err(|error| Error::Unreadable(format!("{what}: {error}")))?;
-    let secret = own_secret(object, upgrade.record_name(), RECORD_KEY, json);
+    let mut secret = own_secret(object, upgrade.record_name(), RECORD_KEY, json);
+    let content = (CONTENT.to_owned(), backup::RECORD.to_owned());
+    secret.labels_mut().extend([content]);
+    let mesh = (backup::MESH.to_owned(), upgrade.spec.mesh.clone());
+    secret.annotations_mut().extend([mesh]);
     put(client, settings, secret, what).await
 }
 
@@ -90,6 +94,38 @@ pub(super) async fn back_up(
         "backed up"
     );
     Ok(())
+}
+
+/// Removes backups and records that are too many. A failure is no reason to hold an upgrade: the next one tries again.
+pub(super) async fn retain(
+    client: &Client,
+    settings: &Settings,
+    watches: &Watches,
+    upgrade: &Upgrade,
+) {
+    let Seen::Present(all) = watches.upgrades.all() else {
+        // Whose backup is still needed is not known.
+        return;
+    };
+    let statuses = || all.iter().filter_map(|other| other.status.as_ref());
+    let ended = |other: &MeshUpgrade| {
+        let phase = other.status.as_ref().and_then(|status| status.phase);
+        phase.is_some_and(Phase::is_terminal)
+    };
+    let running = all.iter().filter(|other| !ended(other));
+    let retention = backup::Retention {
+        mesh: &upgrade.spec.mesh,
+        keep: settings.keep_backups,
+        running: &running.map(|other| other.name_any()).collect(),
+        named: &statuses()
+            .filter_map(|status| status.record.clone())
+            .collect(),
+    };
+    match retention.apply(client, &settings.namespace).await {
+        Ok((0, 0)) => {}
+        Ok((backups, records)) => tracing::info!(backups, records, "removed what is too old"),
+        Err(error) => tracing::warn!(%error, "old backups are kept"),
+    }
 }
 
 /// A Secret of our own with one key.
