@@ -1,8 +1,7 @@
 //! `backup`: taken by a person, and those that upgrades took.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -15,6 +14,7 @@ use meshlift_api::{ControlPlaneRef, Mesh, MeshUpgrade};
 use meshlift_cluster::backup::{self, Contents, FORMAT, Header, Index};
 use meshlift_cluster::{Error, Observer};
 use meshlift_planner::view::{Release, Seen};
+use tempfile::NamedTempFile;
 
 use super::{Context, print};
 use crate::args::{
@@ -227,11 +227,12 @@ async fn loaded(
     )
 }
 
-/// A file that is there as a whole or not at all, and that only its owner may read.
+/// A file that is there as a whole or not at all, and that only its owner may read. It is written under a name that nobody
+/// else has or can know before: neither a link that waits there is followed, nor a file kept with the mode that it has.
 struct FileSink {
     path: PathBuf,
-    partial: PathBuf,
-    file: File,
+    /// None once it has ended.
+    partial: Option<NamedTempFile>,
 }
 
 impl FileSink {
@@ -239,39 +240,40 @@ impl FileSink {
         if path.exists() {
             bail!("{} is there already: choose another file", path.display());
         }
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        let made = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial);
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".");
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        let made = tempfile::Builder::new()
+            .prefix(&name)
+            .suffix(".partial")
+            .tempfile_in(folder.unwrap_or(Path::new(".")));
         Ok(Self {
-            file: made.with_context(|| format!("{} cannot be written", partial.display()))?,
+            partial: Some(made.with_context(|| cannot_be_written(path))?),
             path: path.to_owned(),
-            partial,
         })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.file.write_all(bytes);
-        written.with_context(|| format!("{} cannot be written", self.partial.display()))
+        let Some(partial) = &mut self.partial else {
+            bail!("{} is there already", self.path.display());
+        };
+        let written = partial.write_all(bytes);
+        written.with_context(|| cannot_be_written(&self.path))
     }
 
     fn end(&mut self) -> Result<()> {
-        let ended = self.file.sync_all();
-        let ended = ended.and_then(|()| std::fs::rename(&self.partial, &self.path));
-        ended.with_context(|| format!("{} cannot be written", self.path.display()))
+        let Some(partial) = self.partial.take() else {
+            return Ok(());
+        };
+        let ended = partial.as_file().sync_all();
+        let ended = ended.and_then(|()| Ok(partial.persist_noclobber(&self.path)?));
+        ended.with_context(|| cannot_be_written(&self.path))?;
+        Ok(())
     }
 }
 
-impl Drop for FileSink {
-    fn drop(&mut self) {
-        // Where it ended it is no longer there.
-        let _ = std::fs::remove_file(&self.partial);
-    }
+fn cannot_be_written(path: &Path) -> String {
+    format!("{} cannot be written", path.display())
 }
 
 impl backup::ChunkSink for FileSink {
@@ -289,9 +291,46 @@ impl backup::ChunkSink for FileSink {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+
+    #[test]
+    fn what_lies_where_a_half_written_file_would_be_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let path = folder.path().join("mesh.backup");
+        let (partial, target) = (
+            folder.path().join("mesh.backup.partial"),
+            folder.path().join("victim"),
+        );
+        std::fs::write(&target, "untouched").expect("written");
+        symlink(&target, &partial).expect("linked");
+        let mut sink = FileSink::new(&path).expect("a new file");
+        sink.write(b"hush").expect("it is written");
+        let files = std::fs::read_dir(folder.path()).expect("the folder");
+        let written = files.map(|file| file.expect("a file").path());
+        let written = written.filter(|file| ![&partial, &target].contains(&file));
+        for file in written.collect::<Vec<_>>() {
+            let mode = file.metadata().expect("metadata").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+        }
+        sink.end().expect("it ends");
+        let kept = std::fs::read_to_string(&target).expect("it reads");
+        assert_eq!(kept, "untouched");
+        assert!(!path.is_symlink());
+    }
+
+    #[test]
+    fn a_file_that_appears_meanwhile_is_not_replaced() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let path = folder.path().join("mesh.backup");
+        let mut sink = FileSink::new(&path).expect("a new file");
+        std::fs::write(&path, "another's").expect("written");
+        let why = format!("{:#}", sink.end().expect_err("it is there"));
+        assert!(why.contains("mesh.backup cannot be written"), "{why}");
+        let kept = std::fs::read_to_string(&path).expect("it reads");
+        assert_eq!(kept, "another's");
+    }
 
     #[test]
     fn a_file_is_whole_or_not_there_and_private() {

@@ -16,6 +16,9 @@ use crate::{Error, Result};
 
 /// Nobody's mesh is near this size unpacked; a file that claims to be is a trap.
 const LARGEST: u64 = 4 << 30;
+/// One entry is one object, which etcd takes up to 1.5 MiB of, or a Helm release, which lies compressed in a Secret of up to
+/// 1 MiB. A line is read into memory as a whole, so that a file of one endless line must end somewhere.
+const LONGEST_LINE: u64 = 64 << 20;
 
 /// What lies beside the first chunk: what the backup is, and how to prove that it is whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +92,13 @@ impl Packer {
         let mut line = serde_json::to_vec(entry)
             .map_err(|error| Error::Unreadable(format!("packing the backup: {error}")))?;
         line.push(b'\n');
+        if line.len() as u64 > LONGEST_LINE {
+            return Err(Error::Unreadable(format!(
+                "packing the backup: an entry of kind {} is larger than {} MiB, more than a backup is read with",
+                entry.kind(),
+                LONGEST_LINE >> 20
+            )));
+        }
         self.plain_bytes += line.len() as u64;
         self.entries += 1;
         self.zip.write_all(&line).map_err(packing)
@@ -163,9 +173,17 @@ pub fn read(packed: impl Read) -> Result<Contents> {
     let (mut number, mut line) = (0_u64, Vec::new());
     loop {
         line.clear();
-        let length = lines
+        let length = (&mut lines)
+            .take(LONGEST_LINE)
             .read_until(b'\n', &mut line)
             .map_err(|error| wrong(&format!("it cannot be unpacked ({error})")))?;
+        if length as u64 == LONGEST_LINE && line.last() != Some(&b'\n') {
+            return Err(wrong(&format!(
+                "line {} is longer than {} MiB, which no entry is",
+                number + 1,
+                LONGEST_LINE >> 20
+            )));
+        }
         if length == 0 {
             return Err(wrong("its end is missing"));
         }
@@ -320,9 +338,15 @@ mod tests {
         assert!(said(&zipped(&head)).contains("its end is missing"));
         assert!(said(&zipped(&(head.clone() + &end(7)))).contains("lines of it are missing"));
         assert!(said(&zipped(&end(0))).contains("does not begin with a header"));
-        let rubbish = said(&zipped(&(head + "{\"password\":\"hunter2\"}\n")));
+        let rubbish = said(&zipped(&(head.clone() + "{\"password\":\"hunter2\"}\n")));
         assert!(rubbish.contains("line 2 is no entry"), "{rubbish}");
         assert!(!rubbish.contains("hunter2"), "{rubbish}");
+        let endless = head + &"x".repeat(65 << 20) + "\n";
+        let endless = said(&zipped(&endless));
+        assert!(
+            endless.contains("line 2 is longer than 64 MiB"),
+            "{endless}"
+        );
         let newer = Header {
             format: FORMAT + 1,
             meshlift: "9.9.9".into(),
