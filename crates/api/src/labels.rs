@@ -19,6 +19,10 @@ pub const MOVED_TO: &str = "meshlift.io/revision";
 pub const REDETECT: &str = "meshlift.io/redetect";
 /// Annotation on a Mesh: any new value asks the chart repository at once.
 pub const REFRESH: &str = "meshlift.io/refresh";
+/// Annotation on a Secret with `username` and `password`: the host, with its port where that is not the usual one, of the
+/// chart repository that they may be sent to. A Mesh names both the Secret and the repository, and who may write a Mesh
+/// need not be trusted with every password in the operator's namespace.
+pub const REGISTRY: &str = "meshlift.io/registry";
 /// Label on a Mesh that was found and not written by a person.
 pub const DISCOVERED: &str = "meshlift.io/discovered";
 /// Label of a Secret that lets istiod reach another cluster.

@@ -83,8 +83,9 @@ pub struct ChartSource {
     #[serde(default = "default_repository")]
     #[schemars(regex(pattern = r"^(https?|oci)://[^\s@]+$"))]
     pub repository: String,
-    /// Secret with the credentials for it: keys `username` and `password`, or `.dockerconfigjson`.
-    /// They are sent to this repository only, and not without TLS.
+    /// Secret with the credentials for it: keys `username` and `password` with the host of the repository
+    /// in the annotation `meshlift.io/registry`, or `.dockerconfigjson`, which names the host itself. They
+    /// are sent to this host only, and not without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
     /// Certificates, in PEM, that the repository's certificate is checked with, besides the

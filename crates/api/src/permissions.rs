@@ -59,6 +59,21 @@ pub const ISTIO_CRDS: &[&str] = &[
     "workloadgroups.networking.istio.io",
 ];
 
+/// The admission policies of the chart, and their bindings, that bound what the operator's own account may do.
+pub const FENCE: &[&str] = &[
+    "meshlift-operator-fence-bindings",
+    "meshlift-operator-fence-crds",
+    "meshlift-operator-fence-evictions",
+    "meshlift-operator-fence-gateways",
+    "meshlift-operator-fence-namespaces",
+    "meshlift-operator-fence-pods",
+    "meshlift-operator-fence-releases",
+    "meshlift-operator-fence-rights",
+    "meshlift-operator-fence-secrets",
+    "meshlift-operator-fence-webhooks",
+    "meshlift-operator-fence-workloads",
+];
+
 /// What Helm 4 does with the objects of a release.
 const HELM: &[&str] = &["get", "create", "patch", "delete"];
 
@@ -401,6 +416,22 @@ pub const PERMISSIONS: &[Permission] = &[
         &["create", "patch"],
         "tells what happened",
     ),
+    Permission {
+        group: "admissionregistration.k8s.io",
+        resource: "validatingadmissionpolicies",
+        verbs: &["get"],
+        names: FENCE,
+        scope: Scope::Cluster,
+        why: "detection: whether the fence around this very account is installed",
+    },
+    Permission {
+        group: "admissionregistration.k8s.io",
+        resource: "validatingadmissionpolicybindings",
+        verbs: &["get"],
+        names: FENCE,
+        scope: Scope::Cluster,
+        why: "detection: whether the fence is in force",
+    },
     // What the charts `base` and `istiod` render outside namespaces.
     cluster(
         "admissionregistration.k8s.io",
@@ -552,6 +583,26 @@ mod tests {
             assert!(!permission.why.is_empty(), "no reason: {permission:?}");
             assert!(!permission.verbs.is_empty(), "no verb: {permission:?}");
         }
+    }
+
+    #[test]
+    fn the_fence_is_the_one_of_the_chart() {
+        let chart = include_str!("../../../charts/meshlift/templates/operator-fence.yaml");
+        let names_of = |line: &str| -> Vec<String> {
+            let quoted = line.split('"').skip(1).step_by(2);
+            let named = quoted.map(|name| format!("meshlift-operator-fence-{name}"));
+            named.collect()
+        };
+        let heads = chart
+            .lines()
+            .filter_map(|line| line.strip_prefix("{{ include \"meshlift.fence.head\" "));
+        let mut policies: Vec<String> = heads.flat_map(names_of).collect();
+        let bound = chart.lines().find(|line| line.contains("range $name := list"));
+        let mut bindings = bound.map(names_of).unwrap_or_default();
+        policies.sort();
+        bindings.sort();
+        assert_eq!(policies, FENCE);
+        assert_eq!(bindings, FENCE);
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A chart is not the archive that was detected, with what to do.
+    #[error("{0}")]
+    OtherArchive(String),
     /// An HTTP request failed.
     #[error("{0}")]
     Http(String),
@@ -84,7 +87,9 @@ impl Error {
             Self::Kube { source, .. } => kube_class(source),
             Self::Helm { output, .. } => helm_class(output),
             Self::Timeout { .. } | Self::Http(_) | Self::Unreadable(_) => ErrorClass::Transient,
-            Self::NoHelm { .. } | Self::Forbidden { .. } => ErrorClass::Blocked,
+            Self::NoHelm { .. } | Self::Forbidden { .. } | Self::OtherArchive(_) => {
+                ErrorClass::Blocked
+            }
             Self::Deposed => ErrorClass::Conflict,
             Self::Lint(_) => ErrorClass::Bug,
         }

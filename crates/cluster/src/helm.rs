@@ -5,11 +5,13 @@ mod process;
 mod runner;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use meshlift_planner::version::KubernetesVersion;
 use meshlift_planner::{ChartTarget, HELM_TIMEOUT};
 use tokio::process::Command;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::process::Ended;
 use crate::charts::ChartArchive;
@@ -35,7 +37,14 @@ pub struct Helm {
     kubeconfig: Option<PathBuf>,
     runner: Runner,
     tenure: Tenure,
+    turn: Arc<Semaphore>,
 }
+
+/// Helm processes that run at the same time, of all meshes together. Helm reads a whole chart with all CRDs of Istio, which
+/// takes it some tens of MiB, and its memory counts with the operator's own against the limit of the one container: the
+/// comparisons of a preflight, all at once, could get the operator killed together with whatever it does for other meshes.
+/// Rendering takes a second or two. A change may take as long as Helm's own timeout, and one of another mesh waits for it.
+const AT_ONCE: usize = 1;
 
 impl Helm {
     /// Helm at this path; with no kubeconfig it uses the service account of the pod.
@@ -45,6 +54,7 @@ impl Helm {
             kubeconfig,
             runner: Runner::new(None),
             tenure: Tenure::unlimited(),
+            turn: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 
@@ -160,7 +170,8 @@ impl Helm {
 
     /// Runs Helm to change a release, as long as this process may act.
     async fn change(&self, what: String, scratch: &Path, arguments: &[&str]) -> Result<()> {
-        // The chart had to be fetched since the effect was allowed.
+        let _turn = self.turn(&self.tenure).await?;
+        // Since the effect was allowed the chart had to be fetched, and others to end.
         self.tenure.allow(Act::Helm)?;
         let run = self.run_within(&self.tenure, what, scratch, arguments);
         run.await.map(|_| ())
@@ -168,8 +179,18 @@ impl Helm {
 
     /// Runs Helm where it changes nothing; what it wrote to its standard output.
     async fn run(&self, what: String, scratch: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
-        self.run_within(&Tenure::unlimited(), what, scratch, arguments)
-            .await
+        let tenure = Tenure::unlimited();
+        let _turn = self.turn(&tenure).await?;
+        self.run_within(&tenure, what, scratch, arguments).await
+    }
+
+    /// Waits until no other Helm runs.
+    async fn turn(&self, tenure: &Tenure) -> Result<OwnedSemaphorePermit> {
+        tokio::select! {
+            // Nobody closes it.
+            turn = Arc::clone(&self.turn).acquire_owned() => turn.map_err(|_| Error::Deposed),
+            () = tenure.over() => Err(Error::Deposed),
+        }
     }
 
     async fn run_within(
@@ -279,6 +300,31 @@ mod tests {
             shorten(b"level=WARN msg=x\nError: no such chart\n"),
             "no such chart"
         );
+    }
+
+    /// As of several meshes at once: clones share their turns, and one that runs alone fails nobody.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn one_helm_runs_at_a_time() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = folder.path().join("helm");
+        let busy = folder.path().join("busy");
+        let text = format!(
+            "#!/bin/sh\nmkdir {0} || {{ echo two at once >&2; exit 1; }}\nsleep 0.2\nrmdir {0}\n",
+            busy.display()
+        );
+        std::fs::write(&script, text).expect("written");
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&script, executable).expect("executable");
+        let helm = Helm::new(script, None);
+        let within = helm.clone().within(Tenure::unlimited(), Some("pod"));
+        let ended = tokio::join!(
+            helm.uninstall("a", "n"),
+            within.uninstall("b", "n"),
+            helm.run("rendering".into(), folder.path(), &["template"])
+        );
+        assert!(matches!(ended, (Ok(()), Ok(()), Ok(_))), "{ended:?}");
     }
 
     #[tokio::test]

@@ -247,8 +247,25 @@ pub struct ChartTarget {
     pub repository: String,
     /// Chart version.
     pub version: Version,
+    /// SHA-256 of the chart's archive in hexadecimal: another one is not installed. None where it was never seen before,
+    /// as in a release that is only rendered again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// User values.
     pub values: Map<String, Value>,
+}
+
+impl ChartTarget {
+    /// Why an archive with this digest is not installed; none if it is the one that was detected.
+    pub fn refuses(&self, digest: &str) -> Option<String> {
+        let pinned = self.digest.as_deref().filter(|pinned| *pinned != digest)?;
+        Some(format!(
+            "chart {} {} in {} is another archive now than when it was detected (sha256 {pinned} then, {digest} now), so it was not installed: find out who replaced it, and put the first one back. If the new one is meant, roll this upgrade back (spec.requestRollback: true) and create a new MeshUpgrade, whose detection takes what there is then",
+            self.chart.name(),
+            self.version,
+            self.repository
+        ))
+    }
 }
 
 /// The charts that this operator installs.

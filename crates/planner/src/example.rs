@@ -12,7 +12,7 @@ use serde_json::{Map, json};
 
 use crate::version::{KubernetesVersion, Version};
 use crate::view::*;
-use crate::{Record, RecordedRelease, Upgrade};
+use crate::{ChartDigests, Record, RecordedRelease, Upgrade};
 
 use self::surroundings::surroundings;
 pub(crate) use self::surroundings::{injector, selector};
@@ -186,6 +186,7 @@ pub(crate) fn record() -> Record {
         target_revision: TARGET.into(),
         backup: "meshlift-backup-to-1-31-0b5e-1793583000".into(),
         later: Vec::new(),
+        charts: Some(charts()),
         target_values: Map::new(),
         base_values: Map::new(),
         namespaces: Vec::new(),
@@ -194,6 +195,14 @@ pub(crate) fn record() -> Record {
         gateways: Vec::new(),
         checks: Vec::new(),
         unsteady: Vec::new(),
+    }
+}
+
+/// The archives of the target's charts.
+pub(crate) fn charts() -> ChartDigests {
+    ChartDigests {
+        base: "ba5e".into(),
+        istiod: "1d".into(),
     }
 }
 
@@ -225,6 +234,7 @@ pub(crate) fn before() -> MeshView {
         }]),
         workloads: Seen::Present(vec![workload("cart", "default")]),
         missing_permissions: Seen::Present(Vec::new()),
+        archives: Seen::Present(charts()),
         backup: Seen::Present("meshlift-backup-to-1-31-0b5e-1793583000".into()),
         ..MeshView::default()
     }

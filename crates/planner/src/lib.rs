@@ -49,10 +49,11 @@ pub use injection::{Injector, injector_of};
 pub use lint::{Violation, lint};
 pub use manual::{Way, manual};
 pub use pace::admitted_by;
-pub use phase::{decide, trial};
+pub use phase::{decide, next_version, trial};
 pub use proof::{DryRuns, Sample};
 pub use record::{
-    Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag, RecordedWave,
+    ChartDigests, Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag,
+    RecordedWave,
 };
 pub use refusals::{Failure, Refusal, Refusals, Tried};
 pub use stages::{GATEWAYS, REST, Stage, Stages};

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::decision::Chart;
 use crate::values;
 use crate::version::Version;
 use crate::view::{MeshView, PlaneId, WorkloadKey};
@@ -32,6 +33,10 @@ pub struct Record {
     /// Versions to go on to when this step is done, the end of the way last.
     #[serde(default)]
     pub later: Vec<Version>,
+    /// The archives of the charts at the target version, as the detection found them. Only those are installed: the same
+    /// version may be another archive by the time that it is needed.
+    #[serde(default)]
+    pub charts: Option<ChartDigests>,
     /// Values for the new istiod release.
     pub target_values: Map<String, Value>,
     /// Values for the `base` release at the target version.
@@ -57,6 +62,16 @@ pub struct Record {
     /// Workloads that were in trouble before the first mutation: whatever becomes of them is no fault of the upgrade.
     #[serde(default)]
     pub unsteady: Vec<WorkloadKey>,
+}
+
+/// Both charts of one version by their archives: SHA-256 in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChartDigests {
+    /// Archive of chart `base`.
+    pub base: String,
+    /// Archive of chart `istiod`.
+    pub istiod: String,
 }
 
 /// A Helm release as it was found.
@@ -212,6 +227,15 @@ impl Record {
             namespace: &self.source.namespace,
             revision,
         }
+    }
+
+    /// Digest of the archive of a chart at the target version, if the detection saw it.
+    pub fn digest(&self, chart: Chart) -> Option<String> {
+        let charts = self.charts.as_ref()?;
+        Some(match chart {
+            Chart::Base => charts.base.clone(),
+            Chart::Istiod => charts.istiod.clone(),
+        })
     }
 
     /// Name of the Helm release of the new control plane.

@@ -22,7 +22,7 @@ pub use self::workloads::{
 };
 use crate::knowledge::Knowledge;
 use crate::plan::ReleaseDiff;
-use crate::record::Record;
+use crate::record::{ChartDigests, Record};
 use crate::refusals::Refusal;
 use crate::version::{KubernetesVersion, Version};
 
@@ -102,6 +102,8 @@ pub struct MeshView {
     pub rivals: Vec<Rival>,
     /// What was written down before the first mutation.
     pub record: Seen<Record>,
+    /// The archives of the charts that the first step installs; only looked at when wanted.
+    pub archives: Seen<ChartDigests>,
     /// Name of the backup of this run, if it is there as a whole; only looked at when wanted.
     pub backup: Seen<String>,
     /// What the upgrade would change in Helm releases.

@@ -22,6 +22,8 @@ pub struct Wanted {
     pub environment: bool,
     /// Our own permissions.
     pub permissions: bool,
+    /// The archives of the charts that the first step installs.
+    pub archives: bool,
     /// Whether the backup of this run is there.
     pub backup: bool,
     /// Helm releases.
@@ -59,7 +61,8 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
             permissions: true,
             // Whether they can be read at all is known before anything moves.
             live_counters: true,
-            // What is not held has no backup yet: that is taken last.
+            // What is not held has no backup and no record yet: those come last.
+            archives: upgrade.held,
             backup: upgrade.held,
             releases: ReleasesWanted::Fresh,
             dependents: ReleasesWanted::Known,

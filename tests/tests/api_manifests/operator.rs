@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Config};
-use meshlift_api::{MeshUpgrade, Phase};
+use meshlift_api::{CheckResult, MeshUpgrade, Phase};
 use meshlift_operator::Options;
+use meshlift_planner::check::sentence;
 use meshlift_testbed::versions::ISTIO_FROM;
 use tokio::sync::oneshot;
 
@@ -24,6 +25,32 @@ async fn install_istio(env: &Environment) -> Result<()> {
         env.cluster.helm(&install).await?;
     }
     Ok(())
+}
+
+/// With the fence of the chart nothing is said; without a part of it a warning names the part and the chart value.
+async fn fence_is_looked_at(env: &Environment, api: &Api<MeshUpgrade>) -> Result<()> {
+    let said = || async {
+        let status = api.get("to-1-31").await?.status.unwrap_or_default();
+        let checks = status.checks.into_iter();
+        let unfenced = checks.filter(|check| {
+            check.code == "OPERATOR-UNFENCED" && check.result != CheckResult::Passed
+        });
+        anyhow::Ok(unfenced.map(|check| sentence(&check)).collect::<Vec<_>>())
+    };
+    ensure!(said().await?.is_empty(), "{:?}", said().await?);
+    let binding = "meshlift-operator-fence-pods";
+    let kind = "validatingadmissionpolicybinding";
+    env.cluster.kubectl(&["delete", kind, binding]).await?;
+    let again = ["annotate", "mup", "to-1-31", "meshlift.io/redetect=1"];
+    env.cluster.kubectl(&again).await?;
+    eventually("the operator has seen that its fence is open", || async {
+        let said = said().await?;
+        Ok(said.iter().any(|said| {
+            said.contains("ValidatingAdmissionPolicyBinding meshlift-operator-fence-pods")
+                && said.contains("policies.install=true")
+        }))
+    })
+    .await
 }
 
 #[test]
@@ -60,6 +87,7 @@ fn api_the_operator_is_refused_nothing() -> Result<()> {
             Ok(detecting && status.message.contains("istiod has 0 of 1 replicas ready"))
         })
         .await?;
+        fence_is_looked_at(&env, &api).await?;
         drop(stop);
         running.await??;
 

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use k8s_openapi::api::core::v1::Secret;
 use kube::client::Body;
 use kube::{Api, Client};
-use meshlift_api::{ChartSource, SecretRef};
+use meshlift_api::{ChartSource, SecretRef, labels};
 use meshlift_cluster::charts::{ChartVersions, ChartsClient};
 use meshlift_planner::view::Seen;
 use meshlift_testbed::charts::{self, Login};
@@ -20,18 +20,34 @@ use serde_json::{Value, json};
 /// The Secret that the operator may read.
 pub(crate) const SECRET: &str = "charts-login";
 
-/// A client of charts; `secret` is what is in the Secret [`SECRET`], the only one there is.
+/// A client of charts; `secret` is what is in the Secret [`SECRET`], the only one there is. Nothing says which host it
+/// is for.
 pub(crate) fn client(secret: Option<Value>) -> ChartsClient {
-    let secret = Arc::new(secret);
+    client_of(secret, json!({ "name": SECRET }))
+}
+
+/// The same with a Secret that says that it is for the host of this repository.
+pub(crate) fn client_for(charts: &ChartSource, secret: Value) -> ChartsClient {
+    let rest = charts.repository.split("://").nth(1).unwrap_or_default();
+    let host = rest.split('/').next().unwrap_or_default();
+    let annotations = json!({ labels::REGISTRY: host });
+    client_of(
+        Some(secret),
+        json!({ "name": SECRET, "annotations": annotations }),
+    )
+}
+
+fn client_of(secret: Option<Value>, metadata: Value) -> ChartsClient {
+    let secret = Arc::new((secret, metadata));
     let answer = move |request: http::Request<Body>| {
         let found = request
             .uri()
             .path()
             .ends_with(&format!("/secrets/{SECRET}"));
-        let data = secret.as_ref().clone().filter(|_| found);
+        let (data, metadata) = secret.as_ref().clone();
         async move {
-            let (status, body) = match data {
-                Some(data) => (200, json!({ "metadata": { "name": SECRET }, "data": data })),
+            let (status, body) = match data.filter(|_| found) {
+                Some(data) => (200, json!({ "metadata": metadata, "data": data })),
                 None => (
                     404,
                     json!({ "kind": "Status", "code": 404, "status": "Failure", "reason": "NotFound" }),

@@ -14,7 +14,9 @@ use meshlift_testbed::registry::{self, Access, Registry, RegistryOptions};
 use meshlift_testbed::tls::Authority;
 use serde_json::json;
 
-use crate::fixture::{client, login, packed, says, source, trusting, with_login, with_secret};
+use crate::fixture::{
+    client, client_for, login, packed, says, source, trusting, with_login, with_secret,
+};
 
 /// Helm, run by a script that writes down everything that other processes could see of it.
 fn spied(helm: &Path, directory: &Path) -> Result<(Helm, PathBuf)> {
@@ -42,6 +44,7 @@ fn target(charts: &ChartSource, chart: Chart, version: &str) -> Result<ChartTarg
         chart,
         repository: charts.repository.clone(),
         version: version.parse()?,
+        digest: None,
         values: values.as_object().cloned().unwrap_or_default(),
     })
 }
@@ -101,7 +104,8 @@ async fn helm_renders_charts_of_a_repository_that_asks_for_a_password() -> Resul
     };
     let server = ChartServer::serve(packed, options)?;
     let charts = with_secret(&trusting(&source(server.url()), authority.pem()));
-    renders(&helm, &client(Some(with_login(&login()))), &charts).await?;
+    let client = client_for(&charts, with_login(&login()));
+    renders(&helm, &client, &charts).await?;
     let requests = server.take_requests();
     ensure!(
         requests.iter().all(|request| request.status == 200),
@@ -126,12 +130,8 @@ async fn helm_renders_charts_of_a_registry_that_asks_for_a_password() -> Result<
     };
     let registry = Registry::start(options).await?;
     let charts = with_secret(&trusting(&source(registry.charts()), authority.pem()));
-    renders(
-        &helm,
-        &client(Some(with_login(&registry::login()))),
-        &charts,
-    )
-    .await?;
+    let client = client_for(&charts, with_login(&registry::login()));
+    renders(&helm, &client, &charts).await?;
     says(
         &fs::read_to_string(seen)?,
         &["template", "upgrade", "HELM_CONFIG_HOME"],
@@ -146,7 +146,7 @@ async fn the_credentials_of_a_mesh_are_for_its_own_repository_only() -> Result<(
         charts: with_secret(&source("https://charts.example")),
         ..MeshSpec::default()
     };
-    let client = client(Some(with_login(&login())));
+    let client = client_for(&mesh.charts, with_login(&login()));
     let target = target(&source(pinned.url()), Chart::Base, "1.31.0")?;
     client.archive(&target, Some(&mesh)).await?;
     let requests = pinned.take_requests();

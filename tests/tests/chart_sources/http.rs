@@ -12,8 +12,8 @@ use meshlift_testbed::tls::Authority;
 use serde_json::json;
 
 use crate::fixture::{
-    client, login, offered, packed, present, says, source, trusting, unreadable, with_login,
-    with_secret,
+    client, client_for, login, offered, packed, present, says, source, trusting, unreadable,
+    with_login, with_secret,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -173,10 +173,14 @@ async fn a_repository_that_was_never_read_says_what_to_do() -> Result<()> {
         &look(&charts).await,
         &["answers 404", "correct spec.charts.repository"],
     )?;
-    fs::write(directory.path().join("index.yaml"), vec![b' '; 33 << 20])?;
+    fs::write(directory.path().join("index.yaml"), vec![b' '; 9 << 20])?;
     unreadable(
         &look(&charts).await,
-        &["is larger than 32 MiB", "correct spec.charts.repository"],
+        &[
+            "index.yaml is larger than 8 MiB",
+            "spec.charts.repository of the Mesh",
+            "only base and istiod are needed",
+        ],
     )?;
     fs::write(directory.path().join("index.yaml"), "entries: {base: []}")?;
     unreadable(&look(&charts).await, &["it has no chart istiod"])?;
@@ -258,7 +262,24 @@ async fn credentials_are_asked_for_by_name_and_read_from_the_secret() -> Result<
     )?;
     let mut wrong = login();
     wrong.password.push('x');
-    let refused = client(Some(with_login(&wrong))).versions(&charts).await;
+    let unbound = client(Some(with_login(&login()))).versions(&charts).await;
+    let host = server.address().to_string();
+    let annotate = format!(
+        "`kubectl -n meshlift-system annotate secret charts-login meshlift.io/registry={host} --overwrite`"
+    );
+    unreadable(&unbound, &["Secret charts-login", &annotate])?;
+    let elsewhere = client_for(
+        &source("https://charts.example/istio"),
+        with_login(&login()),
+    );
+    let elsewhere = elsewhere.versions(&charts).await;
+    unreadable(&elsewhere, &["is for charts.example", &annotate])?;
+    assert!(
+        server.take_requests().iter().all(|r| !r.with_credentials),
+        "the password was sent to a host that its Secret does not name"
+    );
+    let refused = client_for(&charts, with_login(&wrong));
+    let refused = refused.versions(&charts).await;
     unreadable(
         &refused,
         &[
@@ -267,7 +288,8 @@ async fn credentials_are_asked_for_by_name_and_read_from_the_secret() -> Result<
             "spec.charts.secretRef",
         ],
     )?;
-    let known = present(client(Some(with_login(&login()))).versions(&charts).await)?;
+    let bound = client_for(&charts, with_login(&login()));
+    let known = present(bound.versions(&charts).await)?;
     assert_eq!(offered(&known), ["1.31.0"]);
     let open = with_secret(&source("http://charts.example/istio"));
     let plain = client(Some(with_login(&login()))).versions(&open).await;
@@ -292,7 +314,7 @@ async fn credentials_follow_neither_a_redirect_nor_an_address_in_the_index() -> 
     };
     let server = serve(directory.path(), options)?;
     let charts = with_secret(&source(server.url()));
-    let client = client(Some(with_login(&login())));
+    let client = client_for(&charts, with_login(&login()));
     let archive = client
         .download(&charts, Chart::Istiod, &"1.31.0".parse()?)
         .await?;

@@ -5,3 +5,4 @@ mod fixture;
 mod helm;
 mod http;
 mod oci;
+mod pinned;

@@ -8,8 +8,8 @@ use meshlift_testbed::tls::Authority;
 use serde_json::json;
 
 use crate::fixture::{
-    client, offered, present, says, source, trusting, unreadable, with_docker_config, with_login,
-    with_secret,
+    client, client_for, offered, present, says, source, trusting, unreadable, with_docker_config,
+    with_login, with_secret,
 };
 
 const OFFERED: [&str; 3] = ["1.30.2", "1.31.0", MISLABELLED];
@@ -129,7 +129,8 @@ async fn a_password_is_asked_for_by_name_and_taken_in_both_forms() -> Result<()>
         password: "guess".to_owned(),
         ..login()
     };
-    let refused = client(Some(with_login(&wrong))).versions(&charts).await;
+    let refused = client_for(&charts, with_login(&wrong));
+    let refused = refused.versions(&charts).await;
     unreadable(
         &refused,
         &[
@@ -145,7 +146,7 @@ async fn a_password_is_asked_for_by_name_and_taken_in_both_forms() -> Result<()>
         &["Secret charts-login", "no user and password for", &host],
     )?;
     for secret in [with_login(&login()), with_docker_config(&host, &login())] {
-        let client = client(Some(secret));
+        let client = client_for(&charts, secret);
         assert_eq!(offered(&*present(client.versions(&charts).await)?), OFFERED);
         client
             .download(&charts, Chart::Base, &"1.30.2".parse()?)
@@ -183,9 +184,9 @@ async fn a_token_that_has_a_price_is_fetched_with_the_password() -> Result<()> {
             "spec.charts.secretRef",
         ],
     )?;
-    let known = client(Some(with_login(&login())))
-        .versions(&with_secret(&charts))
-        .await;
+    let charts = with_secret(&charts);
+    let client = client_for(&charts, with_login(&login()));
+    let known = client.versions(&charts).await;
     assert_eq!(offered(&*present(known)?), OFFERED);
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use meshlift_api::ChartSource;
+use meshlift_planner::check::is_loopback;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, StatusCode, Url};
@@ -120,8 +121,12 @@ impl Connection {
         )))
     }
 
-    /// The whole body, if it is not larger than `most` bytes.
-    pub(super) async fn body(&self, mut response: Response, most: usize) -> Result<Vec<u8>, Error> {
+    /// The whole body; none if it is larger than `most` bytes.
+    pub(super) async fn body(
+        &self,
+        mut response: Response,
+        most: usize,
+    ) -> Result<Option<Vec<u8>>, Error> {
         let url = response.url().clone();
         let mut bytes = Vec::new();
         while let Some(part) = response
@@ -130,15 +135,23 @@ impl Connection {
             .map_err(|error| self.failed(&url, &error))?
         {
             if bytes.len() + part.len() > most {
-                return Err(Error::Unreadable(format!(
-                    "{} is larger than {} MiB, which is more than it can be: correct spec.charts.repository of the Mesh",
-                    shown(&url),
-                    most >> 20
-                )));
+                return Ok(None);
             }
             bytes.extend_from_slice(&part);
         }
-        Ok(bytes)
+        Ok(Some(bytes))
+    }
+
+    /// The whole body of what is never larger than `most` bytes.
+    pub(super) async fn small(&self, response: Response, most: usize) -> Result<Vec<u8>, Error> {
+        let url = response.url().clone();
+        self.body(response, most).await?.ok_or_else(|| {
+            Error::Unreadable(format!(
+                "{} is larger than {} MiB, which is more than it can be: correct spec.charts.repository of the Mesh",
+                shown(&url),
+                most >> 20
+            ))
+        })
     }
 
     fn failed(&self, url: &Url, error: &reqwest::Error) -> Error {
@@ -195,9 +208,7 @@ pub(super) fn shown(url: &Url) -> String {
 /// Whether an address is on this very machine, the only place where a registry may speak plain HTTP
 /// and where credentials may go without TLS.
 pub(super) fn is_this_machine(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    is_loopback(url.host_str().unwrap_or_default())
 }
 
 /// The last cause says what happened ("connection refused"), without our address twice.

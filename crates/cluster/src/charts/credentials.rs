@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
+use meshlift_api::labels::REGISTRY;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
@@ -15,6 +15,8 @@ use super::connection::{is_this_machine, shown};
 use crate::Error;
 
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
+/// Where the registry of Docker Hub answers.
+const DOCKER_HUB: &str = "registry-1.docker.io";
 
 /// A user and a password. Not printable, on purpose.
 pub(super) struct Credentials {
@@ -53,12 +55,20 @@ impl Credentials {
                 shown(home)
             )));
         };
-        Self::of(&secret.data.unwrap_or_default(), home).map_err(|why| {
+        let annotate = format!(
+            "kubectl -n {} annotate secret {name} {REGISTRY}={} --overwrite",
+            secrets.namespace().unwrap_or_default(),
+            host(home)
+        );
+        Self::of(&secret, home, &annotate).map_err(|why| {
             Error::Unreadable(format!("Secret {name} (spec.charts.secretRef) {why}"))
         })
     }
 
-    fn of(data: &BTreeMap<String, ByteString>, home: &Url) -> Result<Self, String> {
+    /// The credentials in a Secret; `annotate` is the command that binds it to this repository.
+    fn of(secret: &Secret, home: &Url, annotate: &str) -> Result<Self, String> {
+        let none = BTreeMap::new();
+        let data = secret.data.as_ref().unwrap_or(&none);
         // Made from a file, a value ends with a line break that is no part of it.
         let text = |key: &str| -> Result<Option<String>, String> {
             let Some(value) = data.get(key) else {
@@ -68,6 +78,7 @@ impl Credentials {
             Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
         };
         if let (Some(username), Some(password)) = (text("username")?, text("password")?) {
+            bound(secret, home, annotate)?;
             return Ok(Self { username, password });
         }
         match text(DOCKER_CONFIG)? {
@@ -82,12 +93,7 @@ impl Credentials {
         // The parser's own words could quote a secret.
         let config: DockerConfig = serde_json::from_str(config)
             .map_err(|_| format!("has no registry credentials in key {DOCKER_CONFIG}"))?;
-        let host = match (home.host_str().unwrap_or_default(), home.port()) {
-            (host, Some(port)) => format!("{host}:{port}"),
-            // What Docker Hub is called in such files.
-            ("registry-1.docker.io", None) => "index.docker.io".to_owned(),
-            (host, None) => host.to_owned(),
-        };
+        let host = host(home);
         let of_host = |key: &str| {
             let key = key.split_once("://").map_or(key, |(_, rest)| rest);
             key.split('/').next() == Some(host.as_str())
@@ -118,6 +124,45 @@ impl Credentials {
     }
 }
 
+/// Whether the Secret itself says that its password is for this repository. Without that, whoever may write a Mesh could
+/// have any password of the operator's namespace sent to a server of their own.
+fn bound(secret: &Secret, home: &Url, annotate: &str) -> Result<(), String> {
+    let annotations = secret.metadata.annotations.as_ref();
+    let named = annotations.and_then(|all| all.get(REGISTRY));
+    let host = host(home);
+    match named {
+        Some(named) if names(named, home) => Ok(()),
+        Some(named) => Err(format!(
+            "is for {named} (annotation {REGISTRY}), and its password is not sent to {host}: correct spec.charts.repository of the Mesh, or, if the password is for {host}, run `{annotate}`"
+        )),
+        None => Err(format!(
+            "has no annotation {REGISTRY} that names the host its password is for, so it is not sent to {host}: if it is for {host}, run `{annotate}`"
+        )),
+    }
+}
+
+/// Whether the value of the annotation is the host of this address, with its port where that is not the usual one.
+fn names(annotation: &str, home: &Url) -> bool {
+    let host = match annotation.trim() {
+        "docker.io" | "index.docker.io" => DOCKER_HUB,
+        other => other,
+    };
+    // A whole address would be judged by its host alone, and look as if the rest of it counted.
+    let plain = !host.contains(['/', '\\', '@', '?', '#']);
+    let named = Url::parse(&format!("{}://{host}", home.scheme()));
+    plain && named.is_ok_and(|named| named.origin() == home.origin())
+}
+
+/// The host of an address as Secrets name it: with its port where that is not the usual one.
+fn host(home: &Url) -> String {
+    match (home.host_str().unwrap_or_default(), home.port()) {
+        (host, Some(port)) => format!("{host}:{port}"),
+        // What Docker Hub is called in files of credentials.
+        (DOCKER_HUB, None) => "index.docker.io".to_owned(),
+        (host, None) => host.to_owned(),
+    }
+}
+
 /// A header that logs leave out.
 pub(super) fn header(value: &str) -> Result<HeaderValue, Error> {
     let mut value = HeaderValue::from_str(value)
@@ -128,15 +173,75 @@ pub(super) fn header(value: &str) -> Result<HeaderValue, Error> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::ByteString;
+    use kube::api::ObjectMeta;
+
     use super::*;
 
     fn of(data: &[(&str, &str)], home: &str) -> Result<(String, String), String> {
+        of_bound(data, None, home)
+    }
+
+    /// The Secret with these data, for the host that its annotation names.
+    fn of_bound(
+        data: &[(&str, &str)],
+        registry: Option<&str>,
+        home: &str,
+    ) -> Result<(String, String), String> {
         let data = data
             .iter()
             .map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().into())))
             .collect();
+        let annotations = registry.map(|host| [(REGISTRY.to_owned(), host.to_owned())].into());
+        let secret = Secret {
+            metadata: ObjectMeta {
+                annotations,
+                ..ObjectMeta::default()
+            },
+            data: Some(data),
+            ..Secret::default()
+        };
         let home = Url::parse(home).expect("an address");
-        Credentials::of(&data, &home).map(|c| (c.username, c.password))
+        Credentials::of(&secret, &home, "kubectl annotate").map(|c| (c.username, c.password))
+    }
+
+    #[test]
+    fn a_password_goes_only_to_the_host_that_its_secret_names() {
+        let data = [("username", "me"), ("password", "hush")];
+        for (named, home) in [
+            ("charts.local", "https://charts.local/istio"),
+            ("charts.local:443", "https://charts.local/istio"),
+            ("Charts.Local\n", "https://charts.local"),
+            ("charts.local:8443", "https://charts.local:8443"),
+            ("127.0.0.1:5000", "http://127.0.0.1:5000/x"),
+            ("[::1]:5000", "http://[::1]:5000/x"),
+            ("docker.io", "https://registry-1.docker.io/istio"),
+            ("index.docker.io", "https://registry-1.docker.io/istio"),
+        ] {
+            let read = of_bound(&data, Some(named), home);
+            assert_eq!(read, Ok(("me".to_owned(), "hush".to_owned())), "{named}");
+        }
+        for named in [
+            "charts.local",
+            "charts.local:8443",
+            "evil.com.charts.local",
+            "charts.local@evil.com",
+            "evil.com/charts.local",
+            "https://evil.com",
+            "*",
+            "",
+        ] {
+            let why = of_bound(&data, Some(named), "https://evil.com").expect_err(named);
+            assert!(why.contains("is not sent to evil.com"), "{named}: {why}");
+            assert!(why.contains("kubectl annotate"), "{named}: {why}");
+            assert!(!why.contains("hush"), "{why}");
+        }
+        let why = of_bound(&data, None, "https://evil.com").expect_err("unbound");
+        let words = "has no annotation meshlift.io/registry";
+        assert!(
+            why.contains(words) && why.contains("`kubectl annotate`"),
+            "{why}"
+        );
     }
 
     #[test]
@@ -147,8 +252,9 @@ mod tests {
         let plain = r#"{"username":"me","password":"se:cret"}"#.to_owned();
         let encoded = format!(r#"{{"auth":"{pair}"}}"#);
         assert_eq!(
-            of(
+            of_bound(
                 &[("username", "me\n"), ("password", "se:cret\n")],
+                Some("x"),
                 "https://x"
             ),
             expected

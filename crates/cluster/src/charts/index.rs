@@ -14,8 +14,9 @@ use super::credentials::Credentials;
 use super::versions::{ChartEntry, Charts, release};
 use crate::Error;
 
-/// The public index is under 3 MB; whatever is much larger is no index.
-const LARGEST_INDEX: usize = 32 << 20;
+/// The public index is under 3 MB. Parsed, YAML takes eight to ten times its size, so that one of 30 MiB, as a repository that
+/// joins many others serves it, would get the operator killed for its memory at every start.
+const LARGEST_INDEX: usize = 8 << 20;
 /// Istio's charts are some hundred kilobytes.
 pub(super) const LARGEST_ARCHIVE: usize = 8 << 20;
 
@@ -83,7 +84,10 @@ pub(super) async fn ask(
         etag: header(ETAG),
         last_modified: header(LAST_MODIFIED),
     };
-    let bytes = connection.body(response, LARGEST_INDEX).await?;
+    let bytes = connection
+        .body(response, LARGEST_INDEX)
+        .await?
+        .ok_or_else(|| too_large(&url))?;
     let home = connection.home().clone();
     // Megabytes of YAML: no work for a thread that serves others.
     let parsed = tokio::task::spawn_blocking(move || parse(&bytes, &home))
@@ -96,6 +100,14 @@ pub(super) async fn ask(
         ))
     })?;
     Ok(Answer::Changed(charts, validators))
+}
+
+fn too_large(url: &Url) -> Error {
+    Error::Unreadable(format!(
+        "{} is larger than {} MiB, the most that is read of an index: name a repository in spec.charts.repository of the Mesh that has fewer charts (only base and istiod are needed), or an OCI registry (oci://...), which has no index",
+        shown(url),
+        LARGEST_INDEX >> 20
+    ))
 }
 
 /// Downloads an archive from the first of its addresses that gives it.
@@ -120,7 +132,7 @@ pub(super) async fn download(
             .await
             .and_then(|response| connection.accepted(response, &url));
         let bytes = match response {
-            Ok(response) => connection.body(response, LARGEST_ARCHIVE).await,
+            Ok(response) => connection.small(response, LARGEST_ARCHIVE).await,
             Err(error) => Err(error),
         };
         match bytes {

@@ -19,7 +19,7 @@ use kube::Api;
 use meshlift_api::{ChartSource, MeshSpec};
 use meshlift_planner::version::Version;
 use meshlift_planner::view::Seen;
-use meshlift_planner::{Chart, ChartTarget};
+use meshlift_planner::{Chart, ChartDigests, ChartTarget};
 
 use self::archive::Archives;
 pub use self::archive::ChartArchive;
@@ -85,8 +85,8 @@ impl ChartsClient {
         self.source(charts).expire();
     }
 
-    /// The archive of a Helm release's chart. The credentials and certificates are those of the
-    /// Mesh, if the chart comes from the repository that they are for.
+    /// The archive of a Helm release's chart: the one that was detected, or none. The credentials and certificates are
+    /// those of the Mesh, if the chart comes from the repository that they are for.
     pub async fn archive(
         &self,
         target: &ChartTarget,
@@ -101,7 +101,30 @@ impl ChartsClient {
                 ca_bundle: None,
             },
         };
-        self.download(&charts, target.chart, &target.version).await
+        let archive = self.download(&charts, target.chart, &target.version);
+        let archive = archive.await?;
+        let Some(why) = target.refuses(&archive.digest) else {
+            return Ok(archive);
+        };
+        // What is put right in the repository is seen at the next try.
+        let (chart, version) = (archive.chart, &archive.version);
+        self.archives().forget(&charts.repository, chart, version);
+        self.forget(&charts);
+        Err(Error::OtherArchive(why))
+    }
+
+    /// The digests of both charts of a version.
+    pub async fn digests(
+        &self,
+        charts: &ChartSource,
+        version: &Version,
+    ) -> Result<ChartDigests, Error> {
+        let base = self.download(charts, Chart::Base, version).await?;
+        let istiod = self.download(charts, Chart::Istiod, version).await?;
+        Ok(ChartDigests {
+            base: base.digest,
+            istiod: istiod.digest,
+        })
     }
 
     /// The archive of a chart, checked against the digest in the index or manifest, and for being

@@ -92,7 +92,7 @@ impl Registry<'_> {
             };
             let response = self.get(chart, &url, "application/json").await?;
             next = self.next_page(&url, &response)?;
-            let bytes = self.connection.body(response, LARGEST_PAGE).await?;
+            let bytes = self.connection.small(response, LARGEST_PAGE).await?;
             let page: Tags = serde_json::from_slice(&bytes).map_err(|_| no_registry(&url))?;
             let tags = page.tags.unwrap_or_default();
             found.extend(tags.iter().filter_map(|tag| {
@@ -117,7 +117,7 @@ impl Registry<'_> {
     ) -> Result<Vec<u8>, Error> {
         let url = self.url(chart, &format!("manifests/{version}"))?;
         let response = self.get(chart, &url, MANIFEST).await?;
-        let bytes = self.connection.body(response, LARGEST_MANIFEST).await?;
+        let bytes = self.connection.small(response, LARGEST_MANIFEST).await?;
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|_| no_registry(&url))?;
         let layer = manifest.layers.iter().find(|l| l.media_type == CHART);
         let layer = layer.ok_or_else(|| {
@@ -132,7 +132,7 @@ impl Registry<'_> {
         }
         let url = self.url(chart, &format!("blobs/sha256:{hex}"))?;
         let response = self.get(chart, &url, "*/*").await?;
-        let bytes = self.connection.body(response, LARGEST_ARCHIVE).await?;
+        let bytes = self.connection.small(response, LARGEST_ARCHIVE).await?;
         if !hex.eq_ignore_ascii_case(&sha256_hex(&bytes)) {
             return Err(Error::Unreadable(format!(
                 "what came from {} is not what its manifest names (another digest): it was not used",
@@ -177,7 +177,7 @@ impl Registry<'_> {
             Some(Challenge::Basic) => self.credentials.map(Credentials::basic).transpose(),
             Some(Challenge::Bearer(realm)) => {
                 let response = self.connection.ask_token(&realm, self.credentials).await?;
-                let bytes = self.connection.body(response, LARGEST_MANIFEST).await?;
+                let bytes = self.connection.small(response, LARGEST_MANIFEST).await?;
                 let token: Token =
                     serde_json::from_slice(&bytes).map_err(|_| no_registry(&realm))?;
                 let token = token.token.or(token.access_token);

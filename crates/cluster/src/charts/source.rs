@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_is_for_this_machine_only() {
+    fn a_registry_on_this_machine_is_asked_without_tls() {
         let home = |repository: &str, ca_bundle: Option<&str>| {
             let charts = ChartSource {
                 repository: repository.to_owned(),

@@ -5,7 +5,6 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use futures::future;
 use meshlift_api::MeshSpec;
 use meshlift_planner::ChartTarget;
 use meshlift_planner::plan::{Comparison, Manifest, ReleaseChange, ReleaseDiff, compare};
@@ -57,15 +56,19 @@ impl Diffs {
             stored,
             kubernetes: *kubernetes,
         };
-        // Each waits for a Helm of its own.
-        let all = comparisons.iter().map(async |comparison| {
+        let mut diffs = Vec::new();
+        // One after the other, as Helm runs anyway: so none waits longer than it may because others were before it.
+        for comparison in comparisons {
             let key = look.key(comparison);
-            self.compared.get(&key, look.compare(comparison)).await
-        });
-        match future::try_join_all(all).await {
-            Ok(diffs) if diffs.is_empty() => Seen::Absent,
-            Ok(diffs) => Seen::Present(diffs),
-            Err(why) => Seen::Unreadable(why),
+            let compared = self.compared.get(&key, look.compare(comparison));
+            match compared.await {
+                Ok(diff) => diffs.push(diff),
+                Err(why) => return Seen::Unreadable(why),
+            }
+        }
+        match diffs.is_empty() {
+            true => Seen::Absent,
+            false => Seen::Present(diffs),
         }
     }
 }
@@ -97,7 +100,7 @@ impl Look<'_> {
                     let (chart, version) = (target.chart.name(), target.version.to_string());
                     let values = serde_json::to_string(&target.values).unwrap_or_default();
                     (&target.release, &target.namespace, chart).hash(&mut hasher);
-                    (&target.repository, version, values).hash(&mut hasher);
+                    (&target.repository, version, &target.digest, values).hash(&mut hasher);
                 }
                 Manifest::Nothing => {}
             }

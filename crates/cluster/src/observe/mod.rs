@@ -9,6 +9,7 @@ mod dependents;
 mod diffs;
 mod drift;
 pub(crate) mod environment;
+mod fence;
 mod knowledge;
 mod kubernetes;
 mod live;
@@ -31,7 +32,10 @@ use meshlift_planner::plan::wanted_comparisons;
 use meshlift_planner::risk;
 use meshlift_planner::version::{KubernetesVersion, Version};
 use meshlift_planner::view::{Cluster, Gateway, MeshView, Release, Rival, Seen, UndecodedObject};
-use meshlift_planner::{Decision, Effect, Next, Record, ReleasesWanted, Upgrade, Wanted, wanted};
+use meshlift_planner::{
+    ChartDigests, Decision, Effect, Next, Record, ReleasesWanted, Upgrade, Wanted, next_version,
+    wanted,
+};
 
 use self::cached::Cached;
 use self::clusters::Clusters;
@@ -52,6 +56,9 @@ use crate::{Error, Settings, backup};
 /// How long a look for a backup may take.
 const BACKUP_LOOK: Duration = Duration::from_secs(20);
 
+/// How long a detection waits for the charts of the target.
+const ARCHIVES_LOOK: Duration = Duration::from_secs(20);
+
 /// Looks at the cluster.
 pub struct Observer {
     client: Client,
@@ -67,6 +74,7 @@ pub struct Observer {
     dependents: DependentsLook,
     drift: DriftLook,
     trials: Trials,
+    fence: Cached<(), Option<Vec<String>>>,
     risks: Risks,
     release_catalog: Catalog,
     permissions: Cached<String, Vec<String>>,
@@ -91,6 +99,7 @@ impl Observer {
             dependents: DependentsLook::new(client.clone()),
             drift: DriftLook::new(client.clone()),
             trials: Trials::new(client.clone()),
+            fence: Cached::new(Duration::from_secs(60)),
             risks: Risks::new(client.clone()),
             release_catalog: Catalog::default(),
             permissions: Cached::new(Duration::from_secs(60)),
@@ -152,7 +161,11 @@ impl Observer {
         view.kubernetes = self.kubernetes().await;
         let wanted = wanted(now, upgrade, &view);
         self.wanted(upgrade, &wanted, &mut view).await;
+        if wanted.archives {
+            view.archives = Box::pin(self.archives(upgrade, &view)).await;
+        }
         if wanted.environment {
+            view.environment.unfenced = Box::pin(self.unfenced()).await;
             let writes = meshlift_planner::trial(now, upgrade, &view);
             view.environment.trial = self.trials.look(&upgrade.name, &writes).await;
         }
@@ -202,6 +215,7 @@ impl Observer {
         self.dependents.forget();
         self.drift.forget();
         self.trials.forget();
+        self.fence.forget_all();
         self.risks.forget();
     }
 
@@ -343,6 +357,27 @@ impl Observer {
         }
         if let Some(runs) = &wanted.probes {
             view.probes = self.probes.look(runs, view).await;
+        }
+    }
+
+    async fn unfenced(&self) -> Seen<Vec<String>> {
+        let look = fence::gaps(&self.client, &self.settings.namespace);
+        match self.fence.get(&(), look).await {
+            Ok(Some(gaps)) => Seen::Present(gaps),
+            Ok(None) => Seen::Absent,
+            Err(why) => Seen::Unreadable(why),
+        }
+    }
+
+    /// The archives that the next step installs, by their digests.
+    async fn archives(&self, upgrade: &Upgrade, view: &MeshView) -> Seen<ChartDigests> {
+        let (Some(mesh), Some(version)) = (view.mesh.present(), next_version(upgrade, view)) else {
+            return Seen::Absent;
+        };
+        let look = self.charts.digests(&mesh.charts, &version);
+        match tokio::time::timeout(ARCHIVES_LOOK, look).await {
+            Ok(found) => seen(found.map_err(|error| error.to_string())),
+            Err(_) => Seen::Unreadable(format!("no answer within {ARCHIVES_LOOK:?}")),
         }
     }
 

@@ -49,7 +49,7 @@ use crate::upgrade::Upgrade;
 use crate::version::Version;
 use crate::view::{ControlPlane, MeshView, Release, Seen};
 
-pub use self::charts::retired_source;
+pub use self::charts::{is_loopback, retired_source};
 pub use self::explain::explain;
 pub use self::kubernetes::clusters;
 pub(crate) use self::metrics::METRICS_UNREADABLE;

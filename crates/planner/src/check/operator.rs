@@ -18,6 +18,36 @@ pub(super) static PERMISSIONS: Check = Check {
     look: Look::Mesh(permissions),
 };
 
+pub(super) static UNFENCED: Check = Check {
+    code: "OPERATOR-UNFENCED",
+    reason: "OperatorUnfenced",
+    severity: Severity::Warning,
+    acceptable: true,
+    title: "admission policies bound what the operator's account may do",
+    explanation: "RBAC cannot say \"only these labels\" or \"only as a dry run\", so the rights of the operator's account are wider than what it does: pods in every namespace, any label of a namespace, roles that it does not hold itself. The policies meshlift-operator-fence-* say it. Without them whoever gets hold of its token, or a defect in it, can take over the cluster.",
+    fix: "Install the chart with policies.install=true (helm upgrade meshlift charts/meshlift --namespace meshlift-system --reuse-values --set policies.install=true).",
+    source: "charts/meshlift/templates/operator-fence.yaml",
+    look: Look::Mesh(unfenced),
+};
+
+fn unfenced(subject: &Subject<'_>) -> Vec<Finding> {
+    match &subject.view.environment.unfenced {
+        Seen::Present(gaps) if gaps.is_empty() => Vec::new(),
+        Seen::Present(gaps) => vec![
+            Finding::wrong(
+                format!(
+                    "what the operator's account may do is not fenced in: {} not there or not in force",
+                    message::first_few(gaps)
+                ),
+                "install the chart with policies.install=true",
+            )
+            .about(gaps.iter().cloned()),
+        ],
+        Seen::Absent => Vec::new(),
+        Seen::Unreadable(why) => vec![Finding::unknown("the operator's fence", why)],
+    }
+}
+
 pub(super) static CATALOG_IGNORED: Check = Check {
     code: "CATALOG-IGNORED",
     reason: "CatalogIgnored",

@@ -167,6 +167,7 @@ pub(crate) fn surroundings() -> Environment {
         helm_releases: Seen::Absent,
         selections: Seen::Present(Vec::new()),
         drift: Seen::Present(Vec::new()),
+        unfenced: Seen::Present(Vec::new()),
         risks: Seen::Present(BTreeMap::new()),
     }
 }

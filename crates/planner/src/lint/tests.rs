@@ -17,6 +17,7 @@ fn target(release: &str) -> ChartTarget {
         chart: Chart::Istiod,
         repository: "https://charts.example.org".into(),
         version: version("1.31.0"),
+        digest: None,
         values: Map::new(),
     }
 }
@@ -171,6 +172,7 @@ fn tag_lost() {
             chart: Chart::Istiod,
             repository: String::new(),
             version: version("1.30.2"),
+            digest: None,
             values: Map::new(),
         });
         linted(Phase::HealthChecking, view, vec![without])

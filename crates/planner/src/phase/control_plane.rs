@@ -49,6 +49,7 @@ pub(super) fn control_plane(
             chart: Chart::Istiod,
             repository: record.repository.clone(),
             version: to.clone(),
+            digest: record.digest(Chart::Istiod),
             values: record.target_values.clone(),
         };
         // Of the same version it is left as it is, unless it does not come up: then what was mended
@@ -87,6 +88,7 @@ pub(super) fn base_target(
         chart: Chart::Base,
         repository: record.repository.clone(),
         version: record.target_version.clone(),
+        digest: record.digest(Chart::Base),
         values,
     }
 }

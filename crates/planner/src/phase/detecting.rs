@@ -158,6 +158,15 @@ fn settle(
     if !upgrade.held {
         return Decision::new(Next::Act(vec![Effect::HoldDeletion]), report);
     }
+    // What the record cannot pin is not installed: this way a chart that cannot be had stops the upgrade before it begins.
+    let why = match &view.archives {
+        Seen::Present(_) => None,
+        Seen::Absent => Some("they were not looked at"),
+        Seen::Unreadable(why) => Some(why.as_str()),
+    };
+    if let Some(why) = why {
+        return super::blind(now, report, "the charts of the target", why);
+    }
     match &view.backup {
         Seen::Unreadable(why) => return super::blind(now, report, "the backup", why),
         Seen::Absent => return back_up(upgrade, view, course, report),
@@ -222,6 +231,14 @@ pub(crate) fn drafted(
     };
     let fresh = record(now, upgrade, &course, view, &detection).ok()?;
     Some((fresh.continuing(view), course.hops))
+}
+
+/// The version that the next step of an upgrade installs, as far as there is a way.
+pub fn next_version(upgrade: &Upgrade, view: &MeshView) -> Option<Version> {
+    let Ok(Surveyed::Way(course)) = Detected::look(upgrade, view).found else {
+        return None;
+    };
+    Some(course.hops.first().unwrap_or(&course.to).clone())
 }
 
 /// Whether a record of this object is of the course that was now settled on, and not of an
@@ -339,6 +356,7 @@ fn record(
             ..recorded(base_release, base_version)
         },
         target_version: to.clone(),
+        charts: view.archives.present().cloned(),
         target_revision: revision,
         later: course.hops.iter().skip(1).cloned().collect(),
         waves: stages::pinned(upgrade, &stages::Candidates::of(upgrade, view)),

@@ -34,6 +34,7 @@ use crate::windows::{self, Opening};
 pub use self::data_plane::trial;
 pub(crate) use self::data_plane::{tags_to_move, to_move};
 pub(crate) use self::detecting::drafted;
+pub use self::detecting::next_version;
 
 /// How soon to look again when nothing is expected to change by itself.
 const BACKSTOP: SignedDuration = SignedDuration::from_secs(30);

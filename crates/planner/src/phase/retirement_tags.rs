@@ -40,6 +40,8 @@ impl Look<'_> {
             chart: Chart::Istiod,
             repository: self.record.repository.clone(),
             version: self.record.source.version.clone(),
+            // Of the version that is left no archive was looked at: a repository may not have it any more.
+            digest: None,
             values: values::without_tags(&release.values),
         };
         let has_tags = |release: &Release| values::has_tags(&release.values);

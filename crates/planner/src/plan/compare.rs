@@ -120,6 +120,7 @@ fn targets(record: &Record) -> (ChartTarget, ChartTarget, ChartTarget) {
         chart: Chart::Base,
         repository: record.repository.clone(),
         version: record.target_version.clone(),
+        digest: record.digest(Chart::Base),
         values: record.base_values.clone(),
     };
     let default = ChartTarget {
@@ -130,6 +131,7 @@ fn targets(record: &Record) -> (ChartTarget, ChartTarget, ChartTarget) {
         release: record.target_release(),
         namespace: record.source.namespace.clone(),
         chart: Chart::Istiod,
+        digest: record.digest(Chart::Istiod),
         values: record.target_values.clone(),
         ..base.clone()
     };

@@ -35,6 +35,9 @@ pub struct Environment {
     pub drift: Seen<Vec<Drift>>,
     /// Objects of others that select by the labels `istio-injection` and `istio.io/rev`.
     pub selections: Seen<Vec<Selection>>,
+    /// Admission policies and bindings of the operator's fence that are not there, or not in force for its account.
+    /// `Absent` where whoever looks is not the operator.
+    pub unfenced: Seen<Vec<String>>,
     /// What the API server answers to the writes of the upgrade, tried as dry runs.
     pub trial: Seen<Trial>,
     /// Which risks of the catalog have something to do with this cluster, by code.

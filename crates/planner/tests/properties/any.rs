@@ -12,7 +12,7 @@ use meshlift_api::{
 };
 use meshlift_planner::version::{KubernetesVersion, Version};
 use meshlift_planner::view::*;
-use meshlift_planner::{Record, RecordedRelease, RecordedWave, Refusal, Upgrade};
+use meshlift_planner::{ChartDigests, Record, RecordedRelease, RecordedWave, Refusal, Upgrade};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -309,6 +309,7 @@ prop_compose! {
             target_revision: version(to).revision(),
             target_version: version(to),
             later: Vec::new(),
+            charts: None,
             backup: "meshlift-backup-x".into(),
             target_values: Map::new(),
             base_values,
@@ -376,12 +377,14 @@ prop_compose! {
         (loose_pods, probes, refused) in (vec(pod(), 0..3), probes(), vec(refusal(), 0..3)),
         missing in seen(vec(text(&["patch namespaces"]), 0..2)),
         (rivals, record, backup, dependents) in (vec(rival(), 0..2), seen(record()), seen(text(&["meshlift-backup-x"])), dependents()),
+        archives in seen(text(&["ba5e"])),
     ) -> MeshView {
         MeshView {
             mesh, kubernetes, control_planes: planes, releases, catalog,
             validator: map(validator, |(service, has_ca_bundle)| Validator { namespace: "istio-system".to_owned(), service, has_ca_bundle }),
             tags: map(tags, |tags| tags.into_iter().map(|revision| Tag { name: "prod".into(), revision, ..Tag::default() }).collect()),
             undecoded: Vec::new(), namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
+            archives: map(archives, |digest| ChartDigests { base: digest.clone(), istiod: digest }),
             refusals: refused.into_iter().collect(), dependents,
             environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(), gateways: Seen::Absent,
         }

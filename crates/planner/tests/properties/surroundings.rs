@@ -195,11 +195,11 @@ prop_compose! {
         other_installers in seen(vec(text(&["Istio a (sailoperator.io)"]), 0..2)),
         risks in risks(),
         (helm_releases, drift, selections) in (seen(vec(helm_release(), 0..2)), seen(vec(drift(), 0..2)), seen(vec(selection(), 0..2))),
-        trial in trial().prop_map(Seen::Present),
+        (trial, unfenced) in (trial().prop_map(Seen::Present), seen(vec(text(&["ValidatingAdmissionPolicy x"]), 0..2))),
     ) -> Environment {
         Environment {
             clusters, crds, nodes, budgets, autoscalers, injectors, node_agents, envoy_filters, other_installers, risks,
-            helm_releases, drift, selections, trial,
+            helm_releases, drift, selections, trial, unfenced,
         }
     }
 }

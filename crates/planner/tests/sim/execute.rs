@@ -8,7 +8,7 @@ use meshlift_planner::view::{
     HelmRunner, ReleaseState, Seen, StorageRef, Validator, WorkloadKey, WorkloadKind,
 };
 use meshlift_planner::{
-    ChartTarget, Effect, ErrorClass, HELM_TIMEOUT, InjectionLabels, TemplateRevision,
+    Chart, ChartTarget, Effect, ErrorClass, HELM_TIMEOUT, InjectionLabels, TemplateRevision,
 };
 
 use crate::helm::{Revision, Stored};
@@ -175,6 +175,13 @@ impl World {
                     target.version
                 ),
             ));
+        }
+        let archive = match target.chart {
+            Chart::Base => &self.archives.base,
+            Chart::Istiod => &self.archives.istiod,
+        };
+        if let Some(why) = target.refuses(archive) {
+            return Err((ErrorClass::Blocked, why));
         }
         let now = self.now;
         let serial = self.next_serial();

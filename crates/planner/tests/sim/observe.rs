@@ -72,6 +72,9 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
             Err(why) => Seen::Unreadable(why.clone()),
         };
     }
+    if wanted.archives {
+        view.archives = seen(world, "archives", world.archives.clone());
+    }
     if wanted.permissions {
         view.missing_permissions = Seen::Present(world.missing_permissions.clone());
     }
@@ -154,6 +157,7 @@ fn watched(age: &Age<'_>) -> MeshView {
         probes: BTreeMap::new(),
         rivals: world.rivals.clone(),
         record: Seen::Absent,
+        archives: Seen::Absent,
         backup: Seen::Absent,
         dependents: Dependents::default(),
         environment: world.environment.clone(),

@@ -11,7 +11,9 @@ use meshlift_planner::view::{
     ControlPlane, Dependents, Gateway, Installer, Namespace, Pod, Rival, Tag, UpdateStrategy,
     Validator, WorkloadKey, WorkloadKind,
 };
-use meshlift_planner::{ErrorClass, Injector, Record, Refusals, Upgrade, injector_of};
+use meshlift_planner::{
+    ChartDigests, ErrorClass, Injector, Record, Refusals, Upgrade, injector_of,
+};
 
 use crate::helm::Helm;
 
@@ -29,6 +31,8 @@ pub struct World {
     pub missing_permissions: Vec<String>,
     /// What the chart repository has, or why it does not answer.
     pub repository: Result<Vec<Version>, String>,
+    /// The archives of its charts, whatever the version.
+    pub archives: ChartDigests,
     pub helm: Helm,
     pub istiods: Vec<Istiod>,
     pub validator: Option<Validator>,

@@ -404,6 +404,21 @@ fn control_plane() -> Vec<Row> {
         wrong("PERMISSIONS", &["patch namespaces"], "RBAC", |_, v| {
             v.missing_permissions = Seen::Present(vec!["patch namespaces".into()]);
         }),
+        wrong(
+            "OPERATOR-UNFENCED",
+            &["ValidatingAdmissionPolicy meshlift-operator-fence-pods"],
+            "is not fenced in: ValidatingAdmissionPolicy meshlift-operator-fence-pods not there or not in force: install the chart with policies.install=true",
+            |_, v| {
+                let gap = "ValidatingAdmissionPolicy meshlift-operator-fence-pods";
+                v.environment.unfenced = Seen::Present(vec![gap.into()]);
+            },
+        ),
+        fine("OPERATOR-UNFENCED", |_, v| {
+            v.environment.unfenced = Seen::Absent;
+        }),
+        unknown("OPERATOR-UNFENCED", |_, v| {
+            v.environment.unfenced = why();
+        }),
         unknown("PERMISSIONS", |_, v| v.missing_permissions = why()),
     ]
 }

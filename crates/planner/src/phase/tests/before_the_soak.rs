@@ -151,10 +151,13 @@ fn what_fails_for_long_asks_a_person() {
 #[test]
 fn for_what_cannot_be_read() {
     let (on, reason) = (WaitingOn::Unreadable, "Unreadable");
-    let spoils: [(Phase, &str, Spoil); 10] = [
+    let spoils: [(Phase, &str, Spoil); 11] = [
         (Phase::Detecting, "the Mesh", |_, v| v.mesh = why()),
         (Phase::Detecting, "the record", |_, v| v.record = why()),
         (Phase::Detecting, "the backup", |_, v| v.backup = why()),
+        (Phase::Detecting, "the charts of the target", |_, v| {
+            v.archives = why()
+        }),
         (Phase::Upgrading, "the record", |_, v| v.record = why()),
         (Phase::Upgrading, "the Helm releases", |_, v| {
             v.releases = why()
@@ -402,6 +405,53 @@ fn for_workloads() {
             );
         },
     );
+}
+
+#[test]
+fn only_the_charts_that_were_detected_are_installed() {
+    let upgrade = upgrade(Phase::Detecting);
+    let mut view = surrounded();
+    view.archives = Seen::Absent;
+    let blind = decide(now(), &upgrade, &view);
+    assert!(matches!(blind.next, Next::Wait(_)), "{:?}", blind.next);
+    view.archives = Seen::Present(charts());
+    let decision = decide(now(), &upgrade, &view);
+    let Next::Record(record) = decision.next else {
+        panic!("{:?}", decision.next)
+    };
+    assert_eq!(record.charts, Some(charts()));
+    // Replaced before the upgrade began: the detection goes on with what there is.
+    view.record = Seen::Present(*record.clone());
+    let other = ChartDigests {
+        base: "0dd".into(),
+        ..charts()
+    };
+    view.archives = Seen::Present(other.clone());
+    let decision = decide(now(), &upgrade, &view);
+    let Next::Record(again) = decision.next else {
+        panic!("{:?}", decision.next)
+    };
+    assert_eq!(again.charts, Some(other));
+
+    let upgrade = super::upgrade(Phase::Upgrading);
+    let decision = decide(now(), &upgrade, &view);
+    let Next::Act(batch) = &decision.next else {
+        panic!("{:?}", decision.next)
+    };
+    let [Effect::UpgradeBase(target)] = batch.as_slice() else {
+        panic!("{batch:?}")
+    };
+    assert_eq!(target.refuses(&charts().base), None);
+    let why = target.refuses("0dd").expect("another archive");
+    for words in [
+        "chart base 1.31.0 in https://",
+        "sha256 ba5e then, 0dd now",
+        "put the first one back",
+        "spec.requestRollback: true",
+        "create a new MeshUpgrade",
+    ] {
+        assert!(why.contains(words), "{words}: {why}");
+    }
 }
 
 #[test]

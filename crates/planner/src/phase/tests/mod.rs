@@ -9,9 +9,10 @@ use serde_json::json;
 use super::{decide, signed};
 use crate::decision::{Effect, Next, WaitingOn};
 use crate::example::{
-    TARGET, ago, before, cart, istiod, moved, namespace, now, passed, planes, releases, surrounded,
-    upgrade, version, workload,
+    TARGET, ago, before, cart, charts, istiod, moved, namespace, now, passed, planes, releases,
+    surrounded, upgrade, version, workload,
 };
+use crate::record::ChartDigests;
 use crate::status::{Executed, fold};
 use crate::upgrade::Upgrade;
 use crate::view::{

@@ -18,6 +18,23 @@ fn repository_goes_down() -> Story {
     )
 }
 
+/// Somebody replaces the chart of the new version once the upgrade has begun.
+fn chart_replaced() -> Story {
+    let story = story("chart_replaced", registered("1.31.0"));
+    let story = with(
+        story,
+        reached(Phase::Upgrading, Step::UpgradingBase, 0),
+        "the repository has another archive of chart istiod 1.31.0",
+        |world| world.archives.istiod = "0dd".into(),
+    );
+    with(
+        story,
+        reached(Phase::Upgrading, Step::InstallingControlPlane, 40),
+        "the archive that was detected is put back",
+        |world| world.archives.istiod = "1d".into(),
+    )
+}
+
 fn image_cannot_be_pulled() -> Story {
     let mut world = registered("1.31.0");
     world.istiod_trouble =
@@ -368,6 +385,7 @@ fn restart_denied_for_a_while() -> Story {
 pub fn all() -> Vec<Story> {
     vec![
         repository_goes_down(),
+        chart_replaced(),
         image_cannot_be_pulled(),
         retry_after_failed(),
         workload_crashes(),

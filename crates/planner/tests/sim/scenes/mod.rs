@@ -23,11 +23,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use meshlift_api::{GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Rollback};
 use meshlift_api::{Phase, Step};
-use meshlift_planner::Upgrade;
 use meshlift_planner::version::KubernetesVersion;
 use meshlift_planner::view::{
     Installer, Namespace, Pod, ReleaseState, Rival, Tag, UpdateStrategy, Validator, WorkloadKind,
 };
+use meshlift_planner::{ChartDigests, Upgrade};
 use serde_json::{Map, Value, json};
 
 use crate::helm::{Helm, Revision, Stored};
@@ -161,6 +161,10 @@ fn shop(target: &str) -> World {
         repository: Ok(["1.29.8", "1.30.2", "1.30.5", "1.31.0", "1.31.1", "1.32.0"]
             .map(version)
             .into()),
+        archives: ChartDigests {
+            base: "ba5e".into(),
+            istiod: "1d".into(),
+        },
         helm: Helm::default(),
         istiods: vec![istiod],
         validator: Some(Validator {
