@@ -71,11 +71,11 @@ impl Audit {
     }
 
     /// What `user` wrote to the mesh: everything but MeshUpgrades and Meshes themselves, events, leases,
-    /// questions about rights, and what lies in the operator's own namespace.
+    /// and what lies in the operator's own namespace.
     pub fn mesh_writes(&self, user: &str) -> Result<Vec<Write>> {
         let own = |write: &Write| {
             let group = write.resource.split('/').next().unwrap_or_default();
-            ["meshlift.io", "events.k8s.io", "authorization.k8s.io"].contains(&group)
+            ["meshlift.io", "events.k8s.io"].contains(&group)
                 || write.resource == "/events"
                 || write.namespace == crate::bed::OPERATOR_NAMESPACE
         };
@@ -93,6 +93,11 @@ fn write(event: &Value, user: &str) -> Option<Write> {
         return None;
     }
     let object = &event["objectRef"];
+    // Who we are and what we may do is asked by creating what is never stored.
+    let questions = ["authentication.k8s.io", "authorization.k8s.io"];
+    if questions.contains(&text(&object["apiGroup"]).as_str()) {
+        return None;
+    }
     let subresource = match text(&object["subresource"]) {
         none if none.is_empty() => none,
         some => format!("/{some}"),
@@ -150,6 +155,10 @@ mod tests {
             other[field] = value;
             assert_eq!(write(&other, "us"), None, "{field}");
         }
+        let mut question = event.clone();
+        question["objectRef"] =
+            json!({"apiGroup": "authentication.k8s.io", "resource": "selfsubjectreviews"});
+        assert_eq!(write(&question, "us"), None);
         assert_eq!(write(&event, "them"), None);
     }
 }

@@ -597,7 +597,9 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("{{ include \"meshlift.fence.head\" "));
         let mut policies: Vec<String> = heads.flat_map(names_of).collect();
-        let bound = chart.lines().find(|line| line.contains("range $name := list"));
+        let bound = chart
+            .lines()
+            .find(|line| line.contains("range $name := list"));
         let mut bindings = bound.map(names_of).unwrap_or_default();
         policies.sort();
         bindings.sort();
