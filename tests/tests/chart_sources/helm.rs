@@ -14,9 +14,7 @@ use meshlift_testbed::registry::{self, Access, Registry, RegistryOptions};
 use meshlift_testbed::tls::Authority;
 use serde_json::json;
 
-use crate::fixture::{
-    client, client_for, login, packed, says, source, trusting, with_login, with_secret,
-};
+use crate::fixture::{client_for, login, packed, says, source, trusting, with_login, with_secret};
 
 /// Helm, run by a script that writes down everything that other processes could see of it.
 fn spied(helm: &Path, directory: &Path) -> Result<(Helm, PathBuf)> {
