@@ -11,7 +11,7 @@ else
     who="$(id -un), not root: what needs a real node is skipped; run it with sudo"
 fi
 printf 'Tests run as %s.\n' "$who"
-printf 'The first run builds Kubernetes and Istio from source, which takes about 25 minutes on two cores; later runs find them in %s.\n' \
+printf 'The first run builds Kubernetes and Istio from source, which takes about 30 minutes on two cores; later runs find them in %s.\n' \
     "${MESHLIFT_CACHE:-$HOME/.cache/meshlift}"
 
 logs=$(mktemp -d)

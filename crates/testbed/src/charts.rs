@@ -9,7 +9,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 pub use self::server::{ChartServer, Login, Mode, Request, ServerOptions, Validator};
-use crate::{progress, tools, versions};
+use crate::versions::PinnedIstio;
+use crate::{progress, tools};
 
 /// Charts and their places below `manifests/charts` in Istio's sources.
 const CHARTS: [(&str, &str); 5] = [
@@ -20,15 +21,15 @@ const CHARTS: [(&str, &str); 5] = [
     ("gateway", "gateway"),
 ];
 
-/// The directory of a chart repository with every Istio version, made by this Helm now if the cache
+/// The directory of a chart repository with these Istio versions, made by this Helm now if the cache
 /// lacks it; blocks meanwhile.
-pub fn repository(helm: &Path) -> Result<PathBuf> {
-    let key = format!("{:?} {:?} {}", versions::ISTIO, CHARTS, helm.display());
+pub fn repository(helm: &Path, istio: &[PinnedIstio]) -> Result<PathBuf> {
+    let key = format!("{istio:?} {CHARTS:?} {}", helm.display());
     tools::cached(
         &tools::cache_path("charts", &[key.as_bytes()])?,
         |directory| {
             let task = progress::task("pack Istio's charts");
-            for (version, _) in versions::ISTIO {
+            for (version, _) in istio {
                 let sources = tools::istio_sources(version)?.join("manifests/charts");
                 for (name, place) in CHARTS {
                     pack(helm, &sources.join(place), version, directory)

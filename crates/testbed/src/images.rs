@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::tools::{self, Tools};
+use crate::versions::PinnedIstio;
 use crate::{progress, versions};
 
 /// The image of the sandbox of every pod.
@@ -46,16 +47,11 @@ pub fn write(image: &Image<'_>) -> Result<PathBuf> {
     archive("image", &[*image], false)
 }
 
-/// Writes what every cluster has: pause, the base, and Istio's images in every version.
+/// Writes what every cluster has: pause, the base, and Istio's images in the versions that every mesh has.
 pub(crate) fn system(tools: &Tools) -> Result<PathBuf> {
     let base = Some(tools.rootfs()?);
     let pause: [Placed<'_>; 1] = [(Path::new("/bin/busybox"), "/bin/busybox")];
-    let mut istio = Vec::new();
-    for (version, _) in versions::ISTIO {
-        istio.push(Istio::new(tools, version)?);
-    }
-    let files: Vec<_> = istio.iter().map(Istio::files).collect();
-    let mut images = vec![
+    let images = [
         Image {
             name: PAUSE,
             base: None,
@@ -71,6 +67,28 @@ pub(crate) fn system(tools: &Tools) -> Result<PathBuf> {
             user: "0:0",
         },
     ];
+    istio_archive("system-images", tools, &versions::ISTIO, &images, true)
+}
+
+/// Writes Istio's images in other versions; what [`system`] holds is not in the archive again.
+pub(crate) fn more_istio(tools: &Tools, versions: &[PinnedIstio]) -> Result<PathBuf> {
+    istio_archive("istio-images", tools, versions, &[], false)
+}
+
+fn istio_archive(
+    name: &str,
+    tools: &Tools,
+    versions: &[PinnedIstio],
+    others: &[Image<'_>],
+    with_base: bool,
+) -> Result<PathBuf> {
+    let base = Some(tools.rootfs()?);
+    let mut istio = Vec::new();
+    for (version, _) in versions {
+        istio.push(Istio::new(tools, version)?);
+    }
+    let files: Vec<_> = istio.iter().map(Istio::files).collect();
+    let mut images = others.to_vec();
     for (istio, (pilot, proxy)) in istio.iter().zip(&files) {
         let entrypoint = &["/usr/local/bin/pilot-discovery"];
         images.push(Image {
@@ -89,7 +107,7 @@ pub(crate) fn system(tools: &Tools) -> Result<PathBuf> {
             user: "0:0",
         });
     }
-    archive("system-images", &images, true)
+    archive(name, &images, with_base)
 }
 
 /// The images of one Istio version and what goes into them.

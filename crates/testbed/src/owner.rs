@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cluster::{Cluster, Options, Profile, scratch};
 use crate::istio::{self, IstioOptions};
 use crate::progress;
+use crate::versions::{ISTIO_OF_CHAINS, PinnedIstio};
 
 /// Which cluster to start.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -36,6 +37,19 @@ pub struct UpArgs {
     /// Install this Istio version too.
     #[arg(long, value_name = "VERSION")]
     istio: Option<String>,
+}
+
+impl UpArgs {
+    /// What must be at hand for the Istio that is asked for, and is not anyway.
+    fn more_istio(&self) -> &'static [PinnedIstio] {
+        let wanted = self.istio.as_deref();
+        let mut of_chains = ISTIO_OF_CHAINS.iter();
+        if of_chains.any(|(version, _)| Some(*version) == wanted) {
+            &ISTIO_OF_CHAINS
+        } else {
+            &[]
+        }
+    }
 }
 
 /// Which cluster to stop.
@@ -199,6 +213,7 @@ async fn serve(args: &UpArgs, state: &State) -> Result<()> {
         profile: args.profile,
         kwok_nodes: args.kwok,
         audit: args.audit,
+        more_istio: args.more_istio(),
         kubernetes: args.kubernetes.clone(),
     };
     let cluster = Cluster::up(options).await?;

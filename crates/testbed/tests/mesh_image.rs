@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use meshlift_testbed::demo;
 use meshlift_testbed::skip::is_root_or_skips;
 use meshlift_testbed::tools::{Need, Tools};
+use meshlift_testbed::versions;
 use serde_json::Value;
 
 #[test]
@@ -13,7 +14,7 @@ fn mesh_operator_image_is_not_root_and_has_helm_beside_the_operator() -> Result<
     if !is_root_or_skips("mesh_operator_image_is_not_root_and_has_helm_beside_the_operator") {
         return Ok(());
     }
-    let tools = Tools::ensure(Need::Istio, false)?;
+    let tools = Tools::ensure(Need::Istio, false, &versions::ISTIO)?;
     let image = demo::build_operator_image(tools.rootfs()?, tools.program("helm")?, "dev")?;
     let index = blob(&image.archive, "index.json")?;
     let name = &index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"];

@@ -15,6 +15,7 @@ use meshlift_cluster::charts::{ChartVersions, ChartsClient};
 use meshlift_planner::view::Seen;
 use meshlift_testbed::charts::{self, Login};
 use meshlift_testbed::tools::Tools;
+use meshlift_testbed::versions;
 use serde_json::{Value, json};
 
 /// The Secret that the operator may read.
@@ -112,7 +113,7 @@ pub(crate) fn login() -> Login {
 pub(crate) async fn packed() -> Result<(PathBuf, PathBuf)> {
     let make = || {
         let helm = Tools::for_charts()?.program("helm")?.to_owned();
-        let directory = charts::repository(&helm)?;
+        let directory = charts::repository(&helm, &versions::ISTIO)?;
         anyhow::Ok((helm, directory))
     };
     tokio::task::spawn_blocking(make).await?

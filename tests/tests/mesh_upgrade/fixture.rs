@@ -9,7 +9,7 @@ use meshlift_testbed::istio::{self, Injection, IstioOptions};
 use meshlift_testbed::load::Collected;
 use meshlift_testbed::shop::{self, LoadHandle, LoadOptions};
 use meshlift_testbed::skip::is_root_or_skips;
-use meshlift_testbed::versions::ISTIO_FROM;
+use meshlift_testbed::versions::{ISTIO_FROM, ISTIO_TO};
 use meshlift_testbed::{Options, progress};
 use meshlift_tests::bed::{Bed, ISTIO};
 use serde_json::{Value, json};
@@ -35,18 +35,27 @@ pub(crate) fn with_mesh_of<F: Future<Output = Result<()>>>(
     options: IstioOptions,
     test: impl FnOnce(Bed) -> F,
 ) -> Result<()> {
-    if !is_root_or_skips(name) {
+    with_mesh_from(Options::mesh(name), ISTIO_FROM, options, test)
+}
+
+/// The same on a cluster that is started so, and from this version on.
+pub(crate) fn with_mesh_from<F: Future<Output = Result<()>>>(
+    cluster: Options,
+    version: &str,
+    options: IstioOptions,
+    test: impl FnOnce(Bed) -> F,
+) -> Result<()> {
+    if !is_root_or_skips(&cluster.name) {
         return Ok(());
     }
     // One that failed leaves nothing that the next one needs.
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     Runtime::new()?.block_on(async {
-        let bed = Bed::up(Options::mesh(name)).await?;
-        let options = IstioOptions {
-            values: custom(),
-            ..options
-        };
-        istio::install(&bed.cluster, ISTIO_FROM, options).await?;
+        let bed = Bed::up(cluster).await?;
+        let mut values = custom();
+        istio::merge(&mut values, options.values.clone());
+        let options = IstioOptions { values, ..options };
+        istio::install(&bed.cluster, version, options).await?;
         test(bed).await
     })
 }
@@ -134,20 +143,20 @@ pub(crate) async fn sidecars(bed: &Bed) -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-/// Fails unless the mesh is at the new version: Helm's releases, control planes, every sidecar.
+/// Fails unless the mesh is at the new version: Helm's releases, control planes, webhooks, every sidecar.
 pub(crate) async fn ensure_upgraded(bed: &Bed) -> Result<()> {
-    let releases: Value = helm_json(bed, &["ls", "-n", ISTIO]).await?;
-    let mut found: Vec<(&str, &str, &str)> = Vec::new();
-    for release in releases.as_array().into_iter().flatten() {
-        let text = |key: &str| release[key].as_str().unwrap_or_default();
-        found.push((text("name"), text("chart"), text("status")));
-    }
-    found.sort_unstable();
-    let expected = [
-        ("istio-base", "base-1.31.0", "deployed"),
-        ("istiod-1-31-0", "istiod-1.31.0", "deployed"),
-    ];
-    ensure!(found == expected, "releases: {found:?}");
+    ensure_upgraded_to(bed, ISTIO_TO).await
+}
+
+/// The revision that a control plane of this version is installed under.
+pub(crate) fn revision_of(version: &str) -> String {
+    version.replace('.', "-")
+}
+
+/// The same for another version.
+pub(crate) async fn ensure_upgraded_to(bed: &Bed, version: &str) -> Result<()> {
+    let istiod = format!("istiod-{}", revision_of(version));
+    ensure_releases_are(bed, version, &istiod).await?;
     let planes = kubectl_json(
         bed,
         &["get", "deployments", "-n", ISTIO, "-l", "app=istiod"],
@@ -159,31 +168,66 @@ pub(crate) async fn ensure_upgraded(bed: &Bed) -> Result<()> {
         .flatten()
         .filter_map(|plane| plane["metadata"]["name"].as_str())
         .collect();
-    ensure!(names == ["istiod-1-31-0"], "control planes: {names:?}");
-    let validator = [
-        "get",
-        "validatingwebhookconfiguration",
-        "istiod-default-validator",
-    ];
-    let validator = kubectl_json(bed, &validator).await?;
-    let service = &validator["webhooks"][0]["clientConfig"]["service"]["name"];
-    ensure!(
-        service == "istiod-1-31-0",
-        "the default validator calls {service}"
-    );
+    ensure!(names == [&istiod], "control planes: {names:?}");
+    ensure_webhooks_call(bed, &istiod).await?;
     let sidecars = sidecars(bed).await?;
     ensure!(!sidecars.is_empty(), "no sidecar at all");
+    let current = format!(":{version}");
     let old: Vec<_> = sidecars
         .iter()
-        .filter(|(_, image)| !image.ends_with(":1.31.0"))
+        .filter(|(_, image)| !image.ends_with(&current))
         .collect();
     ensure!(old.is_empty(), "old sidecars: {old:?}");
     Ok(())
 }
 
+/// Fails unless Helm has the base chart and one istiod, both of this version and deployed.
+async fn ensure_releases_are(bed: &Bed, version: &str, istiod: &str) -> Result<()> {
+    let releases: Value = helm_json(bed, &["ls", "-n", ISTIO]).await?;
+    let text = |release: &Value, key: &str| release[key].as_str().unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    for release in releases.as_array().into_iter().flatten() {
+        found.push(["name", "chart", "status"].map(|key| text(release, key)));
+    }
+    found.sort_unstable();
+    let deployed = |name: &str, chart: &str| {
+        [name, &format!("{chart}-{version}"), "deployed"].map(str::to_owned)
+    };
+    let expected = [deployed("istio-base", "base"), deployed(istiod, "istiod")];
+    ensure!(found == expected, "releases: {found:?}");
+    Ok(())
+}
+
+/// Fails unless every webhook of Istio calls this one, the default validator among them.
+async fn ensure_webhooks_call(bed: &Bed, istiod: &str) -> Result<()> {
+    let kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
+    let all = kubectl_json(bed, &["get", kinds]).await?;
+    let mut called = Vec::new();
+    for configuration in all["items"].as_array().into_iter().flatten() {
+        let name = configuration["metadata"]["name"].as_str();
+        for webhook in configuration["webhooks"].as_array().into_iter().flatten() {
+            let service = &webhook["clientConfig"]["service"];
+            if service["namespace"] == ISTIO {
+                called.push((name.unwrap_or_default(), service["name"].as_str()));
+            }
+        }
+    }
+    let has_default = called.iter().any(|(n, _)| *n == "istiod-default-validator");
+    ensure!(has_default, "no default validator: {called:?}");
+    let others = called.iter().any(|(_, service)| *service != Some(istiod));
+    ensure!(!others, "not all webhooks call {istiod}: {called:?}");
+    Ok(())
+}
+
 /// Fails unless every custom value is still in the release of the new control plane.
 pub(crate) async fn ensure_values_survived(bed: &Bed) -> Result<()> {
-    let values = helm_json(bed, &["get", "values", "istiod-1-31-0", "-n", ISTIO]).await?;
+    ensure_values_survived_to(bed, ISTIO_TO).await
+}
+
+/// The same for another version.
+pub(crate) async fn ensure_values_survived_to(bed: &Bed, version: &str) -> Result<()> {
+    let istiod = format!("istiod-{}", revision_of(version));
+    let values = helm_json(bed, &["get", "values", &istiod, "-n", ISTIO]).await?;
     let mut expected = istio::needed();
     expected["meshConfig"] = custom()["meshConfig"].clone();
     expected["resources"] = custom()["resources"].clone();

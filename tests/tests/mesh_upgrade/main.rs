@@ -3,6 +3,7 @@
 
 mod bad_luck;
 mod by_hand;
+mod chain;
 mod data_plane;
 mod fixture;
 mod kills;

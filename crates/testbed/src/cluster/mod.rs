@@ -61,12 +61,13 @@ impl Cluster {
         require_root(&options)?;
         let kwok = options.kwok_nodes > 0;
         let stamp = options.kubernetes.clone();
+        let istio = options.istio();
         let (tools, repository) = tokio::task::spawn_blocking(move || {
-            let mut tools = Tools::ensure(need, kwok)?;
+            let mut tools = Tools::ensure(need, kwok, &istio)?;
             if let Some(version) = stamp {
                 tools.stamp_api_server(&version)?;
             }
-            let repository = charts::repository(tools.program("helm")?)?;
+            let repository = charts::repository(tools.program("helm")?, &istio)?;
             anyhow::Ok((tools, repository))
         })
         .await??;
@@ -123,11 +124,20 @@ impl Cluster {
         let plane = self.control_plane(&inside);
         let mesh = self.options.profile == Profile::Mesh;
         if mesh {
-            let tools = self.tools.clone();
-            let archive = tokio::task::spawn_blocking(move || images::system(&tools));
+            let (tools, more) = (self.tools.clone(), self.options.more_istio);
+            let archives = tokio::task::spawn_blocking(move || {
+                let mut archives = vec![images::system(&tools)?];
+                if !more.is_empty() {
+                    archives.push(images::more_istio(&tools, more)?);
+                }
+                anyhow::Ok(archives)
+            });
             let load = async {
                 node::start_containerd(&plane).await?;
-                node::import(&plane, &archive.await??).await
+                for archive in archives.await?? {
+                    node::import(&plane, &archive).await?;
+                }
+                anyhow::Ok(())
             };
             let serve = async {
                 plane.start_api(client).await?;

@@ -1,5 +1,7 @@
 //! What a cluster is started with.
 
+use crate::versions::{self, PinnedIstio};
+
 /// How much of a cluster there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Profile {
@@ -20,6 +22,8 @@ pub struct Options {
     pub kwok_nodes: u32,
     /// Whether the API server records every request.
     pub audit: bool,
+    /// Istio versions at hand beside [`versions::ISTIO`].
+    pub more_istio: &'static [PinnedIstio],
     /// The version the API server says it is of (`1.31.4`), if not its own.
     pub kubernetes: Option<String>,
 }
@@ -38,6 +42,7 @@ impl Options {
             profile: Profile::Api,
             kwok_nodes: 0,
             audit: false,
+            more_istio: &[],
             kubernetes: None,
         }
     }
@@ -56,6 +61,19 @@ impl Options {
             kwok_nodes: nodes,
             ..self
         }
+    }
+
+    /// The same with the Istio versions of a chain of upgrades.
+    pub fn chain(self) -> Self {
+        Options {
+            more_istio: &versions::ISTIO_OF_CHAINS,
+            ..self
+        }
+    }
+
+    /// Every Istio version at hand.
+    pub fn istio(&self) -> Vec<PinnedIstio> {
+        [&versions::ISTIO, self.more_istio].concat()
     }
 
     /// The same with an API server that says it is of `version`.

@@ -20,7 +20,7 @@ use crate::istio::{self, Ingress, Injection, IstioOptions};
 use crate::shop::serve::terminated;
 use crate::shop::{self, LoadOptions};
 use crate::tools::{Need, Tools};
-use crate::versions::{ISTIO_FROM, ISTIO_TO};
+use crate::versions::{ISTIO, ISTIO_FROM, ISTIO_TO};
 use crate::{Cluster, Options, progress};
 use stages::Stages;
 use summary::Summary;
@@ -77,7 +77,7 @@ async fn play(kept: &mut Kept, keep: bool) -> Result<()> {
     let mut stages = Stages::default();
     let tools = stages
         .run("install and build what is missing", async {
-            tokio::task::spawn_blocking(|| Tools::ensure(Need::Istio, false)).await?
+            tokio::task::spawn_blocking(|| Tools::ensure(Need::Istio, false, &ISTIO)).await?
         })
         .await?;
     let image = stages

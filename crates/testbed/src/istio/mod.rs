@@ -161,7 +161,8 @@ pub fn needed() -> Value {
     })
 }
 
-fn merge(into: &mut Value, from: Value) {
+/// Lays values over others, as Helm does; null changes nothing.
+pub fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {

@@ -18,7 +18,7 @@ const CHARTS: [&str; 2] = ["base", "istiod"];
 /// The directory of a registry's storage, made now if the cache lacks it; blocks meanwhile.
 pub(super) fn with_charts(tools: &Tools) -> Result<PathBuf> {
     let (helm, registry) = (tools.program("helm")?, tools.program("registry")?);
-    let archives = charts::repository(helm)?;
+    let archives = charts::repository(helm, &versions::ISTIO)?;
     let key = format!(
         "{} {} {JUNK:?} {MISLABELLED} {DAILY} {CHARTS:?}",
         archives.display(),

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::{Need, apt, cache};
+use crate::versions::PinnedIstio;
 use crate::{progress, versions};
 
 /// One module under `pins/` and the programs built from it.
@@ -20,8 +21,8 @@ pub struct Component {
     stamp: String,
 }
 
-/// The components that `need` asks for.
-pub(super) fn components(need: Need, kwok: bool) -> Vec<Component> {
+/// The components that `need` asks for, of Istio these versions.
+pub(super) fn components(need: Need, kwok: bool, of_istio: &[PinnedIstio]) -> Vec<Component> {
     let mut wanted = vec![
         kubernetes("kube", versions::KUBERNETES, KUBE_SERVERS),
         plain("etcd", ETCD),
@@ -31,7 +32,7 @@ pub(super) fn components(need: Need, kwok: bool) -> Vec<Component> {
         wanted.push(plain("coredns", &["."]));
     }
     if need >= Need::Istio {
-        wanted.extend(versions::ISTIO.map(|(version, pin)| istio(version, pin)));
+        wanted.extend(of_istio.iter().map(|(version, pin)| istio(version, pin)));
     }
     if kwok {
         wanted.push(plain("kwok", &["sigs.k8s.io/kwok/cmd/kwok"]));
@@ -153,6 +154,8 @@ impl Component {
             ("coredns", _) => 75,
             ("etcd", _) => 40,
             ("registry", _) => 60,
+            // The same source as another version's: only linked anew.
+            ("istio-1.31", name) if name.ends_with(versions::ISTIO_PATCH) => 20,
             _ => 290,
         }
     }
@@ -251,23 +254,42 @@ fn go(pin: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Where the module cache holds `module` in the version that `pin` asks for.
-pub fn module_directory(pin: &str, module: &str) -> Result<PathBuf> {
-    let mut download = go(pin)?;
-    let output = download
-        .args(["mod", "download", "-json", module])
+/// Where the module cache holds the module that `package` is of, in the version that `pin` asks for.
+///
+/// Not by `go mod download -json`: that asks for the time of a version too, and a proxy may serve the source of a
+/// version and not its metadata. A build needs no more than the source either.
+pub fn module_directory(pin: &str, package: &str) -> Result<PathBuf> {
+    let mut list = go(pin)?;
+    let output = list
+        .args(["list", "-find", "-f", "{{.Module.Dir}}", package])
         .output()
         .context(NO_GO)?;
     if !output.status.success() {
         bail!(
-            "`go mod download {module}` in {pin} failed: {}",
+            "`go list {package}` in {pin} failed: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
-        .context("`go mod download -json` did not answer JSON")?;
-    let directory = answer["Dir"]
-        .as_str()
-        .context("`go mod download` named no directory")?;
-    Ok(directory.into())
+    let directory = String::from_utf8(output.stdout).context("`go list` named no directory")?;
+    Ok(directory.trim().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+
+    #[test]
+    fn the_istio_of_chains_is_built_only_for_clusters_that_ask_for_it() {
+        let has = |options: Options, version: &str| {
+            let wanted = components(Need::Istio, false, &options.istio());
+            let name = format!("istio-{version}");
+            wanted.iter().any(|component| component.name() == name)
+        };
+        for version in [versions::ISTIO_BEFORE, versions::ISTIO_PATCH] {
+            assert!(!has(Options::mesh("usual"), version), "{version}");
+            assert!(has(Options::mesh("chain").chain(), version), "{version}");
+        }
+        assert!(has(Options::mesh("chain").chain(), versions::ISTIO_TO));
+    }
 }

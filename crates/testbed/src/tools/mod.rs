@@ -20,6 +20,7 @@ pub use cache::{
 };
 pub use go::{Component, module_directory};
 
+use crate::versions::PinnedIstio;
 use crate::{progress, versions};
 
 /// How much of the toolbox is wanted.
@@ -29,7 +30,7 @@ pub enum Need {
     ControlPlane,
     /// A node beside it: kubelet, kube-proxy, CoreDNS, containerd, the base root filesystem.
     Node,
-    /// Istio on it: both control planes and agents, Envoy.
+    /// Istio on it: control planes and agents, Envoy.
     Istio,
 }
 
@@ -71,12 +72,13 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 }
 
 impl Tools {
-    /// Makes sure that everything `need` asks for (and KWOK, when `kwok`) is there; blocks while it builds.
-    pub fn ensure(need: Need, kwok: bool) -> Result<Tools> {
+    /// Makes sure that everything `need` asks for (and KWOK, when `kwok`) is there, of Istio these versions; blocks
+    /// while it builds.
+    pub fn ensure(need: Need, kwok: bool, istio: &[PinnedIstio]) -> Result<Tools> {
         if need >= Need::Node {
             apt::install_missing(apt::NODE)?;
         }
-        let mut tools = Tools::built(go::components(need, kwok))?;
+        let mut tools = Tools::built(go::components(need, kwok, istio))?;
         if need >= Need::Node {
             tools.rootfs = Some(rootfs::ensure()?);
         }
@@ -158,19 +160,20 @@ pub fn istioctl(version: &str) -> Result<PathBuf> {
 /// The module directory of the Istio sources of `version`, which hold its charts.
 pub fn istio_sources(version: &str) -> Result<PathBuf> {
     let (_, pin) = pinned(version)?;
-    module_directory(pin, "istio.io/istio")
+    module_directory(pin, "istio.io/istio/manifests")
 }
 
 /// The module directory of the Gateway API that Istio `version` is built with, which holds its CRDs.
 pub fn gateway_api_sources(version: &str) -> Result<PathBuf> {
     let (_, pin) = pinned(version)?;
-    module_directory(pin, "sigs.k8s.io/gateway-api")
+    module_directory(pin, "sigs.k8s.io/gateway-api/apis/v1")
 }
 
-fn pinned(version: &str) -> Result<(&'static str, &'static str)> {
-    let known = versions::ISTIO.iter().find(|(v, _)| *v == version);
+fn pinned(version: &str) -> Result<PinnedIstio> {
+    let all = || versions::ISTIO.iter().chain(&versions::ISTIO_OF_CHAINS);
+    let known = all().find(|(v, _)| *v == version);
     known.copied().with_context(|| {
-        let versions: Vec<&str> = versions::ISTIO.iter().map(|(v, _)| *v).collect();
+        let versions: Vec<&str> = all().map(|(v, _)| *v).collect();
         format!(
             "Istio {version} is not pinned here: use one of {}",
             versions.join(", ")
