@@ -350,7 +350,7 @@ pub(crate) fn blocked_pod(pod: &Pod, predicate: Predicate) -> String {
     let owner_name = pod.owner_name.as_deref().unwrap_or_default();
     match predicate {
         Predicate::Job if of_cron_job(owner_name) => format!(
-            "it belongs to Job {owner_name} of a CronJob, whose next run is injected anew: let this one end"
+            "it belongs to Job {owner_name} of a CronJob: let this run end. The next one gets the sidecar that its namespace or its own template then requests"
         ),
         Predicate::Job => format!(
             "it belongs to Job {owner_name}: let the Job end, or replace it (kubectl -n {namespace} get job {owner_name} -o yaml, delete it, create it again)"
@@ -375,6 +375,23 @@ fn of_cron_job(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_next_run_of_a_cron_job_gets_is_not_promised() {
+        // Its template may request the control plane that is left, and then the CronJob is named beside its pod.
+        let pod = Pod {
+            namespace: "night".into(),
+            name: "report-29931750-2zzjz".into(),
+            owner_kind: Some("Job".into()),
+            owner_name: Some("report-29931750".into()),
+            ..Pod::default()
+        };
+        let message = blocked_pod(&pod, Predicate::Job);
+        assert!(
+            message.contains("its own template then requests"),
+            "{message}"
+        );
+    }
 
     #[test]
     fn runs_of_a_cron_job_are_known_by_their_names() {
