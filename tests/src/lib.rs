@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod bed;
 pub mod blocked;
+pub mod freeze;
 pub mod hands;
 pub mod istio;
 pub mod leaves;

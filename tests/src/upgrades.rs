@@ -1,12 +1,76 @@
 //! Following a MeshUpgrade and reading what it says.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, pin_mut};
+use kube::runtime::{WatchStreamExt, watcher};
 use meshlift_api::{MeshUpgradeStatus, Phase, Predicate};
+use tokio::task::JoinHandle;
 
 use crate::bed::Bed;
 use crate::wait::until;
+
+/// Every status of a MeshUpgrade, from the moment that it is followed.
+pub struct Followed {
+    statuses: Arc<Mutex<Vec<MeshUpgradeStatus>>>,
+    watch: JoinHandle<()>,
+}
+
+impl Followed {
+    /// Follows it until this is dropped.
+    pub fn follow(bed: &Bed, name: &str) -> Self {
+        let statuses = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&statuses);
+        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let upgrades = bed.upgrades();
+        let watch = tokio::spawn(async move {
+            let changes = watcher(upgrades, config)
+                .default_backoff()
+                .applied_objects();
+            pin_mut!(changes);
+            while let Some(change) = changes.next().await {
+                // After an error the watcher starts again by itself.
+                let status = change.ok().and_then(|upgrade| upgrade.status);
+                lock(&kept).extend(status);
+            }
+        });
+        Self { statuses, watch }
+    }
+
+    /// Fails if a rollback was begun at any time, or if no status was seen.
+    pub fn ensure_no_rollback(&self) -> Result<()> {
+        let statuses = lock(&self.statuses);
+        ensure!(!statuses.is_empty(), "no status was seen");
+        let rollback = statuses.iter().find_map(|s| s.rollback.as_ref());
+        ensure!(rollback.is_none(), "a rollback was begun: {rollback:?}");
+        Ok(())
+    }
+
+    /// Its messages in their order, each with its step and the time at which that was entered.
+    pub fn transcript(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        for status in lock(&self.statuses).iter() {
+            let since = status.step_started_at.as_ref().map(|at| at.0.to_string());
+            let line = format!("{} {}", since.unwrap_or_default(), shown(status));
+            if lines.last() != Some(&line) {
+                lines.push(line);
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Waits until the status of a MeshUpgrade is as `wanted` says.
 pub async fn wait_status(

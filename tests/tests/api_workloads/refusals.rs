@@ -8,31 +8,11 @@ use meshlift_planner::view::{WorkloadKey, WorkloadKind};
 use meshlift_planner::{Effect, Executed, Refusal};
 use meshlift_testbed::Options;
 use meshlift_tests::bed::Bed;
+use meshlift_tests::freeze::FREEZE;
 use meshlift_tests::hands::Hands;
 use meshlift_tests::wait::{SOON, until};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-
-/// Nobody but Kubernetes itself changes workloads of such namespaces.
-const FREEZE: &str = r#"
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicy
-metadata: { name: change-freeze }
-spec:
-  failurePolicy: Fail
-  matchConstraints:
-    namespaceSelector: { matchLabels: { freeze: "true" } }
-    resourceRules: [{ apiGroups: [apps], apiVersions: [v1], operations: [UPDATE], resources: [deployments, statefulsets, daemonsets] }]
-  validations:
-    - expression: "request.userInfo.groups.exists(g, g == 'system:masters') || request.userInfo.username.startsWith('system:kube') || request.userInfo.username.startsWith('system:serviceaccount:kube-system:')"
-      message: the namespace is frozen
-      reason: Forbidden
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicyBinding
-metadata: { name: change-freeze }
-spec: { policyName: change-freeze, validationActions: [Deny] }
-"#;
 
 const FROZEN: [&str; 6] = ["aaa-0", "aaa-1", "aaa-2", "aaa-3", "aaa-4", "aaa-5"];
 

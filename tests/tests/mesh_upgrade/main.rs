@@ -4,6 +4,8 @@
 mod bad_luck;
 mod by_hand;
 mod chain;
+mod colleagues;
+mod company;
 mod data_plane;
 mod fixture;
 mod kills;

@@ -262,6 +262,27 @@ impl Cluster {
         }
     }
 
+    /// Closes a port of every pod to what runs on the node, as a firewall does: kubelet, and whoever asks through the
+    /// API server. Until [`Cluster::open_ports`].
+    pub async fn close_port(&self, port: u16) -> Result<()> {
+        let chain = "add chain ip closed out { type filter hook output priority 0; }";
+        let rule = format!("add rule ip closed out tcp dport {port} reject with tcp reset");
+        self.nft(&format!("add table ip closed; {chain}; {rule}"))
+            .await
+    }
+
+    /// Opens again what was closed.
+    pub async fn open_ports(&self) -> Result<()> {
+        self.nft("delete table ip closed").await
+    }
+
+    async fn nft(&self, script: &str) -> Result<()> {
+        let command = self.inside(&["nft".to_owned(), script.to_owned()]);
+        commands::run(&command[0], &command[1..], &[])
+            .await
+            .map(drop)
+    }
+
     /// The chart repository, as pods reach it.
     pub fn charts_url(&self) -> String {
         format!("http://{}", self.charts.address())
