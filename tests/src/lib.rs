@@ -4,11 +4,13 @@
 pub mod audit;
 pub mod bed;
 pub mod blocked;
+pub mod faulty;
 pub mod freeze;
 pub mod hands;
 pub mod istio;
 pub mod leaves;
 pub mod operator;
+pub mod releases;
 pub mod repository;
 pub mod upgrades;
 pub mod wait;

@@ -11,7 +11,7 @@ use super::current::Sidecars;
 use super::pending::in_the_way;
 use super::preflight;
 use super::survey::Surveyed;
-use super::{BACKSTOP, wait};
+use super::{BACKSTOP, POLL, wait};
 use crate::check::{self, Course, Obstacle, must_see};
 use crate::data_plane::{is_elsewhere, unsteady};
 use crate::decision::{BackupScope, Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
@@ -118,10 +118,10 @@ fn blocked(now: Timestamp, detection: Detection) -> Decision {
     let unreadable = obstacles
         .iter()
         .all(|told| told.result == CheckResult::Unknown);
-    let on = if unreadable {
-        WaitingOn::Unreadable
-    } else {
-        WaitingOn::Environment
+    // One answer of the API server that failed costs a detection seconds.
+    let (on, recheck) = match unreadable {
+        true => (WaitingOn::Unreadable, POLL),
+        false => (WaitingOn::Environment, BACKSTOP),
     };
     let report = Report {
         step: Some(Step::CheckingEnvironment),
@@ -133,7 +133,7 @@ fn blocked(now: Timestamp, detection: Detection) -> Decision {
         detection: Some(detection),
         ..Report::default()
     };
-    Decision::new(wait(now, on, BACKSTOP), report)
+    Decision::new(wait(now, on, recheck), report)
 }
 
 /// All checks passed: hold deletion, write the record, go.
