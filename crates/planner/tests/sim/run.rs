@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{Phase, Step};
 use meshlift_planner::view::MeshView;
 use meshlift_planner::{
@@ -102,6 +102,9 @@ pub struct Run {
 const RESTART: i64 = 3;
 /// How many earlier worlds are kept to be shown again.
 const MEMORY: usize = 50;
+/// How old what a decision is made from may be. More than three times as old as what the tables of the cluster crate show
+/// before they become unreadable (`SILENT`): a control plane of minutes ago, removed and installed again since, is not seen.
+const STALE: SignedDuration = SignedDuration::from_mins(5);
 
 struct Crashed;
 
@@ -311,7 +314,8 @@ impl Run {
     /// a copy of the world, which panics on a wrong write.
     fn try_earlier_views(&mut self, upgrade: &Upgrade) {
         let now = &self.world;
-        for past in &self.past {
+        let oldest = now.now - STALE;
+        for past in self.past.iter().filter(|past| past.now >= oldest) {
             for (watched, pods) in [(past, past), (past, now), (now, past)] {
                 let view = look_stale(now, upgrade, &Age { watched, pods });
                 let decision = decide(now.now, upgrade, &view);
