@@ -35,6 +35,8 @@ const METRICS: u16 = 15014;
 /// How long a restart may make no progress, and so how long anything exceptional is waited for.
 const PATIENCE: &str = "40s";
 
+/// Namespace whose label somebody puts back.
+const WIKI: &str = "wiki";
 const STAGING: App = App("shop-staging", "storefront");
 const BLOG: App = App("blog", "blog");
 const STOREFRONT: App = App("shop", "storefront");
@@ -67,15 +69,16 @@ fn mesh_an_upgrade_gets_through_a_day_in_a_company() -> Result<()> {
     })
 }
 
-/// Two waves of the shop's namespaces, the rest after them.
+/// Two waves, the rest after them.
 fn spec() -> Value {
     let mut spec = hurried();
+    let first = [&NEIGHBOURS[..], &[WIKI]].concat();
     spec["dataPlane"] = json!({
         "waves": [
-            { "name": FIRST, "namespaces": { "names": NEIGHBOURS }, "soak": "3s" },
+            { "name": FIRST, "namespaces": { "names": first }, "soak": "3s" },
             { "name": SECOND, "namespaces": { "names": NAMESPACES }, "soak": "3s" },
         ],
-        "restart": { "timeout": PATIENCE },
+        "restart": { "timeout": PATIENCE, "maxConcurrentPerNamespace": 2 },
     });
     spec
 }
@@ -86,7 +89,7 @@ async fn open(bed: &Bed) -> Result<LoadHandle> {
     shop::deploy_neighbours(&bed.cluster, &Injection::default()).await?;
     bed.cluster.apply_yaml(include_str!("company.yaml")).await?;
     release_dashboards(bed, "1.0.0").await?;
-    let all = [&NAMESPACES[..], &NEIGHBOURS, &["frozen"]].concat();
+    let all = [&NAMESPACES[..], &NEIGHBOURS, &["frozen", WIKI]].concat();
     wait_ready_in(&bed.client, &all, Duration::from_secs(180)).await?;
     wait_for_istiods(bed, "istiod", 2).await?;
     bed.cluster.apply_yaml(FREEZE).await?;
@@ -128,6 +131,7 @@ async fn while_the_first_wave_moves(bed: &Bed) -> Result<()> {
 async fn while_the_second_wave_moves(bed: &Bed, operator: Operator) -> Result<Operator> {
     wave(bed, SECOND, WaveState::Moving).await?;
     // All of these have moved.
+    label_namespace(bed, WIKI, ["istio-injection=enabled", "istio.io/rev-"]).await?;
     STAGING.scale(bed, 4).await?;
     BLOG.deploy(bed, "2").await?;
     let killed = kill_one_istiod(bed, "1-31-0").await?;
@@ -135,32 +139,30 @@ async fn while_the_second_wave_moves(bed: &Bed, operator: Operator) -> Result<Op
     progress::line(&format!("killed {killed}, evicted once moved: {evicted:?}"));
     operator.kill()?;
     let operator = Operator::start(bed).await?;
-    wait_ready_in(&bed.client, &NEIGHBOURS, UPGRADE).await?;
-    STAGING.scale(bed, 2).await?;
-    wait_ready_in(&bed.client, &NEIGHBOURS, UPGRADE).await?;
-    someone_puts_a_label_back(bed)
+    the_label_is_requested(bed)
         .await
         .with_context(|| operator.log_tail())?;
     Ok(operator)
 }
 
-/// What somebody undoes is not done again over their head: it is requested, with the exact change.
-async fn someone_puts_a_label_back(bed: &Bed) -> Result<()> {
-    let labels = ["istio-injection=enabled", "istio.io/rev-"];
-    label_namespace(bed, STAGING.0, labels).await?;
+/// What somebody undoes is not done again over their head: once all others have moved it is requested, with the exact
+/// change.
+async fn the_label_is_requested(bed: &Bed) -> Result<()> {
     let status = reach(bed, "the label is requested", |status| {
         reason(status, "WaitingForGit")
     })
     .await?;
-    ensure_says(&status, &[STAGING.0, "istio.io/rev", "1-31-0", "put back"])?;
-    // Before the label is as requested: what comes next is the health of the wave, which is then never seen with them.
+    ensure_says(&status, &[WIKI, "istio.io/rev", "1-31-0", "put back"])?;
+    // Before the label is as requested: next comes the health of the wave, which is then never seen with them.
     bed.cluster.close_port(METRICS).await?;
-    let labels = ["istio.io/rev=1-31-0", "istio-injection-"];
-    label_namespace(bed, STAGING.0, labels).await
+    label_namespace(bed, WIKI, ["istio.io/rev=1-31-0", "istio-injection-"]).await
 }
 
 /// Longer than it waits for metrics without asking somebody. It goes on by itself once they are back.
 async fn while_its_health_is_watched(bed: &Bed) -> Result<()> {
+    wait_ready_in(&bed.client, &NEIGHBOURS, UPGRADE).await?;
+    STAGING.scale(bed, 2).await?;
+    wait_ready_in(&bed.client, &NEIGHBOURS, UPGRADE).await?;
     let status = reach(bed, "the metrics are missed", |status| {
         reason(status, "Unreadable") && status.message.contains("METRICS-UNREADABLE")
     })
@@ -177,7 +179,7 @@ async fn ensure_ended_well(bed: &Bed, status: &MeshUpgradeStatus) -> Result<()> 
     );
     ensure_warned(status)?;
     ensure_exceptions_are_named(status)?;
-    let moved = [&NAMESPACES[..], &NEIGHBOURS, &[VISITORS]].concat();
+    let moved = [&NAMESPACES[..], &NEIGHBOURS, &[VISITORS, WIKI]].concat();
     ensure_at(bed, ISTIO_TO, &moved).await?;
     ensure_at(bed, ISTIO_FROM, &["frozen"]).await?;
     for namespace in &moved {
