@@ -9,6 +9,7 @@ mod company;
 mod data_plane;
 mod fixture;
 mod kills;
+mod reports;
 mod rollback;
 mod street;
 mod tags;

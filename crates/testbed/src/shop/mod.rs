@@ -58,7 +58,8 @@ pub async fn wait_ready(cluster: &Cluster, limit: Duration) -> Result<()> {
     wait_ready_in(&cluster.client(), &NAMESPACES, limit).await
 }
 
-async fn load_image(cluster: &Cluster) -> Result<()> {
+/// Loads the image of the shop into the cluster, for workloads that others make of it.
+pub async fn load_image(cluster: &Cluster) -> Result<()> {
     let program = tokio::task::spawn_blocking(program).await??;
     let base = cluster.tools().rootfs()?;
     let image = images::Image {
