@@ -102,6 +102,11 @@ impl BenchArgs {
         })
     }
 
+    /// How long an operator with nothing to do is watched.
+    pub(super) fn idle(&self) -> Duration {
+        Duration::from_secs(if self.quick { 10 } else { 60 })
+    }
+
     /// With how many pods memory is measured.
     pub(super) fn standing(&self) -> Vec<usize> {
         let usual: &[usize] = match (self.quick, self.large) {

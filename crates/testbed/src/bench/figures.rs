@@ -82,8 +82,21 @@ pub(super) struct Memory {
     pub(super) pods: usize,
     pub(super) when: String,
     pub(super) peak_kib: u64,
+    /// With Helm, where it ran.
+    pub(super) helm: Option<WithHelm>,
     /// Seconds from the start of the process to the end of that upgrade.
     pub(super) start: Option<f64>,
+    /// Thousandths of a core that it used with nothing to do.
+    pub(super) idle_millicores: Option<f64>,
+}
+
+/// Memory of the operator with the Helm that it runs.
+#[derive(Debug, Serialize)]
+pub(super) struct WithHelm {
+    /// The most that they had at the same time.
+    pub(super) together_kib: u64,
+    /// The most that Helm had.
+    pub(super) helm_kib: u64,
 }
 
 /// What the operator wrote while it moved the data plane.

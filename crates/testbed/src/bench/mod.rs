@@ -9,6 +9,7 @@ mod floor;
 mod kubectl;
 mod mesh;
 mod operator;
+mod process;
 mod report;
 mod schedule;
 mod standing;
@@ -22,7 +23,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 pub use self::args::BenchArgs;
-use self::figures::{Figures, Memory, Run};
+use self::figures::{Figures, Memory, Run, WithHelm};
 use self::mesh::Size;
 use self::operator::{Followed, Operator, USER};
 use self::schedule::Limits;
@@ -193,7 +194,12 @@ impl Bench<'_> {
             pods: self.size.pods(),
             when: "through the upgrade".into(),
             peak_kib: operator.peak_kib()?,
+            helm: Some(WithHelm {
+                together_kib: operator.together().most_kib(),
+                helm_kib: operator.together().most_of_children_kib(),
+            }),
             start: None,
+            idle_millicores: None,
         };
         operator.stop().await?;
         let requests = audit::requests(self.cluster.audit_log(), USER)?;
@@ -223,12 +229,15 @@ impl Bench<'_> {
         let Followed { ended, .. } = operator::follow(client, &name, spec, RUN_LIMIT)
             .await
             .with_context(|| operator.last_words())?;
+        let start = Some(began.elapsed().as_secs_f64());
         task.done();
         let memory = Memory {
             pods,
             when: format!("a fresh operator, an upgrade that finds nothing to do ({ended})"),
             peak_kib: operator.peak_kib()?,
-            start: Some(began.elapsed().as_secs_f64()),
+            helm: None,
+            start,
+            idle_millicores: Some(operator.millicores(self.args.idle()).await?),
         };
         operator.stop().await?;
         Ok(memory)

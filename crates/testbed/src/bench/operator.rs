@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 
 use super::mesh;
+use super::process::{self, Together};
 use super::schedule::Limits;
 use crate::versions::ISTIO_TO;
 use crate::{Cluster, cargo};
@@ -54,6 +55,8 @@ pub(super) struct Operator {
     pid: u32,
     log: PathBuf,
     address: SocketAddr,
+    /// Its memory with that of the Helm that it runs.
+    together: Together,
 }
 
 /// The kubeconfig of the operator's user.
@@ -109,6 +112,7 @@ impl Operator {
             pid,
             log,
             address,
+            together: Together::watch(pid),
         };
         operator.wait_ready().await?;
         Ok(operator)
@@ -158,11 +162,21 @@ impl Operator {
 
     /// The most memory that it ever had, in KiB.
     pub(super) fn peak_kib(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))
-            .with_context(|| format!("the operator is gone: {}", self.last_words()))?;
-        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-        let number = line.and_then(|l| l.split_whitespace().next()?.parse().ok());
-        number.context("the kernel says no VmHWM")
+        process::peak_kib(self.pid)
+            .with_context(|| format!("the operator is gone: {}", self.last_words()))
+    }
+
+    /// Its memory with that of the Helm that it runs, which counts against the same limit.
+    pub(super) fn together(&self) -> &Together {
+        &self.together
+    }
+
+    /// Thousandths of a core that it uses for a while.
+    pub(super) async fn millicores(&self, during: Duration) -> Result<f64> {
+        let before = process::cpu(self.pid)?;
+        tokio::time::sleep(during).await;
+        let used = process::cpu(self.pid)?.saturating_sub(before);
+        Ok(1000.0 * used.as_secs_f64() / during.as_secs_f64())
     }
 
     /// The end of its log.

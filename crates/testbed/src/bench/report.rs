@@ -16,13 +16,17 @@ use crate::cargo;
 /// Memory with so many pods or fewer, in MiB.
 const MEMORY: (usize, f64) = (10_000, 64.0);
 /// From the start of the process to a decision, with so many pods or fewer, in seconds.
-const START: (usize, f64) = (10_000, 10.0);
+const START: (usize, f64) = (10_000, 5.0);
+/// CPU of an operator that has nothing to do, with so many pods or fewer, in thousandths of a core.
+const IDLE: (usize, f64) = (10_000, 5.0);
+/// Memory of the operator and the Helm that it runs, in MiB.
+const TOGETHER: f64 = 128.0;
 /// Requests a second while waiting.
-const QUIET: f64 = 1.0;
+const QUIET: f64 = 0.5;
 /// From Ready to the next restart, in seconds: median and 99 %.
 const GAP: (f64, f64) = (1.0, 3.0);
 /// Wall time against the floor.
-const RATIO: f64 = 1.1;
+const RATIO: f64 = 1.05;
 
 /// A goal, and what came of it.
 #[derive(Debug, Serialize)]
@@ -39,6 +43,8 @@ pub(super) struct Row {
 fn rows(figures: &Figures) -> Vec<Row> {
     let mut rows: Vec<Row> = figures.memory.iter().map(memory).collect();
     rows.extend(figures.memory.iter().filter_map(start));
+    rows.extend(figures.memory.iter().filter_map(idle));
+    rows.extend(figures.memory.iter().filter_map(with_helm));
     rows.extend([restart_writes(figures), status_writes(figures)]);
     rows.extend(waiting(figures));
     rows.extend([gap(figures), ratio(figures), pace(figures)]);
@@ -83,6 +89,33 @@ fn start(memory: &Memory) -> Option<Row> {
         format!("{} s at {} pods", START.1, START.0),
         format!("{seconds:.1} s"),
         missed.then(|| format!("measured with {}", memory.when)),
+    ))
+}
+
+fn idle(memory: &Memory) -> Option<Row> {
+    let used = memory.idle_millicores?;
+    let missed = used > IDLE.1 && memory.pods <= IDLE.0;
+    Some(row(
+        "P9",
+        format!("CPU with nothing to do, {} pods", memory.pods),
+        format!("{} millicores at {} pods", IDLE.1, IDLE.0),
+        format!("{used:.1} millicores"),
+        missed.then(|| "that of the operator's own threads".into()),
+    ))
+}
+
+fn with_helm(memory: &Memory) -> Option<Row> {
+    let helm = memory.helm.as_ref()?;
+    let [together, alone] = [helm.together_kib, helm.helm_kib].map(|kib| kib as f64 / 1024.0);
+    Some(row(
+        "P11",
+        format!(
+            "peak memory of operator and Helm together, {} pods",
+            memory.pods
+        ),
+        format!("{TOGETHER} MiB at {} pods", MEMORY.0),
+        format!("{together:.1} MiB (Helm alone {alone:.1} MiB)"),
+        (together > TOGETHER).then(|| format!("measured {}", memory.when)),
     ))
 }
 
