@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 const NAME: &str = "to-1-31";
 /// With every call site disturbed, on a slow machine.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(420);
 /// Of the calls of a detection, an installation and a rollback.
 const SITES: usize = 25;
 

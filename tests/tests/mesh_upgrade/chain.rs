@@ -1,4 +1,4 @@
-//! A chain of minors as one MeshUpgrade, and then a patch of the same mesh, under one load.
+//! A chain of minors as one MeshUpgrade, and then a patch of the same mesh, under one load, and silence after it.
 
 use anyhow::{Context, Result, ensure};
 use meshlift_api::{ControlPlaneRef, MeshUpgradeStatus, Outcome, Phase};
@@ -11,6 +11,9 @@ use meshlift_tests::operator::Operator;
 use meshlift_tests::upgrades::{shown, wait_phase, wait_status};
 use serde_json::{Value, json};
 
+use crate::afterwards::{
+    Silence, ensure_all_is_well, ensure_held_until_it_ends, ensure_still_the_users_release, let_go,
+};
 use crate::fixture::{
     UPGRADE, ensure_none_lost, ensure_nothing_lost, ensure_upgraded_to, ensure_values_survived_to,
     hurried, open_shop, revision_of, rollouts, sidecars, with_mesh_from,
@@ -22,7 +25,7 @@ const PATCH: &str = "a-patch";
 const WORKLOADS: usize = 6;
 
 #[test]
-fn mesh_a_chain_of_minors_and_a_patch_lose_no_request() -> Result<()> {
+fn mesh_a_chain_of_minors_and_a_patch_lose_no_request_and_then_it_is_quiet() -> Result<()> {
     let cluster = Options::mesh("mesh_chain").chain();
     with_mesh_from(
         cluster,
@@ -36,14 +39,17 @@ fn mesh_a_chain_of_minors_and_a_patch_lose_no_request() -> Result<()> {
                 before.len() >= 10 && before.iter().all(|(_, image)| image.ends_with(&first)),
                 "not all of {ISTIO_BEFORE}: {before:?}"
             );
-            let operator = Operator::start(&bed).await?;
+            let mut operator = Operator::start(&bed).await?;
             let moved = async {
                 each_minor_in_turn(&bed).await?;
                 ensure_none_lost(&load.totals()).context("on the way over two minors")?;
                 the_patch(&bed).await
             };
-            moved.await.with_context(|| operator.log_tail())?;
-            ensure_nothing_lost(load).await
+            let silence = moved.await.with_context(|| operator.log_tail())?;
+            ensure_nothing_lost(load).await?;
+            silence.ensure_kept().await?;
+            operator.check()?;
+            ensure_still_the_users_release(&bed, ISTIO_PATCH).await
         },
     )
 }
@@ -75,13 +81,17 @@ async fn each_minor_in_turn(bed: &Bed) -> Result<()> {
     ensure_at(bed, ISTIO_TO, 3).await
 }
 
-async fn the_patch(bed: &Bed) -> Result<()> {
+async fn the_patch(bed: &Bed) -> Result<Silence> {
     bed.create_upgrade(PATCH, to(ISTIO_PATCH)).await?;
+    ensure_held_until_it_ends(bed, PATCH).await?;
     let status = wait_phase(bed, PATCH, Phase::Done, UPGRADE).await?;
     progress::line(&status.message);
+    let silence = let_go(bed, PATCH, ISTIO_PATCH).await?;
     ensure_went(&status, &revision_of(ISTIO_TO), (ISTIO_TO, ISTIO_PATCH))?;
+    ensure_all_is_well(&status)?;
     ensure!(status.history.is_empty(), "{:?}", status.history);
-    ensure_at(bed, ISTIO_PATCH, 4).await
+    ensure_at(bed, ISTIO_PATCH, 4).await?;
+    Ok(silence)
 }
 
 /// The path is not chosen here: every minor is taken by those who choose nothing.

@@ -1,6 +1,7 @@
 //! The whole thing, on a real node: istiod of two minors, real sidecars, traffic under the upgrade.
 //! Root only; said loudly where it is not.
 
+mod afterwards;
 mod bad_luck;
 mod by_hand;
 mod chain;
@@ -14,4 +15,3 @@ mod rollback;
 mod street;
 mod tags;
 mod waves;
-mod whole;
