@@ -105,10 +105,14 @@ impl From<GoDuration> for Duration {
     }
 }
 
-/// As the standard library prints it (`600s`, `1.5s`), which is a duration of Go.
+/// As the standard library prints it (`600s`, `1.5s`), which is a duration of Go; but nothing is `0s` and not `0ns`, which the
+/// CRDs refuse.
 impl fmt::Display for GoDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        match self.0.is_zero() {
+            true => f.write_str("0s"),
+            false => fmt::Debug::fmt(&self.0, f),
+        }
     }
 }
 
@@ -192,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        for text in ["0ns", "90s", "1.5s", "3600s", "31536000s", "9223372036s"] {
+        for text in ["0s", "90s", "1.5s", "3600s", "31536000s", "9223372036s"] {
             let read: GoDuration = text.parse().expect(text);
             assert_eq!(read.to_string(), text);
         }
