@@ -27,6 +27,8 @@ use crate::{Cluster, cargo};
 /// The user that the operator, and the Helm it runs, speak as.
 pub(super) const USER: &str = "meshlift-operator";
 const NAMESPACE: &str = "meshlift-system";
+/// How long an operator that has just started still looks at what it has listed.
+const SETTLES: Duration = Duration::from_secs(30);
 
 /// Installs the custom resources, as the chart does, and the namespace.
 pub(super) async fn install_kinds(cluster: &Cluster) -> Result<()> {
@@ -171,8 +173,9 @@ impl Operator {
         &self.together
     }
 
-    /// Thousandths of a core that it uses for a while.
+    /// Thousandths of a core that it uses for a while, once what it began at its start has come to an end.
     pub(super) async fn millicores(&self, during: Duration) -> Result<f64> {
+        tokio::time::sleep(SETTLES).await;
         let before = process::cpu(self.pid)?;
         tokio::time::sleep(during).await;
         let used = process::cpu(self.pid)?.saturating_sub(before);
