@@ -142,7 +142,9 @@ fn status_writes(figures: &Figures) -> Row {
         "status writes during the move",
         "per batch: fewer than half the workloads".into(),
         format!("{} in {:.0} s", writes.status, writes.seconds),
-        many.then(|| "counts are written every 2 s, each step and each restart that ended at once".into()),
+        many.then(|| {
+            "counts are written every 2 s, each step and each restart that ended at once".into()
+        }),
     )
 }
 
