@@ -23,6 +23,7 @@ mod phase;
 pub mod plan;
 mod proof;
 mod record;
+mod reference;
 mod refusals;
 mod revision;
 pub mod risk;

@@ -6,6 +6,7 @@ use meshlift_api::Predicate;
 use super::{Held, Placement, Question, Turn};
 use crate::injection::{Injector, injector_of};
 use crate::message;
+use crate::reference;
 use crate::refusals::Refusal;
 use crate::view::{Namespace, Workload};
 
@@ -80,7 +81,7 @@ impl Question<'_> {
         workload: &Workload,
         namespace: &Namespace,
     ) -> Option<(Predicate, String)> {
-        let reference = format!("v1 Namespace {}", namespace.name);
+        let reference = reference::namespace(&namespace.name);
         let object = format!("namespace {}", namespace.name);
         if let Some(why) = self.given_up(&namespace.uid, &reference, &object) {
             return Some(why);
@@ -92,10 +93,7 @@ impl Question<'_> {
             _ => None,
         };
         if let Some(tag) = tag {
-            let reference = format!(
-                "admissionregistration.k8s.io/v1 MutatingWebhookConfiguration {}",
-                tag.configuration
-            );
+            let reference = reference::tag(&tag.configuration);
             let object = format!("revision tag {}", tag.name);
             if let Some(why) = self.given_up(&tag.uid, &reference, &object) {
                 return Some(why);
@@ -107,7 +105,7 @@ impl Question<'_> {
                 false => tag.is_some() || gateway.namespace == namespace.name,
             };
             let object = format!("Gateway {}/{}", gateway.namespace, gateway.name);
-            let reference = format!("gateway.networking.k8s.io/v1 {object}");
+            let reference = reference::gateway(&gateway.namespace, &gateway.name);
             related.then(|| self.given_up(&gateway.uid, &reference, &object))?
         })
     }
@@ -119,8 +117,7 @@ impl Question<'_> {
             let why = message::comes_after(object, &refusal.why);
             return Some((Predicate::Refused, why));
         }
-        let mut named = self.named.iter();
-        let put_back = named.any(|b| b.predicate == Predicate::NotOurs && b.reference == reference);
+        let put_back = reference::is_put_back(self.named, reference);
         put_back.then(|| (Predicate::NotOurs, message::comes_after_put_back(object)))
     }
 }

@@ -15,6 +15,7 @@ use crate::owners::Owners;
 use crate::phase::data_plane::Drive;
 use crate::phase::upgrading::{step_began, timeout};
 use crate::phase::{BACKSTOP, failing, later};
+use crate::reference;
 use crate::view::{Gateway, Workload, gitops_tool};
 
 /// The label that a Gateway shall have.
@@ -128,8 +129,7 @@ impl Drive<'_> {
                 namespace, name, ..
             } = wanted.gateway;
             Some(Change {
-                api_version: "gateway.networking.k8s.io/v1",
-                object: format!("Gateway {namespace}/{name}"),
+                reference: reference::gateway(namespace, name),
                 change,
                 theirs,
             })

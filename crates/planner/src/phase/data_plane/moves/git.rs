@@ -8,6 +8,7 @@ use crate::message;
 use crate::phase::data_plane::Drive;
 use crate::phase::patience::is_late;
 use crate::phase::{BACKSTOP, wait};
+use crate::reference;
 
 /// Why a write is not ours to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +30,8 @@ impl Theirs {
 /// A change that someone else has to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
-    /// Its API version: `v1`.
-    pub(super) api_version: &'static str,
-    /// The object: `Namespace shop`.
-    pub(super) object: String,
+    /// The object as status refers to it: `v1 Namespace shop`.
+    pub(super) reference: String,
     /// What to write there.
     pub(super) change: String,
     /// Why we do not.
@@ -40,8 +39,10 @@ pub(super) struct Change {
 }
 
 impl Change {
-    fn reference(&self) -> String {
-        format!("{} {}", self.api_version, self.object)
+    /// The object as people are told of it: `Namespace shop`.
+    fn object(&self) -> &str {
+        let parts = self.reference.split_once(' ');
+        parts.map_or(&self.reference, |(_, object)| object)
     }
 }
 
@@ -75,7 +76,7 @@ impl Drive<'_> {
         let mut changes = self.changes();
         changes.retain(|change| self.is_given_up(change));
         let named = changes.iter().map(|change| BlockedWorkload {
-            reference: change.reference(),
+            reference: change.reference.clone(),
             predicate: Predicate::NotOurs,
             message: message::put_back(change.theirs.why(), &change.change),
         });
@@ -91,34 +92,22 @@ impl Drive<'_> {
 
     /// Whether a change is waited for no more. Once it is, it stays so: status remembers it by name.
     fn is_given_up(&self, change: &Change) -> bool {
-        if !matches!(change.theirs, Theirs::PutBack(_)) {
-            return false;
-        }
-        let reference = change.reference();
-        let mut blocked = self.upgrade.status.blocked.iter();
-        blocked.any(|b| b.predicate == Predicate::NotOurs && b.reference == reference)
-            || is_late(self.now, self.upgrade, WaitingOn::Git)
+        matches!(change.theirs, Theirs::PutBack(_))
+            && (reference::is_put_back(&self.upgrade.status.blocked, &change.reference)
+                || is_late(self.now, self.upgrade, WaitingOn::Git))
     }
 }
 
 fn say(changes: &[Change]) -> String {
     let told = |change: &Change| {
-        let Change {
-            object,
-            change,
-            theirs,
-            ..
-        } = change;
-        format!("{object} ({}): {change}", theirs.why())
+        let (object, why) = (change.object(), change.theirs.why());
+        format!("{object} ({why}): {}", change.change)
     };
     let first: Vec<String> = changes.iter().take(SPELLED_OUT).map(told).collect();
     let more = match changes.len().saturating_sub(SPELLED_OUT) {
         0 => String::new(),
         more => {
-            let names: Vec<&str> = changes[SPELLED_OUT..]
-                .iter()
-                .map(|change| change.object.as_str())
-                .collect();
+            let names: Vec<&str> = changes[SPELLED_OUT..].iter().map(Change::object).collect();
             format!("; the same for {more} more: {}", message::first_few(&names))
         }
     };

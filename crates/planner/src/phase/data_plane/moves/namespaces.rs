@@ -12,6 +12,7 @@ use crate::decision::{Effect, InjectionLabels};
 use crate::injection::{Injector, Revisions};
 use crate::phase::data_plane::Drive;
 use crate::record::{Record, RecordedNamespace};
+use crate::reference;
 use crate::upgrade::Upgrade;
 use crate::view::{MeshView, Namespace, Workload};
 
@@ -169,8 +170,7 @@ fn change(namespace: &Namespace, labels: &InjectionLabels, theirs: Theirs) -> Ch
     ];
     let changes: Vec<String> = changes.into_iter().flatten().collect();
     Change {
-        api_version: "v1",
-        object: format!("Namespace {}", namespace.name),
+        reference: reference::namespace(&namespace.name),
         change: changes.join(", "),
         theirs,
     }

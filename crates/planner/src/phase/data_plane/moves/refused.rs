@@ -12,6 +12,7 @@ use crate::message;
 use crate::phase::data_plane::Drive;
 use crate::phase::upgrading::timeout;
 use crate::phase::{BACKSTOP, later};
+use crate::reference;
 use crate::refusals::Refusal;
 
 /// An object whose change was refused.
@@ -107,7 +108,7 @@ impl Drive<'_> {
         let gateways = self.refused_gateways().into_iter().filter_map(|gateway| {
             let (namespace, name) = (&gateway.namespace, &gateway.name);
             Some(Object {
-                reference: format!("gateway.networking.k8s.io/v1 Gateway {namespace}/{name}"),
+                reference: reference::gateway(namespace, name),
                 name: format!("Gateway {namespace}/{name}"),
                 by_hand: format!(
                     "kubectl -n {namespace} label gateway {name} {ISTIO_REV}={} --overwrite",
@@ -123,7 +124,7 @@ impl Drive<'_> {
         let refusal = self.view.refusals.get(effect.object()?)?;
         match effect {
             Effect::MoveNamespace { name, labels, .. } => Some(Object {
-                reference: format!("v1 Namespace {name}"),
+                reference: reference::namespace(name),
                 name: format!("namespace {name}"),
                 by_hand: relabel(name, labels),
                 refusal,
@@ -134,9 +135,7 @@ impl Drive<'_> {
                 revision,
                 ..
             } => Some(Object {
-                reference: format!(
-                    "admissionregistration.k8s.io/v1 MutatingWebhookConfiguration {configuration}"
-                ),
+                reference: reference::tag(configuration),
                 name: format!("revision tag {tag}"),
                 by_hand: format!("istioctl tag set {tag} --revision {revision} --overwrite"),
                 refusal,

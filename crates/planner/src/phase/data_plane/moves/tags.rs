@@ -14,6 +14,7 @@ use crate::decision::Effect;
 use crate::injection::{Injector, Revisions, injector_of};
 use crate::phase::data_plane::Drive;
 use crate::record::Record;
+use crate::reference;
 use crate::upgrade::Upgrade;
 use crate::view::{ControlPlane, MeshView, Namespace, Tag, Workload};
 
@@ -161,8 +162,7 @@ impl Drive<'_> {
 fn change(tag: &Tag, plane: &ControlPlane, theirs: Theirs) -> Change {
     let (revision, istiod) = (&plane.revision, &plane.name);
     Change {
-        api_version: "admissionregistration.k8s.io/v1",
-        object: format!("MutatingWebhookConfiguration {}", tag.configuration),
+        reference: reference::tag(&tag.configuration),
         change: format!(
             "revision tag {} at {revision}: label {ISTIO_REV}: {revision}, clientConfig.service.name: {istiod} in every webhook; in Service istiod-revision-tag-{}, if it is there, the same label and selector",
             tag.name, tag.name
