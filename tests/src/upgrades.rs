@@ -48,6 +48,15 @@ impl Followed {
         Ok(())
     }
 
+    /// Fails unless one of its messages had these words.
+    pub fn ensure_said(&self, words: &str) -> Result<()> {
+        let said = lock(&self.statuses)
+            .iter()
+            .any(|status| status.message.contains(words));
+        ensure!(said, "no status said {words:?}:\n{}", self.transcript());
+        Ok(())
+    }
+
     /// Its messages in their order, each with its step and the time at which that was entered.
     pub fn transcript(&self) -> String {
         let mut lines: Vec<String> = Vec::new();

@@ -1,13 +1,9 @@
 //! An API server that fails at every call site: an upgrade detects, installs, waits and rolls back through it.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures::StreamExt;
-use kube::runtime::{WatchStreamExt, watcher};
-use meshlift_api::{MeshUpgradeStatus, Outcome, Phase, Step, conditions};
+use meshlift_api::{Outcome, Phase, Step, conditions};
 use meshlift_testbed::Options;
 use meshlift_testbed::versions::ISTIO_FROM;
 use meshlift_tests::bed::{Bed, ISTIO};
@@ -15,10 +11,9 @@ use meshlift_tests::faulty::{Faulty, INJECTED};
 use meshlift_tests::istio::{install, make_ready};
 use meshlift_tests::operator::{Operator, Settings};
 use meshlift_tests::releases::history;
-use meshlift_tests::upgrades::{ensure_condition, ensure_says, wait_phase, wait_status};
+use meshlift_tests::upgrades::{Followed, ensure_condition, ensure_says, wait_phase, wait_status};
 use serde_json::json;
 use tokio::runtime::Runtime;
-use tokio::task::JoinHandle;
 
 const NAME: &str = "to-1-31";
 /// With every call site disturbed, on a slow machine.
@@ -40,16 +35,11 @@ fn api_an_upgrade_goes_on_whatever_call_fails() -> Result<()> {
         };
         let mut operator = Operator::start_with(&bed, settings).await?;
         let run = async {
-            let said = Said::listen(&bed);
+            let followed = Followed::follow(&bed, NAME);
             installs_once(&bed).await?;
             rolls_back_once(&bed).await?;
             operator.check()?;
-            ensure!(
-                said.all().iter().any(|text| text.contains(INJECTED)),
-                "no status says what failed: {:#?}",
-                said.all()
-            );
-            anyhow::Ok(())
+            followed.ensure_said(INJECTED)
         };
         run.await
             .with_context(|| format!("{}", faulty.disturbed()))?;
@@ -97,43 +87,4 @@ async fn rolls_back_once(bed: &Bed) -> Result<()> {
     let old = history(bed, "istiod").await?;
     ensure!(old.len() == 1, "the old istiod was touched: {old:?}");
     Ok(())
-}
-
-/// Every message that the status has while it listens.
-struct Said {
-    messages: Arc<Mutex<BTreeSet<String>>>,
-    listening: JoinHandle<()>,
-}
-
-impl Said {
-    fn listen(bed: &Bed) -> Self {
-        let messages = Arc::<Mutex<BTreeSet<String>>>::default();
-        let heard = Arc::clone(&messages);
-        let upgrades = watcher(bed.upgrades(), Default::default()).default_backoff();
-        let hear = upgrades.applied_objects().for_each(move |object| {
-            let status = object.ok().and_then(|upgrade| upgrade.status);
-            if let Some(MeshUpgradeStatus { message, .. }) = status {
-                lock(&heard).insert(message);
-            }
-            std::future::ready(())
-        });
-        Self {
-            messages,
-            listening: tokio::spawn(hear),
-        }
-    }
-
-    fn all(&self) -> BTreeSet<String> {
-        lock(&self.messages).clone()
-    }
-}
-
-impl Drop for Said {
-    fn drop(&mut self) {
-        self.listening.abort();
-    }
-}
-
-fn lock(messages: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
-    messages.lock().unwrap_or_else(PoisonError::into_inner)
 }

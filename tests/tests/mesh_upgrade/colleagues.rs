@@ -128,7 +128,7 @@ pub(crate) async fn kill_one_istiod(bed: &Bed, revision: &str) -> Result<String>
     Ok(victim)
 }
 
-/// Puts the labels of a namespace to what they were, or to the new revision, by hand.
+/// Labels a namespace by hand: puts what it had back, say, or names the new revision.
 pub(crate) async fn label_namespace(bed: &Bed, name: &str, labels: [&str; 2]) -> Result<()> {
     let label = ["label", "namespace", name, "--overwrite"];
     bed.cluster

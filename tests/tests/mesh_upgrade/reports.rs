@@ -21,7 +21,8 @@ use meshlift_tests::upgrades::{
 use meshlift_tests::wait::until;
 use serde_json::{Value, json};
 
-use crate::fixture::{UPGRADE, hurried, kubectl_json, with_mesh_of};
+use crate::colleagues::{App, label_namespace};
+use crate::fixture::{UPGRADE, hurried, kubectl_json, sidecars, with_mesh_of};
 use crate::street::ensure_at;
 
 const NAME: &str = "to-1-31";
@@ -91,12 +92,11 @@ async fn apply(bed: &Bed) -> Result<()> {
         .await?;
     flux_marks(bed).await?;
     // As platform charts leave it, and as hardened clusters have it where only istiod runs.
-    let label = ["label", "namespace", ISTIO, "--overwrite"];
     let labels = [
         "istio-injection=disabled",
         "pod-security.kubernetes.io/enforce=baseline",
     ];
-    cluster.kubectl(&[&label[..], &labels].concat()).await?;
+    label_namespace(bed, ISTIO, labels).await?;
     let ready = [&FROZEN[..], &["vault", "street", "portal", "ledger"]].concat();
     wait_ready_in(&bed.client, &ready, Duration::from_secs(180)).await?;
     cluster.apply_yaml(FREEZE).await
@@ -299,8 +299,7 @@ async fn ensure_strangers_are_kept_out(bed: &Bed) -> Result<()> {
 
 /// A workload without a pod and one that runs at night, each woken now.
 async fn ensure_sleepers_wake_with_a_sidecar(bed: &Bed) -> Result<()> {
-    let scale = ["scale", "-n", "night", "deploy/report", "--replicas=1"];
-    bed.cluster.kubectl(&scale).await?;
+    App("night", "report").scale(bed, 1).await?;
     let job = [
         "create",
         "job",
@@ -316,20 +315,13 @@ async fn ensure_sleepers_wake_with_a_sidecar(bed: &Bed) -> Result<()> {
         if pods.len() < 2 {
             return Ok(Err(format!("{} pods", pods.len())));
         }
+        let injected = sidecars(bed).await?;
         for pod in pods {
-            ensure!(
-                has_sidecar(pod),
-                "{} has no sidecar",
-                pod["metadata"]["name"]
-            );
+            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            let is = |(pod, _): &(String, String)| *pod == format!("night/{name}");
+            ensure!(injected.iter().any(is), "{name} has no sidecar");
         }
         Ok(Ok(()))
     })
     .await
-}
-
-fn has_sidecar(pod: &Value) -> bool {
-    let lists = ["initContainers", "containers"].map(|list| pod["spec"][list].as_array());
-    let mut containers = lists.into_iter().flatten().flatten();
-    containers.any(|container| container["name"] == "istio-proxy")
 }
