@@ -68,39 +68,41 @@ pub(super) fn row(
     }
 }
 
+/// Whether a figure is above what is wanted at so many pods or fewer.
+fn is_missed(goal: (usize, f64), memory: &Memory, measured: f64) -> bool {
+    measured > goal.1 && memory.pods <= goal.0
+}
+
 fn memory(memory: &Memory) -> Row {
     let mib = memory.peak_kib as f64 / 1024.0;
-    let missed = mib > MEMORY.1 && memory.pods <= MEMORY.0;
     row(
         "P1",
         format!("peak memory, {} pods", memory.pods),
         format!("{} MiB at {} pods", MEMORY.1, MEMORY.0),
         format!("{mib:.1} MiB"),
-        missed.then(|| format!("measured {}", memory.when)),
+        is_missed(MEMORY, memory, mib).then(|| format!("measured {}", memory.when)),
     )
 }
 
 fn start(memory: &Memory) -> Option<Row> {
     let seconds = memory.start?;
-    let missed = seconds > START.1 && memory.pods <= START.0;
     Some(row(
         "P2",
         format!("start to the first upgrade decided, {} pods", memory.pods),
         format!("{} s at {} pods", START.1, START.0),
         format!("{seconds:.1} s"),
-        missed.then(|| format!("measured with {}", memory.when)),
+        is_missed(START, memory, seconds).then(|| format!("measured with {}", memory.when)),
     ))
 }
 
 fn idle(memory: &Memory) -> Option<Row> {
     let used = memory.idle_millicores?;
-    let missed = used > IDLE.1 && memory.pods <= IDLE.0;
     Some(row(
         "P9",
         format!("CPU with nothing to do, {} pods", memory.pods),
         format!("{} millicores at {} pods", IDLE.1, IDLE.0),
         format!("{used:.1} millicores"),
-        missed.then(|| "that of the operator's own threads".into()),
+        is_missed(IDLE, memory, used).then(|| "that of the operator's own threads".into()),
     ))
 }
 
