@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use meshlift_testbed::cargo;
+use meshlift_testbed::{cargo, process};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -207,10 +207,8 @@ impl Operator {
 
     /// The Helm process that it runs now, if it does.
     pub fn helm_child(&self) -> Option<u32> {
-        children(self.pid())
-            .into_iter()
-            .find(|(_, name)| name == "helm")
-            .map(|(pid, _)| pid)
+        let mut children = process::children(self.pid()).into_iter();
+        children.find(|pid| process::name(*pid).as_deref() == Some("helm"))
     }
 
     /// The end of its log.
@@ -234,27 +232,4 @@ impl Drop for Operator {
 
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
-/// The child processes of `parent`: id and name.
-fn children(parent: u32) -> Vec<(u32, String)> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-            child_of(parent, &entry.path()).map(|name| (pid, name))
-        })
-        .collect()
-}
-
-/// The name of a process if `parent` started it. Its line reads `pid (name) state ppid ...`.
-fn child_of(parent: u32, process: &Path) -> Option<String> {
-    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
-    let (head, tail) = stat.rsplit_once(") ")?;
-    let name = head.split_once(" (")?.1;
-    let ppid: u32 = tail.split(' ').nth(1)?.parse().ok()?;
-    (ppid == parent).then(|| name.to_owned())
 }

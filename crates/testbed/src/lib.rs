@@ -12,6 +12,7 @@ pub mod images;
 pub mod istio;
 pub mod load;
 pub mod owner;
+pub mod process;
 pub mod progress;
 pub mod registry;
 pub mod shop;

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 const EVERY: Duration = Duration::from_millis(50);
 
 /// The most memory that a process ever had, in KiB.
-pub(super) fn peak_kib(pid: u32) -> Result<u64> {
+pub fn peak_kib(pid: u32) -> Result<u64> {
     kib(pid, "VmHWM:").context("the kernel says no VmHWM")
 }
 
@@ -24,7 +24,7 @@ fn kib(pid: u32, key: &str) -> Option<u64> {
 }
 
 /// The processes that a process started and that still run, whichever of its threads did.
-fn children(pid: u32) -> Vec<u32> {
+pub fn children(pid: u32) -> Vec<u32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task"));
     let threads = threads.into_iter().flatten().flatten();
     let lists =
@@ -39,8 +39,14 @@ fn children(pid: u32) -> Vec<u32> {
     pids
 }
 
+/// The name of a process; none once it is gone.
+pub fn name(pid: u32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
 /// The CPU time that the threads of a process have used.
-pub(super) fn cpu(pid: u32) -> Result<Duration> {
+pub fn cpu(pid: u32) -> Result<Duration> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")?;
     let mut nanoseconds = 0;
     for thread in threads.flatten() {
@@ -55,14 +61,15 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
 }
 
 /// Looks at a process and its children again and again, until it is dropped.
-pub(super) struct Together {
+pub struct Together {
     all: Arc<AtomicU64>,
     children: Arc<AtomicU64>,
     watching: JoinHandle<()>,
 }
 
 impl Together {
-    pub(super) fn watch(pid: u32) -> Self {
+    /// Begins to look.
+    pub fn watch(pid: u32) -> Self {
         let (all, of_children) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let most = (Arc::clone(&all), Arc::clone(&of_children));
         let watching = tokio::spawn(async move {
@@ -82,12 +89,12 @@ impl Together {
     }
 
     /// The most that the process and its children had at the same time, in KiB.
-    pub(super) fn most_kib(&self) -> u64 {
+    pub fn most_kib(&self) -> u64 {
         self.all.load(Ordering::Relaxed)
     }
 
     /// The most that its children had, in KiB.
-    pub(super) fn most_of_children_kib(&self) -> u64 {
+    pub fn most_of_children_kib(&self) -> u64 {
         self.children.load(Ordering::Relaxed)
     }
 }
@@ -112,6 +119,7 @@ mod tests {
             .expect("a child");
         tokio::time::sleep(4 * EVERY).await;
         assert!(children(own).contains(&child.id()));
+        assert_eq!(name(child.id()).as_deref(), Some("sleep"));
         assert!(together.most_of_children_kib() > 0);
         assert!(together.most_kib() > together.most_of_children_kib());
         child.kill().expect("it runs");

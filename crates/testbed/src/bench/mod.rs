@@ -9,7 +9,6 @@ mod floor;
 mod kubectl;
 mod mesh;
 mod operator;
-mod process;
 mod report;
 mod schedule;
 mod standing;

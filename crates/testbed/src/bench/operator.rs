@@ -19,8 +19,8 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 
 use super::mesh;
-use super::process::{self, Together};
 use super::schedule::Limits;
+use crate::process::{self, Together};
 use crate::versions::ISTIO_TO;
 use crate::{Cluster, cargo};
 
