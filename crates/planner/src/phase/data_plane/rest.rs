@@ -2,7 +2,7 @@
 
 use meshlift_api::{BlockedWorkload, Phase, Predicate};
 
-use super::Drive;
+use super::{Drive, restarts};
 use crate::data_plane::{DataPlaneView, Placement};
 use crate::injection::{Injector, Revisions};
 use crate::message;
@@ -17,8 +17,8 @@ impl<'a> Drive<'a> {
         self.heading.is_back() || self.upgrade.phase() == Phase::HealthChecking
     }
 
-    /// Whether a workload moves before long: only the proof of its restart is missing, or its pods are just starting, as
-    /// those of a namespace that has appeared.
+    /// Whether a workload moves before long: only the proof of its restart is missing, its restart was refused and is tried
+    /// again, or its pods are just starting, as those of a namespace that has appeared.
     pub(in crate::phase) fn may_still_move(&self) -> bool {
         let timeout = timeout(self.upgrade);
         let starts = |workload: &Workload| {
@@ -29,7 +29,7 @@ impl<'a> Drive<'a> {
         placed.any(|(workload, placement)| match placement {
             Placement::Stale(_) => true,
             Placement::Busy => starts(workload),
-            _ => false,
+            other => restarts::refused(other).is_some(),
         })
     }
 

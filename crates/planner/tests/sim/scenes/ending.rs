@@ -3,6 +3,7 @@
 
 use meshlift_api::GatewayOrder;
 
+use super::detection::from;
 use super::gateways::{edge, ordered};
 use super::tags::{in_waves, revisioned};
 use super::*;
@@ -256,6 +257,25 @@ fn namespaces_come_by_the_hour() -> Story {
     })
 }
 
+/// What is refused just then has its time like everything that is refused: the way to the target does not end over it.
+fn late_restart_refused_on_the_way() -> Story {
+    let mut world = registered("1.31.0");
+    from("1.29.8", &mut world);
+    let soaking = |delay| reached(Phase::HealthChecking, Step::Soaking, delay);
+    let story = with(
+        story("late_restart_refused_on_the_way", world),
+        soaking(85),
+        "namespace pr-1 appears, and a policy lets nobody change its Deployment",
+        |world| {
+            preview(world, "pr-1", None);
+            world.denied = Some("pr-1".into());
+        },
+    );
+    with(story, soaking(110), "the policy is corrected", |world| {
+        world.denied = None;
+    })
+}
+
 /// What Git owns is named, and nobody waits for it.
 fn namespace_of_git_in_the_soak() -> Story {
     with(
@@ -306,6 +326,7 @@ pub fn all() -> Vec<Story> {
         gateway_does_not_come_back(),
         paused_to_fix_the_new_istiod(),
         namespaces_come_by_the_hour(),
+        late_restart_refused_on_the_way(),
         namespace_of_git_in_the_soak(),
         asked_back_after_the_end(),
         asked_back_after_the_end_too_late(),
