@@ -1,5 +1,7 @@
 //! Revision tags, and Gateways that istiods render: a Deployment for each, rolled as soon as its owner or its label changes.
 
+use std::sync::Arc;
+
 use meshlift_planner::view::{Gateway, Pod, WorkloadKind};
 use meshlift_planner::{ChartTarget, Effect};
 
@@ -42,7 +44,7 @@ impl World {
                 ..Pod::default()
             };
             app.pods.push(Member {
-                pod,
+                pod: Arc::new(pod),
                 sidecar: true,
                 template: 1,
                 ready_at: None,

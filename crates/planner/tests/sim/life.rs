@@ -39,10 +39,13 @@ pub enum Kind {
     ForeignHelm,
     /// Another mesh is installed, upgraded, and its old control plane removed.
     SecondMesh,
+    /// The operator has much else to do, and looks at the mesh every few seconds only, whatever happens in it. It goes on so
+    /// for the whole life.
+    OperatorIsBusy,
 }
 
 impl Kind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PodDies,
         Self::NodeDrains,
         Self::Scales,
@@ -55,6 +58,7 @@ impl Kind {
         Self::MetricsAreLost,
         Self::ForeignHelm,
         Self::SecondMesh,
+        Self::OperatorIsBusy,
     ];
 }
 
@@ -90,6 +94,8 @@ pub struct Life {
     /// Workloads, by UID, that their owners rolled out lately, and until when they are left alone.
     rested: BTreeMap<String, Timestamp>,
     appeared: u32,
+    /// Seconds between two looks, at the least.
+    pub rest: i64,
     /// How far the other mesh is.
     second: u32,
     done_once: BTreeSet<&'static str>,
@@ -107,8 +113,12 @@ impl Life {
         };
         let kinds = Kind::ALL.into_iter().enumerate().filter(chosen);
         let kinds = kinds.map(|(_, kind)| kind);
-        let kinds = kinds.filter(|kind| !without.contains(kind)).collect();
+        let mut kinds: Vec<Kind> = kinds.filter(|kind| !without.contains(kind)).collect();
         let pause = [20, 60, 180][seeded.place(3)];
+        let busy = kinds.contains(&Kind::OperatorIsBusy);
+        let rest = if busy { seeded.within(2, 8) } else { 1 };
+        // It is so from the beginning, and does not happen.
+        kinds.retain(|kind| *kind != Kind::OperatorIsBusy);
         let next = now + seconds(i64::from(seeded.within(1, pause)));
         Self {
             seeded,
@@ -118,6 +128,7 @@ impl Life {
             ends: Vec::new(),
             rewritten: BTreeMap::new(),
             rested: BTreeMap::new(),
+            rest: i64::from(rest),
             appeared: 0,
             second: 0,
             done_once: BTreeSet::new(),

@@ -18,3 +18,6 @@ mod seeded;
 mod stories;
 mod transcript;
 mod world;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

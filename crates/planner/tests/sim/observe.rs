@@ -150,7 +150,7 @@ fn watched(age: &Age<'_>) -> MeshView {
         tags: seen(world, "tags", world.tags.clone()),
         namespaces: seen(world, "namespaces", world.namespaces.clone()),
         workloads: seen(world, "workloads", with_sidecar.collect()),
-        loose_pods: age.pods.loose.iter().cloned().map(Arc::new).collect(),
+        loose_pods: age.pods.loose.clone(),
         undecoded: Vec::new(),
         refusals: BTreeMap::new(),
         missing_permissions: Seen::Absent,
@@ -204,7 +204,7 @@ fn workload(app: &App, pods: &World) -> Workload {
         },
         pods: members()
             .filter(|member| member.sidecar)
-            .map(|member| Arc::new(member.pod.clone()))
+            .map(|member| Arc::clone(&member.pod))
             .collect(),
     }
 }

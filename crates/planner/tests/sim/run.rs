@@ -105,6 +105,8 @@ const MEMORY: usize = 50;
 /// How old what a decision is made from may be. More than three times as old as what the tables of the cluster crate show
 /// before they become unreadable (`SILENT`): a control plane of minutes ago, removed and installed again since, is not seen.
 const STALE: SignedDuration = SignedDuration::from_mins(5);
+/// How old what a lagging watch shows may be: after that a table is unreadable (`SILENT` in the cluster crate).
+const SHOWN: SignedDuration = SignedDuration::from_secs(90);
 
 struct Crashed;
 
@@ -274,10 +276,10 @@ impl Run {
         self.looks += 1;
         let lag = self.lag;
         let lags = lag.looks > 0 && (lag.from..lag.from + lag.looks).contains(&self.looks);
-        let back = |by: usize| match self.past.len().checked_sub(by) {
-            Some(at) if by > 0 => self.past.get(at),
-            _ if by > 0 => self.past.front(),
-            _ => None,
+        let shown = self.world.now - SHOWN;
+        let back = |by: usize| {
+            let earlier = self.past.iter().rev().take(by);
+            earlier.take_while(|past| past.now >= shown).last()
         };
         let view = match lags {
             false => look(&self.world, upgrade),
@@ -371,7 +373,8 @@ impl Run {
 
     /// Sleeps until it is asked to look again, or something happens that a watch would tell.
     fn sleep(&mut self, again: Timestamp) {
-        let soonest = self.world.now + seconds(1);
+        let rest = self.life.as_ref().map_or(1, |life| life.rest);
+        let soonest = self.world.now + seconds(rest);
         let events = self.events.iter().filter(|event| !event.fired);
         let scripted = events.filter_map(|event| event.due);
         let lives = self.life.as_ref().map(Life::due);

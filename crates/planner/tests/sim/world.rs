@@ -47,7 +47,7 @@ pub struct World {
     pub gateways: Vec<Gateway>,
     pub namespaces: Vec<Namespace>,
     pub apps: Vec<App>,
-    pub loose: Vec<Pod>,
+    pub loose: Vec<Arc<Pod>>,
     /// Proxies that are no pods of this cluster, by the revision they are connected to.
     pub outsiders: BTreeMap<String, u64>,
     pub injection_failures: u64,
@@ -133,10 +133,17 @@ pub struct App {
 /// A pod of an App.
 #[derive(Clone)]
 pub struct Member {
-    pub pod: Pod,
+    pub pod: Arc<Pod>,
     pub sidecar: bool,
     pub template: u32,
     pub ready_at: Option<Timestamp>,
+}
+
+impl Member {
+    /// The pod, to change it; whoever looked at it before keeps what was seen.
+    pub fn pod_mut(&mut self) -> &mut Pod {
+        Arc::make_mut(&mut self.pod)
+    }
 }
 
 pub fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -194,8 +201,8 @@ impl World {
     pub fn crash(&mut self, name: &str, times: u32) {
         let now = self.now;
         for member in &mut self.app(name).pods {
-            member.pod.restarts += times;
-            member.pod.restarted_at = Some(now);
+            member.pod_mut().restarts += times;
+            member.pod_mut().restarted_at = Some(now);
         }
     }
 
@@ -220,7 +227,7 @@ impl World {
             for member in 0..self.apps[at].pods.len() {
                 let revision = self.apps[at].pods[member].pod.revision.clone();
                 let image = revision.and_then(|revision| self.proxy_image(&revision));
-                self.apps[at].pods[member].pod.proxy_image = image;
+                self.apps[at].pods[member].pod_mut().proxy_image = image;
             }
         }
     }
@@ -296,13 +303,13 @@ impl World {
             let flaps_on = self.apps[at].flaps_on;
             for member in &mut self.apps[at].pods {
                 if !member.pod.ready && due(member.ready_at) {
-                    member.pod.ready = true;
-                    member.pod.ready_changed_at = member.ready_at;
+                    member.pod_mut().ready = true;
+                    member.pod_mut().ready_changed_at = member.ready_at;
                 }
                 if flaps_on.is_some() && member.pod.revision.as_deref() == flaps_on {
                     let thousands = u32::try_from(now.as_second() % 100_000).expect("small");
-                    member.pod.restarts = thousands * 1000;
-                    member.pod.restarted_at = Some(now);
+                    member.pod_mut().restarts = thousands * 1000;
+                    member.pod_mut().restarted_at = Some(now);
                 }
             }
             while self.roll(at) {}
@@ -391,7 +398,7 @@ impl World {
         let ready_at = trouble.is_none().then(|| self.now + seconds(app.startup));
         let template = app.template;
         self.apps[at].pods.push(Member {
-            pod,
+            pod: Arc::new(pod),
             sidecar,
             template,
             ready_at,

@@ -30,6 +30,7 @@ impl Life {
             Kind::MetricsAreLost => self.metrics_are_lost(world, told),
             Kind::ForeignHelm => self.foreign_helm(world, told),
             Kind::SecondMesh => self.second_mesh(world, told),
+            Kind::OperatorIsBusy => {}
         }
     }
 

@@ -104,7 +104,7 @@ fn upgraded_in_place_but_for_a_few() -> Story {
     let mut story = in_place("upgraded_in_place_but_for_a_few");
     let old = story.world.app("db").pods[0].pod.proxy_image.clone();
     story.world.renew_images();
-    story.world.app("db").pods[0].pod.proxy_image = old;
+    story.world.app("db").pods[0].pod_mut().proxy_image = old;
     let story = with(
         story,
         When::After(60),

@@ -44,7 +44,7 @@ fn at_target() -> World {
         world.namespace(name).labels = labels(&[("istio.io/rev", "1-31-0")]);
     }
     for member in world.apps.iter_mut().flat_map(|app| &mut app.pods) {
-        member.pod.revision = Some("1-31-0".into());
+        member.pod_mut().revision = Some("1-31-0".into());
     }
     world.settle();
     world.now += seconds(1);
@@ -59,7 +59,7 @@ fn already_at_target() -> Story {
 
 fn at_target_with_old_sidecars() -> Story {
     let mut world = at_target();
-    world.app("web").pods[0].pod.revision = Some("1-30-2".into());
+    world.app("web").pods[0].pod_mut().revision = Some("1-30-2".into());
     story("at_target_with_old_sidecars", world)
 }
 

@@ -19,6 +19,8 @@ mod two_meshes;
 mod waves;
 mod workloads;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use meshlift_api::{GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Rollback};
@@ -124,7 +126,7 @@ fn with_pods(world: &World, mut app: App) -> App {
             ..Pod::default()
         };
         app.pods.push(Member {
-            pod,
+            pod: Arc::new(pod),
             sidecar: revision.is_some(),
             template: 1,
             ready_at: None,
@@ -227,8 +229,8 @@ fn registered(target: &str) -> World {
     }
 }
 
-fn loose(namespace: &str, name: &str, owner: Option<(&str, &str)>) -> Pod {
-    Pod {
+fn loose(namespace: &str, name: &str, owner: Option<(&str, &str)>) -> Arc<Pod> {
+    let pod = Pod {
         namespace: namespace.into(),
         name: name.into(),
         owner_kind: owner.map(|(kind, _)| kind.into()),
@@ -236,7 +238,8 @@ fn loose(namespace: &str, name: &str, owner: Option<(&str, &str)>) -> Pod {
         revision: Some("default".into()),
         ready: true,
         ..Pod::default()
-    }
+    };
+    Arc::new(pod)
 }
 
 fn story(name: &'static str, world: World) -> Story {

@@ -28,7 +28,7 @@ pub(super) fn revisioned() -> World {
         world.namespace(name).labels = labels(&[("istio.io/rev", OLD)]);
     }
     for member in world.apps.iter_mut().flat_map(|app| &mut app.pods) {
-        member.pod.revision = Some(OLD.into());
+        member.pod_mut().revision = Some(OLD.into());
     }
     world
 }

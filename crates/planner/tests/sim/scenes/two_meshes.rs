@@ -72,7 +72,7 @@ fn upgraded_shop() -> World {
         }
     }
     for member in world.apps.iter_mut().flat_map(|app| &mut app.pods) {
-        member.pod.revision = Some("1-31-0".into());
+        member.pod_mut().revision = Some("1-31-0".into());
     }
     add_team_b(&mut world);
     upgrade_team_b(&mut world);

@@ -123,7 +123,7 @@ fn namespace_appears_between_waves() -> Story {
             add(world, App::new(WorkloadKind::Deployment, "new", "fresh", 1));
             let mut late = App::new(WorkloadKind::Deployment, "staging", "late", 1);
             late = with_pods(world, late);
-            late.pods[0].pod.revision = Some("default".into());
+            late.pods[0].pod_mut().revision = Some("default".into());
             world.apps.push(late);
         },
     );
