@@ -35,33 +35,29 @@ for package in json.load(sys.stdin)["packages"]:
             print(target["name"])' | sort -u
 }
 
-# Clusters without a node mostly wait: these run side by side, each on an etcd and an API server of its own.
-SIDE_BY_SIDE=${MESHLIFT_TEST_JOBS:-3}
-# A real node under load, or simulated nodes by the hundred, want both cores for themselves.
-is_alone() {
+# How many test programs run side by side. Those on clusters without a node mostly wait; a real node under load, or simulated
+# nodes by the hundred, take half of two cores. mesh_upgrade runs two meshes at a time by itself.
+CLUSTERS=${MESHLIFT_TEST_JOBS:-4}
+NODES=2
+has_node() {
     [[ $1 == mesh || $1 == mesh_* || $1 == shop ]]
 }
 
-everything() {
-    local target started=$SECONDS
-    cargo test --locked --workspace --no-run 2>&1
-    printf '== [%4ds] unit and documentation tests\n' "$((SECONDS - started))"
-    run units --lib --bins || status=1
-    cat "$logs/units.log"
-    run docs --doc || status=1
-    cat "$logs/docs.log"
+# Those that take longest come first, or at the end all would wait for them.
+longest_first() {
+    local long=(api_operator api_meshes api_clusters sim api_faults api_manifests mesh_scale) target
+    for target in "${long[@]}" "$@"; do
+        if [[ " $* " == *" $target "* ]]; then printf '%s\n' "$target"; fi
+    done | awk '!seen[$0]++'
+}
 
-    local side=() alone=()
-    for target in $(targets); do
-        if is_alone "$target"; then alone+=("$target"); else side+=("$target"); fi
-    done
-
-    printf '== [%4ds] %s at a time: %s\n' "$((SECONDS - started))" "$SIDE_BY_SIDE" "${side[*]}"
-    # What all of them need is built once, before the first of them waits for another.
-    run first --test "${side[0]}" || status=1
-    cat "$logs/first.log"
-    for target in "${side[@]:1}"; do
-        while [[ $(jobs -pr | wc -l) -ge $SIDE_BY_SIDE ]]; do wait -n || true; done
+# Runs the test programs that follow, $1 at a time, and prints each log as a whole.
+side_by_side() {
+    local limit=$1 target
+    shift
+    printf '== [%4ds] %s at a time: %s\n' "$((SECONDS - started))" "$limit" "$*"
+    for target in "$@"; do
+        while [[ $(jobs -pr | wc -l) -ge $limit ]]; do wait -n || true; done
         (
             begun=$SECONDS
             run "$target" --test "$target" || touch "$logs/$target.failed"
@@ -73,12 +69,33 @@ everything() {
     done
     wait
     if compgen -G "$logs/*.failed" >/dev/null; then status=1; fi
+}
 
-    for target in "${alone[@]}"; do
-        printf '== [%4ds] %s\n' "$((SECONDS - started))" "$target"
-        cargo test --locked --workspace --no-fail-fast --test "$target" 2>&1 |
-            tee "$logs/$target.log" || status=1
+everything() {
+    local target started=$SECONDS
+    cargo test --locked --workspace --no-run 2>&1
+    printf '== [%4ds] unit and documentation tests\n' "$((SECONDS - started))"
+    run units --lib --bins || status=1
+    cat "$logs/units.log"
+    run docs --doc || status=1
+    cat "$logs/docs.log"
+
+    local clusters=() nodes=()
+    for target in $(targets); do
+        case $target in
+        # What all of them need is built once, before the first of them waits for another.
+        api) side_by_side 1 api ;;
+        mesh_upgrade) ;;
+        *) if has_node "$target"; then nodes+=("$target"); else clusters+=("$target"); fi ;;
+        esac
     done
+    mapfile -t clusters < <(longest_first "${clusters[@]}")
+    mapfile -t nodes < <(longest_first "${nodes[@]}")
+    side_by_side "$CLUSTERS" "${clusters[@]}"
+    side_by_side "$NODES" "${nodes[@]}"
+    printf '== [%4ds] mesh_upgrade\n' "$((SECONDS - started))"
+    cargo test --locked --workspace --no-fail-fast --test mesh_upgrade 2>&1 |
+        tee "$logs/mesh_upgrade.log" || status=1
     printf '== [%4ds] all tests have run\n' "$((SECONDS - started))"
 }
 

@@ -4,11 +4,12 @@ use std::fmt::{self, Display, Formatter};
 
 use http::{Method, Uri};
 
-/// A verb and a resource, as RBAC names them. What is no resource is called by its path.
+/// A verb and a resource, as RBAC names them, and whether it is only tried. What is no resource is called by its path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Site {
     verb: &'static str,
     resource: String,
+    dry_run: bool,
 }
 
 impl Site {
@@ -25,6 +26,7 @@ impl Site {
             return Self {
                 verb: "get",
                 resource: uri.path().to_owned(),
+                dry_run: false,
             };
         };
         let within = match &rest[..] {
@@ -34,11 +36,11 @@ impl Site {
         };
         let resource = within.first().unwrap_or(first);
         let subresource = within.get(2).map(|sub| format!("/{sub}"));
-        let watches = uri.query().is_some_and(|query| {
-            query
-                .split('&')
-                .any(|p| matches!(p, "watch=true" | "watch=1"))
-        });
+        let asks = |wanted: &[&str]| {
+            let query = uri.query().unwrap_or_default();
+            query.split('&').any(|part| wanted.contains(&part))
+        };
+        let watches = asks(&["watch=true", "watch=1"]);
         let verb = match (method, within.len()) {
             (&Method::GET, 1) if watches => "watch",
             (&Method::GET, 1) => "list",
@@ -52,6 +54,7 @@ impl Site {
         Self {
             verb,
             resource: format!("{group}/{resource}{}", subresource.unwrap_or_default()),
+            dry_run: asks(&["dryRun=All"]),
         }
     }
 
@@ -73,7 +76,8 @@ impl Site {
 
 impl Display for Site {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.verb, self.resource)
+        let tried = if self.dry_run { " (dry run)" } else { "" };
+        write!(f, "{} {}{tried}", self.verb, self.resource)
     }
 }
 
@@ -96,7 +100,7 @@ mod tests {
             (
                 Method::POST,
                 "/api/v1/namespaces/a/secrets?dryRun=All",
-                "create /secrets",
+                "create /secrets (dry run)",
             ),
             (
                 Method::POST,

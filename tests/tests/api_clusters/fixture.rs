@@ -12,10 +12,6 @@ use meshlift_tests::bed::{Bed, OPERATOR_NAMESPACE};
 use meshlift_tests::istio;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::{Mutex, MutexGuard};
-
-/// A cluster here is four processes, and two cores serve one test best.
-static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Name of the second cluster in the mesh.
 pub(crate) const EAST: &str = "east";
@@ -26,22 +22,16 @@ pub(crate) struct Two {
     pub(crate) bed: Bed,
     /// The other one.
     pub(crate) east: Cluster,
-    _alone: MutexGuard<'static, ()>,
 }
 
 impl Two {
     /// Starts both; the second says that it is of `kubernetes`.
     pub(crate) async fn up(kubernetes: &str) -> Result<Self> {
-        let alone = ALONE.lock().await;
         let (bed, east) = tokio::try_join!(
             Bed::up(Options::api("clusters")),
             Cluster::up(Options::api(EAST).kubernetes(kubernetes))
         )?;
-        Ok(Self {
-            bed,
-            east,
-            _alone: alone,
-        })
+        Ok(Self { bed, east })
     }
 
     /// The same with an Istio on the first that could be upgraded.

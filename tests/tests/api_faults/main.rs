@@ -7,7 +7,7 @@ use meshlift_api::{Outcome, Phase, Step, conditions};
 use meshlift_testbed::Options;
 use meshlift_testbed::versions::ISTIO_FROM;
 use meshlift_tests::bed::{Bed, ISTIO};
-use meshlift_tests::faulty::{Faulty, INJECTED};
+use meshlift_tests::faulty::{Faulty, INJECTED, Spares};
 use meshlift_tests::istio::{install, make_ready};
 use meshlift_tests::operator::{Operator, Settings};
 use meshlift_tests::releases::history;
@@ -27,7 +27,7 @@ fn api_an_upgrade_goes_on_whatever_call_fails() -> Result<()> {
         let bed = Bed::up(Options::api("faults")).await?;
         install(&bed, ISTIO_FROM).await?;
         make_ready(&bed, "default").await?;
-        let faulty = Faulty::start(&bed).await?;
+        let faulty = Faulty::start(&bed, Spares::Nothing).await?;
         let settings = Settings {
             elects: Some("operator".into()),
             kubeconfig: Some(faulty.kubeconfig().to_owned()),
@@ -44,6 +44,7 @@ fn api_an_upgrade_goes_on_whatever_call_fails() -> Result<()> {
         run.await
             .with_context(|| format!("{}", faulty.disturbed()))?;
         faulty.ensure_disturbed(SITES)?;
+        faulty.ensure_all_used()?;
         ensure!(operator.stop().await?.success());
         bed.cluster.down().await
     })

@@ -10,23 +10,17 @@ use meshlift_testbed::Options;
 use meshlift_tests::bed::{Bed, OPERATOR_USER};
 use meshlift_tests::wait::{SOON, until};
 use tokio::runtime::Runtime;
-use tokio::sync::Mutex;
 
 /// One runtime for all tests: a client belongs to the runtime that made it.
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Runtime::new().expect("a runtime needs only threads"));
-/// Two cores serve one test best.
-static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Runs one test on a cluster of its own, without Istio.
 pub(crate) fn with_bed<F: Future<Output = Result<()>>>(
     name: &str,
     test: impl FnOnce(Bed) -> F,
 ) -> Result<()> {
-    RUNTIME.block_on(async {
-        let _alone = ALONE.lock().await;
-        test(Bed::up(Options::api(name)).await?).await
-    })
+    RUNTIME.block_on(async { test(Bed::up(Options::api(name)).await?).await })
 }
 
 /// Waits until a Mesh is there and its status is as `accept` wants it.

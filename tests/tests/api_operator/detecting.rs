@@ -4,13 +4,14 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
 use kube::api::Patch;
-use meshlift_tests::bed::Bed;
+use meshlift_testbed::versions::ISTIO_FROM;
+use meshlift_tests::bed::{Bed, ISTIO};
 use meshlift_tests::operator::Operator;
 use meshlift_tests::repository::Index;
 use meshlift_tests::upgrades::wait_status;
 use serde_json::{Value, json};
 
-use crate::fixture::{SOON, ends_blocked, make_ready, with_bed};
+use crate::fixture::{SOON, ends_blocked, install_istio, make_ready, with_bed, with_own_bed};
 
 fn to(version: &str) -> Value {
     json!({ "targetVersion": version })
@@ -195,5 +196,38 @@ fn api_a_wait_for_a_person_ends_by_itself_when_the_cause_is_gone() -> Result<()>
         bed.delete_upgrade("waits").await?;
         bed.meshes().delete("soon", &Default::default()).await?;
         Ok(())
+    })
+}
+
+/// As in clusters that admit images by digest only: the chart of the target would run the old ones.
+#[test]
+fn api_images_by_digest_are_named_with_their_values() -> Result<()> {
+    with_own_bed(async |bed| {
+        install_istio(&bed, ISTIO_FROM).await?;
+        let charts = bed.cluster.charts_url_host()?;
+        let upgrade = ["upgrade", "istiod", "istiod", "-n", ISTIO, "--reuse-values"];
+        let from = ["--repo", &charts, "--version", ISTIO_FROM];
+        let by = |path: &str, name: &str, digit: &str| {
+            let digest = digit.repeat(64);
+            format!("--set={path}=testbed.local/istio/{name}@sha256:{digest}")
+        };
+        let images = [
+            by("image", "pilot", "1"),
+            by("global.proxy.image", "proxyv2", "2"),
+            by("global.proxy_init.image", "proxyv2", "2"),
+        ];
+        let images = images.each_ref().map(String::as_str);
+        bed.cluster
+            .helm(&[&upgrade[..], &from, &images].concat())
+            .await?;
+        make_ready(&bed, "default").await?;
+        let _operator = Operator::start(&bed).await?;
+        let words = [
+            "value image is testbed.local/istio/pilot@sha256:1111",
+            "set spec.values.istiod.image of Mesh default to the image of Istio 1.31.0",
+            "spec.values.istiod.global.proxy.image",
+            "spec.values.istiod.global.proxy_init.image",
+        ];
+        ends_blocked(&bed, to("1.31"), "ImageUnknown", &words).await
     })
 }

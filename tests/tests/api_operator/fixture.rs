@@ -21,7 +21,7 @@ pub(crate) use meshlift_tests::wait::SOON;
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Runtime::new().expect("a runtime needs only threads"));
 static BED: OnceCell<Bed> = OnceCell::const_new();
-/// Two operators on one cluster would meddle with each other; and two cores serve one test best.
+/// Two operators on one cluster would meddle with each other.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Runs one test on the shared cluster, on which Istio is installed and not ready.
@@ -62,8 +62,5 @@ async fn clear(bed: &Bed) -> Result<()> {
 pub(crate) fn with_own_bed<F: Future<Output = Result<()>>>(
     test: impl FnOnce(Bed) -> F,
 ) -> Result<()> {
-    RUNTIME.block_on(async {
-        let _alone = ALONE.lock().await;
-        test(Bed::up(Options::api("operator-own")).await?).await
-    })
+    RUNTIME.block_on(async { test(Bed::up(Options::api("operator-own")).await?).await })
 }

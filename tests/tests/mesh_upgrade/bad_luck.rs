@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use meshlift_api::{MeshUpgradeStatus, Outcome, Phase, Predicate, Step, conditions};
+use meshlift_testbed::istio::IstioOptions;
 use meshlift_testbed::progress;
 use meshlift_testbed::shop::wait_ready_in;
 use meshlift_tests::bed::{Bed, ISTIO};
@@ -17,7 +18,7 @@ use meshlift_tests::upgrades::{
 use meshlift_tests::wait::until;
 use serde_json::json;
 
-use crate::fixture::{UPGRADE, ensure_upgraded, kubectl_json, sidecars, with_mesh};
+use crate::fixture::{UPGRADE, ensure_upgraded, kubectl_json, sidecars, with_quiet_mesh_of};
 
 const NAME: &str = "to-1-31";
 /// How long a control plane or a workload may take.
@@ -25,7 +26,7 @@ const PATIENCE: &str = "25s";
 
 #[test]
 fn mesh_bad_luck_is_told_harms_nothing_and_can_be_mended() -> Result<()> {
-    with_mesh("mesh_bad_luck", async |bed| {
+    with_quiet_mesh_of("mesh_bad_luck", IstioOptions::default(), async |bed| {
         deploy(&bed).await?;
         let operator = Operator::start(&bed).await?;
         let told = async {

@@ -6,7 +6,7 @@ use meshlift_testbed::istio::IstioOptions;
 use meshlift_testbed::shop::{NAMESPACES, VISITORS};
 use meshlift_testbed::versions::{ISTIO_BEFORE, ISTIO_FROM, ISTIO_PATCH, ISTIO_TO};
 use meshlift_testbed::{Options, progress};
-use meshlift_tests::bed::Bed;
+use meshlift_tests::bed::{Bed, ISTIO};
 use meshlift_tests::operator::Operator;
 use meshlift_tests::upgrades::{shown, wait_phase, wait_status};
 use serde_json::{Value, json};
@@ -14,9 +14,11 @@ use serde_json::{Value, json};
 use crate::afterwards::{
     Silence, ensure_all_is_well, ensure_held_until_it_ends, ensure_still_the_users_release, let_go,
 };
+use crate::colleagues::label_namespace;
 use crate::fixture::{
-    UPGRADE, ensure_none_lost, ensure_nothing_lost, ensure_upgraded_to, ensure_values_survived_to,
-    hurried, open_shop, revision_of, rollouts, sidecars, with_mesh_from,
+    UPGRADE, ensure_istiods_namespace_asks, ensure_none_lost, ensure_nothing_lost,
+    ensure_upgraded_to, ensure_values_survived_to, hurried, open_shop, revision_of, rollouts,
+    sidecars, with_mesh_from,
 };
 
 const CHAIN: &str = "two-minors";
@@ -32,6 +34,7 @@ fn mesh_a_chain_of_minors_and_a_patch_lose_no_request_and_then_it_is_quiet() -> 
         ISTIO_BEFORE,
         IstioOptions::default(),
         async |bed| {
+            label_namespace(&bed, ISTIO, &["istio.io/rev=default"]).await?;
             let load = open_shop(&bed).await?;
             let before = sidecars(&bed).await?;
             let first = format!(":{ISTIO_BEFORE}");
@@ -131,6 +134,7 @@ fn ensure_went(
 async fn ensure_at(bed: &Bed, version: &str, templates: usize) -> Result<()> {
     ensure_upgraded_to(bed, version).await?;
     ensure_values_survived_to(bed, version).await?;
+    ensure_istiods_namespace_asks(bed, &revision_of(version)).await?;
     let namespaces = [&NAMESPACES[..], &[VISITORS]].concat();
     let restarts = rollouts(bed, &namespaces).await?;
     ensure!(

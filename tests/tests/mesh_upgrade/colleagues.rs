@@ -129,10 +129,10 @@ pub(crate) async fn kill_one_istiod(bed: &Bed, revision: &str) -> Result<String>
 }
 
 /// Labels a namespace by hand: puts what it had back, say, or names the new revision.
-pub(crate) async fn label_namespace(bed: &Bed, name: &str, labels: [&str; 2]) -> Result<()> {
+pub(crate) async fn label_namespace(bed: &Bed, name: &str, labels: &[&str]) -> Result<()> {
     let label = ["label", "namespace", name, "--overwrite"];
     bed.cluster
-        .kubectl(&[&label[..], &labels].concat())
+        .kubectl(&[&label[..], labels].concat())
         .await
         .map(drop)
 }

@@ -131,7 +131,7 @@ async fn while_the_first_wave_moves(bed: &Bed) -> Result<()> {
 async fn while_the_second_wave_moves(bed: &Bed, operator: Operator) -> Result<Operator> {
     wave(bed, SECOND, WaveState::Moving).await?;
     // All of these have moved.
-    label_namespace(bed, WIKI, ["istio-injection=enabled", "istio.io/rev-"]).await?;
+    label_namespace(bed, WIKI, &["istio-injection=enabled", "istio.io/rev-"]).await?;
     STAGING.scale(bed, 4).await?;
     BLOG.deploy(bed, "2").await?;
     let killed = kill_one_istiod(bed, "1-31-0").await?;
@@ -155,7 +155,7 @@ async fn the_label_is_requested(bed: &Bed) -> Result<()> {
     ensure_says(&status, &[WIKI, "istio.io/rev", "1-31-0", "put back"])?;
     // Before the label is as requested: next comes the health of the wave, which is then never seen with them.
     bed.cluster.close_port(METRICS).await?;
-    label_namespace(bed, WIKI, ["istio.io/rev=1-31-0", "istio-injection-"]).await
+    label_namespace(bed, WIKI, &["istio.io/rev=1-31-0", "istio-injection-"]).await
 }
 
 /// Longer than it waits for metrics without asking somebody. It goes on by itself once they are back.

@@ -1,7 +1,6 @@
 //! A mesh with a shop in it and visitors that keep calling it.
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,9 +13,12 @@ use meshlift_testbed::{Options, progress};
 use meshlift_tests::bed::{Bed, ISTIO};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
 
-/// Two meshes at a time are more than two cores carry.
-static ALONE: Mutex<()> = Mutex::new(());
+/// Two meshes under load are more than two cores carry: requests would be lost because nobody ran.
+static UNDER_LOAD: Mutex<()> = Mutex::const_new(());
+/// One without load has room beside one with it, which leaves the cores idle for almost half of its time.
+static QUIET: Mutex<()> = Mutex::const_new(());
 
 /// A whole upgrade under load takes at most this long, on a slow machine.
 pub(crate) const UPGRADE: Duration = Duration::from_secs(420);
@@ -45,12 +47,30 @@ pub(crate) fn with_mesh_from<F: Future<Output = Result<()>>>(
     options: IstioOptions,
     test: impl FnOnce(Bed) -> F,
 ) -> Result<()> {
+    with_mesh_beside(&UNDER_LOAD, cluster, version, options, test)
+}
+
+/// Runs one test on a mesh of its own that nobody loads, and with custom values, if this is root.
+pub(crate) fn with_quiet_mesh_of<F: Future<Output = Result<()>>>(
+    name: &str,
+    options: IstioOptions,
+    test: impl FnOnce(Bed) -> F,
+) -> Result<()> {
+    with_mesh_beside(&QUIET, Options::mesh(name), ISTIO_FROM, options, test)
+}
+
+fn with_mesh_beside<F: Future<Output = Result<()>>>(
+    alone: &'static Mutex<()>,
+    cluster: Options,
+    version: &str,
+    options: IstioOptions,
+    test: impl FnOnce(Bed) -> F,
+) -> Result<()> {
     if !is_root_or_skips(&cluster.name) {
         return Ok(());
     }
-    // One that failed leaves nothing that the next one needs.
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     Runtime::new()?.block_on(async {
+        let _alone = alone.lock().await;
         let bed = Bed::up(cluster).await?;
         let mut values = custom();
         istio::merge(&mut values, options.values.clone());
@@ -178,6 +198,15 @@ pub(crate) async fn ensure_upgraded_to(bed: &Bed, version: &str) -> Result<()> {
         .filter(|(_, image)| !image.ends_with(&current))
         .collect();
     ensure!(old.is_empty(), "old sidecars: {old:?}");
+    Ok(())
+}
+
+/// Fails unless the namespace of istiod, which asked for sidecars like any other, asks this revision for them.
+pub(crate) async fn ensure_istiods_namespace_asks(bed: &Bed, revision: &str) -> Result<()> {
+    let namespace = kubectl_json(bed, &["get", "namespace", ISTIO]).await?;
+    let labels = &namespace["metadata"]["labels"];
+    let moved = labels["istio.io/rev"] == revision && labels["istio-injection"].is_null();
+    ensure!(moved, "labels of {ISTIO}: {labels}");
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use kube::api::ListParams;
 use meshlift_api::{MeshUpgradeStatus, Phase, Step};
 use meshlift_testbed::progress;
 use meshlift_testbed::shop::{NAMESPACES, VISITORS};
+use meshlift_testbed::versions::ISTIO_TO;
 use meshlift_tests::bed::{Bed, ISTIO};
 use meshlift_tests::operator::Operator;
 use meshlift_tests::upgrades::{shown, wait_phase};
@@ -14,9 +15,10 @@ use meshlift_tests::wait::until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::colleagues::label_namespace;
 use crate::fixture::{
-    UPGRADE, ensure_nothing_lost, ensure_upgraded, ensure_values_survived, hurried, open_shop,
-    rollouts, with_mesh,
+    UPGRADE, ensure_istiods_namespace_asks, ensure_nothing_lost, ensure_upgraded,
+    ensure_values_survived, hurried, open_shop, revision_of, rollouts, with_mesh,
 };
 
 const NAME: &str = "to-1-31";
@@ -50,6 +52,8 @@ const POINTS: [Point; 10] = [
 #[test]
 fn mesh_an_operator_killed_at_ten_points_loses_nothing() -> Result<()> {
     with_mesh("mesh_kills", async |bed| {
+        // As people have it who run gateways there.
+        label_namespace(&bed, ISTIO, &["istio-injection=enabled"]).await?;
         let load = open_shop(&bed).await?;
         let mut operator = Operator::start(&bed).await?;
         bed.create_upgrade(NAME, hurried()).await?;
@@ -67,6 +71,7 @@ fn mesh_an_operator_killed_at_ten_points_loses_nothing() -> Result<()> {
         // Also that no release is left in the middle of an operation.
         ensure_upgraded(&bed).await?;
         ensure_values_survived(&bed).await?;
+        ensure_istiods_namespace_asks(&bed, &revision_of(ISTIO_TO)).await?;
         let mut namespaces = NAMESPACES.to_vec();
         namespaces.push(VISITORS);
         let restarts = rollouts(&bed, &namespaces).await?;

@@ -22,7 +22,7 @@ use meshlift_tests::wait::until;
 use serde_json::{Value, json};
 
 use crate::colleagues::{App, label_namespace};
-use crate::fixture::{UPGRADE, hurried, kubectl_json, sidecars, with_mesh_of};
+use crate::fixture::{UPGRADE, hurried, kubectl_json, sidecars, with_quiet_mesh_of};
 use crate::street::ensure_at;
 
 const NAME: &str = "to-1-31";
@@ -36,7 +36,7 @@ fn mesh_what_people_reported_is_told_before_the_first_change() -> Result<()> {
         values: json!({ "pilot": { "image": "testbed.local/istio/pilot:1.30.2" } }),
         ..IstioOptions::default()
     };
-    with_mesh_of("mesh_reports", options, async |bed| {
+    with_quiet_mesh_of("mesh_reports", options, async |bed| {
         apply(&bed).await?;
         ensure_strangers_are_kept_out(&bed).await?;
         let operator = Operator::start(&bed).await?;
@@ -96,7 +96,7 @@ async fn apply(bed: &Bed) -> Result<()> {
         "istio-injection=disabled",
         "pod-security.kubernetes.io/enforce=baseline",
     ];
-    label_namespace(bed, ISTIO, labels).await?;
+    label_namespace(bed, ISTIO, &labels).await?;
     let ready = [&FROZEN[..], &["vault", "street", "portal", "ledger"]].concat();
     wait_ready_in(&bed.client, &ready, Duration::from_secs(180)).await?;
     cluster.apply_yaml(FREEZE).await

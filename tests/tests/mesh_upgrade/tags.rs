@@ -1,13 +1,14 @@
 //! A mesh with a revision, in which namespaces are bound to tags: one of the istiod release's own values, and one
-//! that no release owns.
+//! that no release owns. The API server fails at every write of the operator, and each object is written once all the same.
 
 use anyhow::{Context, Result, ensure};
 use meshlift_api::Phase;
 use meshlift_testbed::istio::{self, Injection, IstioOptions};
 use meshlift_testbed::versions::{ISTIO_FROM, ISTIO_TO};
 use meshlift_tests::bed::Bed;
-use meshlift_tests::operator::Operator;
-use meshlift_tests::upgrades::wait_phase;
+use meshlift_tests::faulty::{Faulty, INJECTED, Spares};
+use meshlift_tests::operator::{Operator, Settings};
+use meshlift_tests::upgrades::{Followed, wait_phase};
 use serde_json::Value;
 
 use crate::fixture::{UPGRADE, ensure_upgraded, kubectl_json, with_mesh_of};
@@ -21,6 +22,8 @@ const NAME: &str = "by-tags";
 const PROD: &str = "prod";
 /// Of no release.
 const TRIAL: &str = "trial";
+/// What is written, and tried, of which kind of object: from the dry runs of the detection to the removal of the old release.
+const WRITES: usize = 20;
 
 #[test]
 fn mesh_tags_move_and_outlive_the_old_release_and_nothing_is_lost() -> Result<()> {
@@ -41,10 +44,20 @@ fn mesh_tags_move_and_outlive_the_old_release_and_nothing_is_lost() -> Result<()
         let before = generations(&bed).await?;
         let bundles = [bundle(&bed, PROD).await?, bundle(&bed, TRIAL).await?];
 
-        let operator = Operator::start(&bed).await?;
+        let faulty = Faulty::start(&bed, Spares::Reads).await?;
+        let settings = Settings {
+            kubeconfig: Some(faulty.kubeconfig().to_owned()),
+            ..Settings::default()
+        };
+        let operator = Operator::start_with(&bed, settings).await?;
         bed.create_upgrade(NAME, accepting()).await?;
+        let followed = Followed::follow(&bed, NAME);
         let status = wait_phase(&bed, NAME, Phase::Done, UPGRADE).await;
-        let status = status.with_context(|| operator.log_tail())?;
+        let status = status
+            .with_context(|| operator.log_tail())
+            .with_context(|| faulty.disturbed().to_string())?;
+        faulty.ensure_disturbed(WRITES)?;
+        followed.ensure_said(INJECTED)?;
         ensure!(status.blocked.is_empty(), "{:?}", status.blocked);
         ensure_upgraded(&bed).await?;
         ensure_at(&bed, ISTIO_TO, &all_namespaces()).await?;

@@ -10,6 +10,7 @@ mod sink;
 mod table;
 mod while_served;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,19 +119,7 @@ impl Watches {
     }
 
     async fn run(self, client: Client, recheck: Duration) -> String {
-        let mut names = std::collections::HashMap::new();
-        let mut tasks = JoinSet::new();
-        for (what, feed) in self.feeds(&client, recheck) {
-            names.insert(tasks.spawn(feed).id(), what);
-        }
-        // A watch that ended leaves a table behind that never changes again: whoever runs this ends with it.
-        let (id, why) = match tasks.join_next_with_id().await {
-            Some(Ok((id, ()))) => (id, "it ended".to_owned()),
-            Some(Err(error)) => (error.id(), error.to_string()),
-            None => return "there are no watches".to_owned(),
-        };
-        let what = names.remove(&id).unwrap_or_default();
-        format!("the watch of {what} ended: {why}")
+        until_one_ends(self.feeds(&client, recheck)).await
     }
 
     fn feeds(&self, client: &Client, recheck: Duration) -> Vec<(String, BoxFuture<'static, ()>)> {
@@ -238,4 +227,47 @@ impl<K> Watched for K where
         + Sync
         + 'static
 {
+}
+
+/// Runs them all until the first ends, and says which and why. A watch that ended leaves a table behind that never changes
+/// again: whoever runs this ends with it.
+async fn until_one_ends(feeds: Vec<(String, BoxFuture<'static, ()>)>) -> String {
+    let mut names = HashMap::new();
+    let mut tasks = JoinSet::new();
+    for (what, feed) in feeds {
+        names.insert(tasks.spawn(feed).id(), what);
+    }
+    let (id, why) = match tasks.join_next_with_id().await {
+        Some(Ok((id, ()))) => (id, "it ended".to_owned()),
+        Some(Err(error)) => (error.id(), error.to_string()),
+        None => return "there are no watches".to_owned(),
+    };
+    let what = names.remove(&id).unwrap_or_default();
+    format!("the watch of {what} ended: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_one(ends: BoxFuture<'static, ()>) -> Vec<(String, BoxFuture<'static, ()>)> {
+        let lives = |what: &str| (what.to_owned(), std::future::pending().boxed());
+        vec![
+            lives("Pods"),
+            ("Namespaces".to_owned(), ends),
+            lives("Deployments"),
+        ]
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_ends_ends_them_all_and_is_named() {
+        let told = until_one_ends(with_one(async {}.boxed())).await;
+        assert_eq!(told, "the watch of Namespaces ended: it ended");
+        let told = until_one_ends(with_one(async { panic!("out of order") }.boxed())).await;
+        assert!(
+            told.starts_with("the watch of Namespaces ended: "),
+            "{told}"
+        );
+        assert!(told.contains("panicked"), "{told}");
+    }
 }

@@ -39,7 +39,7 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             replicas: 2,
-            rate: 30.0,
+            rate: 20.0,
             concurrency: 8,
             targets: vec!["http://storefront.shop/".to_owned()],
             injection: Injection::default(),
