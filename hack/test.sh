@@ -18,11 +18,17 @@ logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 status=0
 
+# What only computes lets those go first that start servers and wait for them.
+only_computes() {
+    [[ $1 == sim || $1 == properties ]]
+}
+
 # Runs `cargo test` once and keeps what it prints; $1 names the log.
 run() {
-    local log="$logs/$1.log"
+    local log="$logs/$1.log" before=()
+    if only_computes "$1"; then before=(nice); fi
     shift
-    cargo test --locked --workspace --no-fail-fast "$@" >"$log" 2>&1 || return 1
+    "${before[@]}" cargo test --locked --workspace --no-fail-fast "$@" >"$log" 2>&1 || return 1
 }
 
 # The integration tests of all crates, by name: a new file in a tests/ folder is found by itself.

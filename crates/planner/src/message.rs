@@ -163,6 +163,13 @@ pub(crate) fn done(version: &Version, blocked: &[BlockedWorkload], notes: &[Stri
     format!("{done}{notes}")
 }
 
+/// Of a namespace that asks for a control plane that is gone, and has nothing that runs with it.
+pub(crate) fn asks_in_vain(namespace: &str, to: &str) -> String {
+    format!(
+        "asks for sidecars of the control plane that is gone, so new pods get none: kubectl label namespace {namespace} --overwrite istio-injection- istio.io/rev={to}"
+    )
+}
+
 pub(crate) fn done_old_stays(record: &Record, counts: WorkloadCounts, users: &[String]) -> String {
     let how = match counts.blocked {
         0 => "when that is over,",

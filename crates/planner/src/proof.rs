@@ -254,7 +254,7 @@ pub(crate) fn naming_unproved<'a>(
         return judged;
     };
     let expected = Expected::of(heading, record);
-    if view.probes.is_empty() || (judged.proxies.current == 0 && !is_shown(view, expected)) {
+    if view.probes.is_empty() || !(judged.shows_target() || is_shown(view, expected)) {
         return judged;
     }
     let late = had_its_time(now, upgrade);

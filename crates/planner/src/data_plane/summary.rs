@@ -42,6 +42,11 @@ pub(super) fn loose_pod(pod: &Pod) -> BlockedWorkload {
 }
 
 impl<'a> DataPlaneView<'a> {
+    /// Whether sidecars of the control plane that is moved to run, or did: what has moved may sleep by now.
+    pub(crate) fn shows_target(&self) -> bool {
+        self.proxies.current > 0 || self.ended.is_some()
+    }
+
     /// Workloads by state.
     pub fn counts(&self) -> WorkloadCounts {
         let mut counts = WorkloadCounts::default();

@@ -2,13 +2,13 @@
 //! it any more.
 
 use jiff::SignedDuration;
-use meshlift_api::{ControlPlaneRef, Outcome, Phase, Step};
+use meshlift_api::{BlockedWorkload, ControlPlaneRef, Outcome, Phase, Step};
 
 use super::control_plane::{base_target, helm_step, other_helm};
 use super::health_checking::Look;
 use super::patience::blind_to_metrics;
 use super::upgrading::{step_began, stop};
-use super::users::{blocking, unread, users};
+use super::users::{asking_in_vain, blocking, unread, users};
 use super::{BACKSTOP, POLL, blind, later, retirement_at, signed, wait};
 use crate::check::METRICS_UNREADABLE;
 use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn};
@@ -326,13 +326,18 @@ impl Look<'_> {
     fn gone(&self) -> Decision {
         let users = users(self.view, &self.record.source_revision, None);
         if users.is_empty() {
-            return self.done();
+            return self.done(Vec::new());
         }
         let step = Step::RetiringControlPlane;
         if self.settling() {
             let message = message::waits_for_orphans(&self.record.source.version, &users);
             let waiting = wait(self.now, WaitingOn::Retirement, POLL);
             return Decision::new(waiting, self.report(step, message));
+        }
+        let (revision, to) = (&self.record.source_revision, &self.record.target_revision);
+        let in_vain = asking_in_vain(self.view, revision, to);
+        if in_vain.len() == users.len() {
+            return self.done(in_vain);
         }
         let what = message::gone_and_used(&self.record.source.version, &users);
         let mut report = self.report(step, String::new());
@@ -348,21 +353,25 @@ impl Look<'_> {
         self.now < later(began, SETTLING)
     }
 
-    fn done(&self) -> Decision {
+    /// Done, but for what is left to others.
+    fn done(&self, left: Vec<BlockedWorkload>) -> Decision {
         if let Some(next) = self.record.later.first() {
             return self.go_on(next);
         }
-        let blocked = self
+        let mut blocked = self
             .report(Step::RetiringControlPlane, String::new())
             .blocked
             .unwrap_or_default();
+        blocked.extend(left);
         let notes = self.notes_on_versions();
         let message = message::done(&self.record.target_version, &blocked, &notes);
         let retired = Verdict::yes(
             "Retired",
             format!("istiod {} is gone", self.record.source.version),
         );
-        self.end(message, retired)
+        let mut decision = self.end(message, retired);
+        decision.report.blocked = Some(blocked);
+        decision
     }
 
     fn end(&self, message: String, retired: Option<Verdict>) -> Decision {

@@ -9,12 +9,14 @@ use meshlift_api::{BlockedWorkload, Predicate};
 use crate::injection::{Injector, Revisions, asked_by_template};
 use crate::message;
 use crate::owners::Owners;
+use crate::reference;
 use crate::values;
 use crate::view::{ControlPlane, Labelled, MeshView, Namespace, Pod, PodTemplate, Seen, Workload};
 
 /// Who still uses a revision, by name; `plane` is its istiod, if it is there.
 pub(crate) fn users(view: &MeshView, revision: &str, plane: Option<&ControlPlane>) -> Vec<String> {
-    let mut users = bound_namespaces(view, revision);
+    let bound = bound_namespaces(view, revision).into_iter();
+    let mut users: Vec<String> = bound.map(|ns| format!("namespace {}", ns.name)).collect();
     let tags = view.tags().iter().filter(|tag| tag.revision == revision);
     users.extend(tags.map(|tag| format!("revision tag {}", tag.name)));
     users.extend(owned_gateways(view, revision));
@@ -206,7 +208,20 @@ fn owned_gateways(view: &MeshView, revision: &str) -> Vec<String> {
         .collect()
 }
 
-fn bound_namespaces(view: &MeshView, revision: &str) -> Vec<String> {
+/// Namespaces that ask for a revision that is gone, each with the command that has them ask another one. What runs in them
+/// needs nothing of it; what starts in them gets no sidecar.
+pub(crate) fn asking_in_vain(view: &MeshView, revision: &str, to: &str) -> Vec<BlockedWorkload> {
+    let bound = bound_namespaces(view, revision).into_iter();
+    bound
+        .map(|namespace| BlockedWorkload {
+            reference: reference::namespace(&namespace.name),
+            predicate: Predicate::NotOurs,
+            message: message::asks_in_vain(&namespace.name, to),
+        })
+        .collect()
+}
+
+fn bound_namespaces<'a>(view: &'a MeshView, revision: &str) -> Vec<&'a Namespace> {
     // Bound to it they are its users, also when it was uninstalled too early.
     let revisions = Revisions {
         recorded: [Some(revision), None],
@@ -219,6 +234,5 @@ fn bound_namespaces(view: &MeshView, revision: &str) -> Vec<String> {
         .flatten()
         .filter(|ns| !ns.terminating)
         .filter(|ns| revisions.injector(&ns.labels, &BTreeMap::new()) == bound)
-        .map(|ns| format!("namespace {}", ns.name))
         .collect()
 }

@@ -95,7 +95,7 @@ impl<'a> Drive<'a> {
     /// What is said of the data plane, whatever is done next.
     pub(super) fn report(&self) -> Report {
         let expected = Expected::of(self.heading, self.record);
-        let proved = proof::is_shown(self.view, expected) || self.judged.proxies.current > 0;
+        let proved = proof::is_shown(self.view, expected) || self.judged.shows_target();
         let to = self.heading.to;
         let ready = Findings {
             control_plane_ready: match proved || self.view.probes.is_empty() {

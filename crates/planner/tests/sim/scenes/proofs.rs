@@ -29,6 +29,24 @@ fn one_namespace_refuses_for_long() -> Story {
     )
 }
 
+/// What has moved was injected, also when its owners scale it to nothing later: the namespace is at fault, and not istiod.
+fn the_rest_sleeps_while_one_namespace_refuses() -> Story {
+    let mut story = one_namespace_refuses_for_long();
+    story.name = "the_rest_sleeps_while_one_namespace_refuses_pods";
+    with(
+        story,
+        reached(Phase::Upgrading, Step::ProvingControlPlane, 120),
+        "everything in shop is scaled to zero",
+        |world| {
+            for name in ["cart", "web", "db"] {
+                let app = world.app(name);
+                app.replicas = 0;
+                app.pods.clear();
+            }
+        },
+    )
+}
+
 fn every_namespace_refuses() -> Story {
     let mut world = registered("1.31.0");
     for name in ["blog", "shop"] {
@@ -74,6 +92,7 @@ pub fn all() -> Vec<Story> {
         ),
         one_namespace_refuses(),
         one_namespace_refuses_for_long(),
+        the_rest_sleeps_while_one_namespace_refuses(),
         every_namespace_refuses(),
         quota_is_full(),
         first_one_has_its_own_image(),

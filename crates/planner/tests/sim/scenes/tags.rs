@@ -205,6 +205,27 @@ fn moved_by_others() -> Story {
     )
 }
 
+/// A namespace without any sidecar cannot lose one, and is told how to get some.
+fn namespace_asks_for_what_is_gone() -> Story {
+    let mut story = moved_by_others();
+    story.name = "namespace_asks_for_what_is_gone";
+    with(
+        story,
+        When::Once(|world| world.istiods.iter().all(|i| i.plane.revision != "default")),
+        "namespace late appears, labelled as before",
+        |world| {
+            let resource_version = world.next_serial().to_string();
+            world.namespaces.push(Namespace {
+                name: "late".into(),
+                uid: "uid-late".into(),
+                resource_version,
+                labels: labels(&[("istio-injection", "enabled")]),
+                ..Namespace::default()
+            });
+        },
+    )
+}
+
 fn tag_of_the_old_release() -> Story {
     let mut world = revisioned();
     tag(&mut world, "prod", &["shop", "blog"]);
@@ -248,6 +269,7 @@ pub fn all() -> Vec<Story> {
         label_of_git(),
         label_of_git_goes_back(),
         moved_by_others(),
+        namespace_asks_for_what_is_gone(),
         tag_of_the_old_release(),
         label_of_git_on_a_tag_that_stays(),
     ]
