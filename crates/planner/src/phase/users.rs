@@ -1,6 +1,6 @@
 //! Who keeps a control plane in use, besides open connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meshlift_api::labels::DEFAULT_REVISION;
@@ -208,11 +208,16 @@ fn owned_gateways(view: &MeshView, revision: &str) -> Vec<String> {
         .collect()
 }
 
-/// Namespaces that ask for a revision that is gone, each with the command that has them ask another one. What runs in them
-/// needs nothing of it; what starts in them gets no sidecar.
+/// Namespaces that ask for a revision that is gone and have no sidecar to lose, each with the command that has them ask
+/// another one. Where sidecars run, the next pod would come up without: that is not in vain, and no success.
 pub(crate) fn asking_in_vain(view: &MeshView, revision: &str, to: &str) -> Vec<BlockedWorkload> {
+    let workloads = view.workloads.present().into_iter().flatten();
+    let in_workloads = workloads.flat_map(|workload| &workload.pods);
+    let sidecars = in_workloads.chain(&view.loose_pods);
+    let in_mesh: BTreeSet<&str> = sidecars.map(|pod| pod.namespace.as_str()).collect();
     let bound = bound_namespaces(view, revision).into_iter();
     bound
+        .filter(|namespace| !in_mesh.contains(namespace.name.as_str()))
         .map(|namespace| BlockedWorkload {
             reference: reference::namespace(&namespace.name),
             predicate: Predicate::NotOurs,

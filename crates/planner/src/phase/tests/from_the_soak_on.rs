@@ -73,6 +73,38 @@ fn an_old_control_plane_that_is_down_is_a_reason_to_retire_it() {
     }
 }
 
+/// Its next pods would get no sidecar. Where none has one that is the owner's to know; where they have, it is no success.
+#[test]
+fn a_namespace_that_asks_for_what_is_gone_is_named_where_it_has_no_sidecar_to_lose() {
+    for (namespace, ends) in [("late", Phase::Done), ("shop", Phase::Failed)] {
+        let mut upgrade = upgrade(Phase::HealthChecking);
+        upgrade.spec.data_plane.by = Move::None;
+        let mut view = moved();
+        retiring(&mut upgrade, &mut view);
+        releases(&mut view).remove(1);
+        planes(&mut view).remove(0);
+        let Seen::Present(namespaces) = &mut view.namespaces else {
+            panic!("no namespaces");
+        };
+        namespaces.retain(|known| known.name != namespace);
+        namespaces.push(crate::view::Namespace {
+            name: namespace.into(),
+            labels: [("istio-injection".to_owned(), "enabled".to_owned())].into(),
+            ..Default::default()
+        });
+        upgrade.status.step = Some(Step::RetiringControlPlane);
+        upgrade.status.step_started_at = Some(Time(ago(300)));
+        let end = decide(now(), &upgrade, &view);
+        assert_eq!(end.next, Next::Enter(ends), "{}", end.report.message);
+        if ends == Phase::Done {
+            let named = end.report.blocked.unwrap_or_default();
+            let told = named.iter().find(|b| b.reference == "v1 Namespace late");
+            let told = &told.expect("it is named").message;
+            assert!(told.contains("kubectl label namespace late"), "{told}");
+        }
+    }
+}
+
 /// Done would say that every workload has a control plane.
 #[test]
 fn an_old_control_plane_that_went_before_its_sidecars_is_no_success() {
