@@ -26,6 +26,15 @@ pub async fn install(bed: &Bed, version: &str) -> Result<()> {
     Ok(())
 }
 
+/// Upgrades a release of istiod as people do who keep its values, with more arguments.
+pub async fn upgrade(bed: &Bed, release: &str, version: &str, more: &[&str]) -> Result<()> {
+    let charts = bed.cluster.charts_url_host()?;
+    let upgrade = ["upgrade", release, "istiod", "-n", ISTIO, "--reuse-values"];
+    let to = ["--repo", &charts, "--version", version];
+    let arguments = [&upgrade[..], &to, more].concat();
+    bed.cluster.helm(&arguments).await.map(drop)
+}
+
 /// Does what a kubelet and istiod do once istiod of `revision` runs.
 pub async fn make_ready(bed: &Bed, revision: &str) -> Result<()> {
     let pods = Api::<Pod>::namespaced(bed.client.clone(), ISTIO);

@@ -6,6 +6,7 @@ mod versions;
 mod workloads;
 
 use jiff::{SignedDuration, Timestamp};
+use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
 use meshlift_api::{BlockedWorkload, PaceStatus, ProxyCounts, WorkloadCounts};
 
 pub(crate) use self::back::*;
@@ -13,6 +14,7 @@ pub(crate) use self::proof::*;
 pub(crate) use self::versions::*;
 pub(crate) use self::workloads::*;
 use crate::check::WAVE_UNPROVED;
+use crate::decision::InjectionLabels;
 use crate::pace::{Admission, Pace};
 use crate::record::Record;
 use crate::version::Version;
@@ -165,8 +167,26 @@ pub(crate) fn done(version: &Version, blocked: &[BlockedWorkload], notes: &[Stri
 
 /// Of a namespace that asks for a control plane that is gone, and has nothing that runs with it.
 pub(crate) fn asks_in_vain(namespace: &str, to: &str) -> String {
+    let labels = InjectionLabels {
+        injection: None,
+        revision: Some(to.to_owned()),
+    };
     format!(
-        "asks for sidecars of the control plane that is gone, so new pods get none: kubectl label namespace {namespace} --overwrite istio-injection- istio.io/rev={to}"
+        "asks for sidecars of the control plane that is gone, so new pods get none: {}",
+        relabel(namespace, &labels)
+    )
+}
+
+/// The command that gives a namespace these labels.
+pub(crate) fn relabel(name: &str, labels: &InjectionLabels) -> String {
+    let set = |key: &str, value: &Option<String>| match value {
+        Some(value) => format!("{key}={value}"),
+        None => format!("{key}-"),
+    };
+    format!(
+        "kubectl label namespace {name} {} {} --overwrite",
+        set(ISTIO_REV, &labels.revision),
+        set(ISTIO_INJECTION, &labels.injection)
     )
 }
 

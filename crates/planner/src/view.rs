@@ -117,6 +117,13 @@ pub struct MeshView {
 }
 
 impl MeshView {
+    /// Every pod with a sidecar that is seen, of a workload or of none.
+    pub(crate) fn sidecars(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        let workloads = self.workloads.present().into_iter().flatten();
+        let of_workloads = workloads.flat_map(|workload| &workload.pods);
+        of_workloads.chain(&self.loose_pods)
+    }
+
     /// The control plane of the mesh that the default validator calls.
     pub(crate) fn default_plane(&self) -> Option<&ControlPlane> {
         let validator = self.validator.present()?;

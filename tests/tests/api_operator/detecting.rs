@@ -5,7 +5,8 @@ use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
 use kube::api::Patch;
 use meshlift_testbed::versions::ISTIO_FROM;
-use meshlift_tests::bed::{Bed, ISTIO};
+use meshlift_tests::bed::Bed;
+use meshlift_tests::istio;
 use meshlift_tests::operator::Operator;
 use meshlift_tests::repository::Index;
 use meshlift_tests::upgrades::wait_status;
@@ -204,9 +205,6 @@ fn api_a_wait_for_a_person_ends_by_itself_when_the_cause_is_gone() -> Result<()>
 fn api_images_by_digest_are_named_with_their_values() -> Result<()> {
     with_own_bed(async |bed| {
         install_istio(&bed, ISTIO_FROM).await?;
-        let charts = bed.cluster.charts_url_host()?;
-        let upgrade = ["upgrade", "istiod", "istiod", "-n", ISTIO, "--reuse-values"];
-        let from = ["--repo", &charts, "--version", ISTIO_FROM];
         let by = |path: &str, name: &str, digit: &str| {
             let digest = digit.repeat(64);
             format!("--set={path}=testbed.local/istio/{name}@sha256:{digest}")
@@ -217,9 +215,7 @@ fn api_images_by_digest_are_named_with_their_values() -> Result<()> {
             by("global.proxy_init.image", "proxyv2", "2"),
         ];
         let images = images.each_ref().map(String::as_str);
-        bed.cluster
-            .helm(&[&upgrade[..], &from, &images].concat())
-            .await?;
+        istio::upgrade(&bed, "istiod", ISTIO_FROM, &images).await?;
         make_ready(&bed, "default").await?;
         let _operator = Operator::start(&bed).await?;
         let words = [

@@ -7,7 +7,8 @@ use kube::api::DeleteParams;
 use meshlift_api::{MeshUpgradeStatus, Outcome, Phase, conditions};
 use meshlift_testbed::progress;
 use meshlift_tests::audit::Audit;
-use meshlift_tests::bed::{Bed, ISTIO, OPERATOR_USER};
+use meshlift_tests::bed::{Bed, OPERATOR_USER};
+use meshlift_tests::istio;
 use meshlift_tests::upgrades::{ensure_condition, wait_phase};
 use meshlift_tests::wait::until;
 
@@ -103,10 +104,7 @@ async fn mesh_list_follows(bed: &Bed, version: &str) -> Result<()> {
 
 /// Fails unless what Helm shows is the user's to go on with.
 pub(crate) async fn ensure_still_the_users_release(bed: &Bed, version: &str) -> Result<()> {
-    let charts = bed.cluster.charts_url_host()?;
     let release = format!("istiod-{}", revision_of(version));
-    let upgrade = ["upgrade", &release, "istiod", "-n", ISTIO, "--reuse-values"];
-    let from = ["--repo", &charts, "--version", version];
     let set = [
         "--set",
         "meshConfig.accessLogEncoding=JSON",
@@ -114,9 +112,7 @@ pub(crate) async fn ensure_still_the_users_release(bed: &Bed, version: &str) -> 
         "--timeout",
         "60s",
     ];
-    bed.cluster
-        .helm(&[&upgrade[..], &from, &set].concat())
-        .await?;
+    istio::upgrade(bed, &release, version, &set).await?;
     ensure_upgraded_to(bed, version).await?;
     ensure_values_survived_to(bed, version).await
 }

@@ -218,17 +218,8 @@ async fn mend(bed: &Bed) -> Result<()> {
         ];
         cluster.kubectl(&patch).await?;
     }
-    let charts = cluster.charts_url_host()?;
-    let upgrade = ["upgrade", "istiod", "istiod", "-n", ISTIO, "--reuse-values"];
-    let without = [
-        "--set=pilot.image=null",
-        "--repo",
-        &charts,
-        "--version",
-        ISTIO_FROM,
-    ];
-    cluster.helm(&[&upgrade[..], &without].concat()).await?;
-    Ok(())
+    let without = ["--set=pilot.image=null"];
+    meshlift_tests::istio::upgrade(bed, "istiod", ISTIO_FROM, &without).await
 }
 
 async fn ensure_ended_well(bed: &Bed, status: &MeshUpgradeStatus) -> Result<()> {

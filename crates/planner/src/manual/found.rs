@@ -253,14 +253,8 @@ fn version_of(
             plane.name, plane.image
         ));
     }
-    let images = view
-        .workloads
-        .present()
-        .into_iter()
-        .flatten()
-        .flat_map(|w| &w.pods)
-        .chain(&view.loose_pods)
-        .filter_map(|pod| pod.proxy_image.as_deref());
+    let images = view.sidecars();
+    let images = images.filter_map(|pod| pod.proxy_image.as_deref());
     let versions = images.filter_map(|image| {
         let (_, tag) = image.rsplit_once(':')?;
         Version::from_image_tag(tag)

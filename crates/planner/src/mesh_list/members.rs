@@ -107,10 +107,9 @@ impl<'a> Members<'a> {
 
     /// The sidecars of this mesh; none while they cannot be seen.
     pub(super) fn proxies(&self) -> Option<Proxies> {
-        let of_workloads = self.view.workloads.present()?.iter().flat_map(|w| &w.pods);
-        let ours = of_workloads
-            .chain(&self.view.loose_pods)
-            .filter(|pod| !of_another_mesh(self.everywhere, Some(self.home), pod));
+        self.view.workloads.present()?;
+        let sidecars = self.view.sidecars();
+        let ours = sidecars.filter(|pod| !of_another_mesh(self.everywhere, Some(self.home), pod));
         let current = self.main.and_then(|plane| plane.version.as_ref());
         let mut all = Proxies::default();
         let mut versions = BTreeMap::<Version, u32>::new();

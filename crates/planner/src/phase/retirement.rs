@@ -336,6 +336,7 @@ impl Look<'_> {
         }
         let (revision, to) = (&self.record.source_revision, &self.record.target_revision);
         let in_vain = asking_in_vain(self.view, revision, to);
+        // Each of them is among the users: then there are no others.
         if in_vain.len() == users.len() {
             return self.done(in_vain);
         }

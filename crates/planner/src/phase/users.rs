@@ -25,9 +25,7 @@ pub(crate) fn users(view: &MeshView, revision: &str, plane: Option<&ControlPlane
     {
         users.push("webhook istiod-default-validator".to_owned());
     }
-    let workloads = view.workloads.present().into_iter().flatten();
-    let in_workloads = workloads.flat_map(|workload| &workload.pods);
-    for pod in in_workloads.chain(&view.loose_pods) {
+    for pod in view.sidecars() {
         // A sidecar without a readable revision may belong to any control plane.
         if pod.revision.as_ref().is_none_or(|by| by == revision) {
             users.push(format!("pod {}/{}", pod.namespace, pod.name));
@@ -211,10 +209,8 @@ fn owned_gateways(view: &MeshView, revision: &str) -> Vec<String> {
 /// Namespaces that ask for a revision that is gone and have no sidecar to lose, each with the command that has them ask
 /// another one. Where sidecars run, the next pod would come up without: that is not in vain, and no success.
 pub(crate) fn asking_in_vain(view: &MeshView, revision: &str, to: &str) -> Vec<BlockedWorkload> {
-    let workloads = view.workloads.present().into_iter().flatten();
-    let in_workloads = workloads.flat_map(|workload| &workload.pods);
-    let sidecars = in_workloads.chain(&view.loose_pods);
-    let in_mesh: BTreeSet<&str> = sidecars.map(|pod| pod.namespace.as_str()).collect();
+    let namespaces = view.sidecars().map(|pod| pod.namespace.as_str());
+    let in_mesh: BTreeSet<&str> = namespaces.collect();
     let bound = bound_namespaces(view, revision).into_iter();
     bound
         .filter(|namespace| !in_mesh.contains(namespace.name.as_str()))

@@ -214,14 +214,8 @@ fn namespace_asks_for_what_is_gone() -> Story {
         When::Once(|world| world.istiods.iter().all(|i| i.plane.revision != "default")),
         "namespace late appears, labelled as before",
         |world| {
-            let resource_version = world.next_serial().to_string();
-            world.namespaces.push(Namespace {
-                name: "late".into(),
-                uid: "uid-late".into(),
-                resource_version,
-                labels: labels(&[("istio-injection", "enabled")]),
-                ..Namespace::default()
-            });
+            let late = namespace("late", &[("istio-injection", "enabled")]);
+            world.namespaces.push(late);
         },
     )
 }

@@ -2,12 +2,12 @@
 //! its time is over, and is named then.
 
 use jiff::Timestamp;
-use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
+use meshlift_api::labels::ISTIO_REV;
 use meshlift_api::{BlockedWorkload, Predicate};
 
 use super::Moves;
 use crate::data_plane::others_move;
-use crate::decision::{Decision, Effect, InjectionLabels, Next, Report, Waiting, WaitingOn};
+use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
 use crate::message;
 use crate::phase::data_plane::Drive;
 use crate::phase::upgrading::timeout;
@@ -126,7 +126,7 @@ impl Drive<'_> {
             Effect::MoveNamespace { name, labels, .. } => Some(Object {
                 reference: reference::namespace(name),
                 name: format!("namespace {name}"),
-                by_hand: relabel(name, labels),
+                by_hand: message::relabel(name, labels),
                 refusal,
             }),
             Effect::PointTag {
@@ -143,18 +143,6 @@ impl Drive<'_> {
             _ => None,
         }
     }
-}
-
-fn relabel(name: &str, labels: &InjectionLabels) -> String {
-    let set = |key: &str, value: &Option<String>| match value {
-        Some(value) => format!("{key}={value}"),
-        None => format!("{key}-"),
-    };
-    format!(
-        "kubectl label namespace {name} {} {} --overwrite",
-        set(ISTIO_REV, &labels.revision),
-        set(ISTIO_INJECTION, &labels.injection)
-    )
 }
 
 /// A time to look again: at the next try, and never at once.
