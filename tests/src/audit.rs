@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use meshlift_testbed::Cluster;
 use serde_json::Value;
 
@@ -53,6 +54,28 @@ impl Audit {
             .iter()
             .filter_map(|event| read(event, user))
             .collect())
+    }
+
+    /// Waits until `user` has written nothing for so long.
+    ///
+    /// # Errors
+    /// If it still writes after a minute.
+    pub async fn quiet(&self, user: &str, rest: Duration) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(60);
+        let (mut count, mut since) = (self.writes(user)?.len(), Instant::now());
+        while since.elapsed() < rest {
+            ensure!(
+                Instant::now() < until,
+                "{user} still writes: {:?}",
+                self.writes(user)?.last()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let now = self.writes(user)?.len();
+            if now != count {
+                (count, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
     }
 
     fn events(&self, user: &str) -> Result<Vec<Value>> {
