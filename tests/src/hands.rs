@@ -9,8 +9,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase};
 use meshlift_cluster::helm::Helm;
 use meshlift_cluster::{Executor, Observer, Settings, Watches};
-use meshlift_planner::view::{ControlPlane, MeshView, Seen};
-use meshlift_planner::{Decision, Effect, Executed, Next, Record, Report};
+use meshlift_model::view::{ControlPlane, MeshView, Seen};
+use meshlift_model::{Decision, Effect, Executed, Next, Record, Report};
 use serde_json::json;
 
 use crate::bed::{Bed, ISTIO, OPERATOR_NAMESPACE};

@@ -156,9 +156,11 @@ mod tests {
     use kube::Resource;
     use meshlift_api::{Mesh, MeshUpgrade, ReleaseCatalog};
     use meshlift_cluster::watch::Guarded;
-    use meshlift_planner::knowledge::Knowledge;
-    use meshlift_planner::view::MeshView;
-    use meshlift_planner::{Upgrade, decide, fold};
+    use meshlift_istio::knowledge::Knowledge;
+    use meshlift_model::Upgrade;
+    use meshlift_model::view::MeshView;
+    use meshlift_planner::decide;
+    use meshlift_planner::fold;
     use serde::de::DeserializeOwned;
 
     use super::*;
@@ -219,12 +221,7 @@ mod tests {
                     status: serde_json::from_value(status).expect("a status"),
                 };
                 let decision = decide(now, &upgrade, &MeshView::default());
-                fold(
-                    now,
-                    &upgrade,
-                    &decision,
-                    &meshlift_planner::Executed::Nothing,
-                );
+                fold(now, &upgrade, &decision, &meshlift_model::Executed::Nothing);
             }
         });
         assert!(good > 200 && bad > 500, "{good} {bad}");

@@ -14,10 +14,11 @@ use meshlift_api::{
 use meshlift_cluster::helm::Helm;
 use meshlift_cluster::watch::{Standing, Unsettled};
 use meshlift_cluster::{Observer, Settings, Watches};
-use meshlift_planner::mesh_list::{FoundMesh, mesh_status, meshes, without_object};
-use meshlift_planner::version::Version;
-use meshlift_planner::view::{MeshView, Seen};
-use meshlift_planner::{Detection, Upgrade, detect_offline};
+use meshlift_detect::detect_offline;
+use meshlift_detect::mesh_list::{FoundMesh, mesh_status, meshes, without_object};
+use meshlift_istio::version::Version;
+use meshlift_model::view::{MeshView, Seen};
+use meshlift_model::{Detection, Upgrade};
 
 use crate::args::Global;
 use crate::connect::Connection;
@@ -390,7 +391,7 @@ mod tests {
 
     #[test]
     fn the_check_of_the_operators_rights_is_there() {
-        assert!(meshlift_planner::check::find(OPERATORS_OWN).is_some());
+        assert!(meshlift_detect::check::find(OPERATORS_OWN).is_some());
     }
 
     #[test]

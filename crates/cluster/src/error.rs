@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use meshlift_planner::{ErrorClass, Failure, Violation};
+use meshlift_model::{ErrorClass, Failure};
+use meshlift_planner::Violation;
 
 use crate::words::describe;
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshlift_planner::version::KubernetesVersion;
-use meshlift_planner::{ChartTarget, HELM_TIMEOUT};
+use meshlift_istio::version::KubernetesVersion;
+use meshlift_model::{ChartTarget, HELM_TIMEOUT};
 use tokio::process::Command;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 

@@ -186,7 +186,7 @@ fn since_boot() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use meshlift_planner::ErrorClass;
+    use meshlift_model::ErrorClass;
 
     use super::*;
 

@@ -11,8 +11,9 @@ use meshlift_api::conditions::RECONCILING;
 use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase};
 use meshlift_cluster::watch::{Guarded, Undecoded};
 use meshlift_cluster::{Error, Executor, Observer, Watches, status, undecoded};
-use meshlift_planner::view::Seen;
-use meshlift_planner::{Decision, Effect, ErrorClass, Executed, Next, Upgrade, decide, fold};
+use meshlift_model::view::Seen;
+use meshlift_model::{Decision, Effect, ErrorClass, Executed, Next, Upgrade};
+use meshlift_planner::{decide, fold};
 
 use crate::events::Events;
 use crate::journal::{Journal, Told};
@@ -199,7 +200,7 @@ impl Context {
         &self,
         object: &MeshUpgrade,
         upgrade: &Upgrade,
-        view: &meshlift_planner::view::MeshView,
+        view: &meshlift_model::view::MeshView,
         decision: &Decision,
     ) -> Executed {
         let told = |effect: &Effect, result: &Result<(), Error>| {

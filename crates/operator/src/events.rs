@@ -9,7 +9,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use meshlift_api::{
     Mesh, MeshUpgrade, MeshUpgradeStatus, Outcome, Phase, Step, WaveState, WaveStatus,
 };
-use meshlift_planner::mesh_list::News;
+use meshlift_detect::mesh_list::News;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt};
 use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase};
 use meshlift_cluster::journal::{self, Line, Log};
-use meshlift_planner::{Decision, Effect, ErrorClass, Executed, Next, Upgrade};
+use meshlift_model::{Decision, Effect, ErrorClass, Executed, Next, Upgrade};
 use tokio::sync::Mutex;
 
 /// Within a step, lines are written at most this often.
@@ -253,7 +253,9 @@ fn named(batch: &[Effect]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use meshlift_api::{MeshUpgradeSpec, Step};
-    use meshlift_planner::{Report, Waiting, WaitingOn};
+    use meshlift_model::Report;
+    use meshlift_model::Waiting;
+    use meshlift_model::WaitingOn;
     use serde_json::json;
 
     use super::*;

@@ -12,9 +12,9 @@ use meshlift_api::conditions::DATA_PLANE_CURRENT;
 use meshlift_api::{Mesh, MeshStatus};
 use meshlift_cluster::watch::{Guarded, Standing};
 use meshlift_cluster::{Error, Observer, Watches, mesh_status as write, undecoded};
-use meshlift_planner::ErrorClass;
-use meshlift_planner::mesh_list::{self, FoundMesh, KnownMesh, mesh_status, news};
-use meshlift_planner::view::Seen;
+use meshlift_detect::mesh_list::{self, FoundMesh, KnownMesh, mesh_status, news};
+use meshlift_model::ErrorClass;
+use meshlift_model::view::Seen;
 use tokio::sync::watch;
 
 use crate::events::Events;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use meshlift_api::{Mesh, MeshUpgrade, MeshUpgradeStatus, Phase};
 use meshlift_cluster::watch::Health;
-use meshlift_planner::{Effect, ErrorClass};
+use meshlift_model::{Effect, ErrorClass};
 use prometheus::{
     Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
     histogram_opts,

@@ -1,21 +1,18 @@
 //! The last guard before acting: what no decision may ever ask for. A violation is a defect of
 //! the planner; nothing is executed.
 
-mod effects;
-
 use meshlift_api::Phase;
-
-use crate::check::METRICS_UNREADABLE;
-use crate::decision::{Decision, Effect, Next};
-use crate::heading::Heading;
-use crate::injection::{Injector, injector_of};
-use crate::owners::Owners;
-use crate::phase::users;
-use crate::record::Record;
-use crate::stages::Stages;
-use crate::upgrade::Upgrade;
-use crate::values;
-use crate::view::{ControlPlane, Gateway, MeshView, Namespace, PlaneId};
+use meshlift_istio::values;
+use meshlift_model::decision::{Decision, Effect, Next};
+use meshlift_model::detection::METRICS_UNREADABLE;
+use meshlift_model::heading::Heading;
+use meshlift_model::injection::{Injector, injector_of};
+use meshlift_model::owners::Owners;
+use meshlift_model::record::Record;
+use meshlift_model::stages::Stages;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::users;
+use meshlift_model::view::{ControlPlane, Gateway, MeshView, Namespace, PlaneId};
 
 /// A decision that must not be executed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

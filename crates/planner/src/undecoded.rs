@@ -6,9 +6,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use meshlift_api::conditions as c;
+use meshlift_model::decision::Verdict;
+use meshlift_model::message;
 
-use crate::decision::Verdict;
-use crate::message;
 use crate::status::set_condition;
 
 /// The reason in its conditions.
@@ -80,7 +80,7 @@ pub fn mesh(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::example::{ago, now};
+    use meshlift_model::example::{ago, now};
 
     #[test]
     fn it_names_the_field_and_stays_the_same_until_something_changes() {

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use meshlift_api::{Mode, Phase, Step};
+use meshlift_model::data_plane::{DataPlaneView, Placement, assess_toward, waits_for_pods};
+use meshlift_model::heading::Heading;
+use meshlift_model::proof::{self, DryRuns};
+use meshlift_model::stages::Stages;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{ControlPlane, MeshView, Workload};
 
-use crate::data_plane::{DataPlaneView, Placement, assess_toward, waits_for_pods};
-use crate::heading::Heading;
 use crate::phase::retirement_due;
-use crate::proof::{self, DryRuns};
-use crate::stages::Stages;
-use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView, Workload};
 
 /// Looks beyond the watched objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -189,7 +189,7 @@ impl Judged<'_> {
     /// What moves next, and before anything does the smallest pod, which asks for the new revision itself.
     fn probes(&self, now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Option<DryRuns> {
         let to = self.destination(view)?;
-        let timeout = crate::phase::signed(upgrade.spec.data_plane.restart.timeout);
+        let timeout = meshlift_model::time::signed(upgrade.spec.data_plane.restart.timeout);
         let unmade = |workload: &Workload| waits_for_pods(workload, self.heading.to, now, timeout);
         let mut pods = proof::samples(&self.data_plane, false, unmade);
         if pods.is_empty()

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use meshlift_api::{RiskResources, Severity};
-use meshlift_planner::check::{CHECKS, Check, risk_severity};
-use meshlift_planner::knowledge::{Knowledge, MinorRelease};
-use meshlift_planner::risk::Risk;
+use meshlift_detect::check::{CHECKS, Check, risk_severity};
+use meshlift_istio::knowledge::{Knowledge, MinorRelease};
+use meshlift_istio::risk::Risk;
 
 use crate::output::Output;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use meshlift_api::{ClusterRole, MeshSpec};
 use meshlift_cluster::Observer;
-use meshlift_planner::view::{Cluster, Seen};
+use meshlift_model::view::{Cluster, Seen};
 use meshlift_tests::bed::ISTIO;
 use meshlift_tests::wait::{SOON, until};
 use serde_json::{Value, json};

@@ -10,8 +10,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase};
 use meshlift_cluster::helm::Helm;
 use meshlift_cluster::{Observer, Settings, Watches};
-use meshlift_planner::version::KubernetesVersion;
-use meshlift_planner::view::{
+use meshlift_istio::version::KubernetesVersion;
+use meshlift_model::view::{
     Autoscaler, Environment, EnvoyFilter, HelmRelease, MeshView, Node, NodeAgent, NodeAgentKind,
     Requests, Seen,
 };

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Config};
 use meshlift_api::{CheckResult, MeshUpgrade, Phase};
+use meshlift_detect::check::sentence;
 use meshlift_operator::Options;
-use meshlift_planner::check::sentence;
 use meshlift_testbed::versions::ISTIO_FROM;
 use tokio::sync::oneshot;
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use kube::Api;
 use meshlift_api::{CatalogMode, ReleaseCatalog};
-use meshlift_planner::knowledge::Knowledge;
+use meshlift_istio::knowledge::Knowledge;
 use serde_json::{Value, json};
 
 use crate::environment::{refused_with, with_cluster};

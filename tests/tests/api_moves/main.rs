@@ -4,17 +4,16 @@
 mod hands;
 
 use anyhow::{Context, Result, ensure};
+use hands::{Hands, Object};
 use jiff::Timestamp;
 use kube::config::Kubeconfig;
-use meshlift_planner::view::{Gateway, MeshView, Tag};
-use meshlift_planner::{Effect, ErrorClass, Executed};
+use meshlift_model::view::{Gateway, MeshView, Tag};
+use meshlift_model::{Effect, ErrorClass, Executed};
 use meshlift_testbed::Options;
 use meshlift_tests::bed::{Bed, ISTIO};
 use meshlift_tests::wait::{SOON, until};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-
-use hands::{Hands, Object};
 
 const WEBHOOKS: Object = Object {
     group: "admissionregistration.k8s.io",

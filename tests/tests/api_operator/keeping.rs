@@ -11,7 +11,7 @@ use meshlift_api::labels::CONTENT;
 use meshlift_api::{Outcome, Phase};
 use meshlift_cluster::backup::{CHUNK, load};
 use meshlift_cluster::journal::{self, Log};
-use meshlift_planner::Upgrade;
+use meshlift_model::Upgrade;
 use meshlift_testbed::versions::ISTIO_FROM;
 use meshlift_tests::bed::{Bed, OPERATOR_NAMESPACE, OPERATOR_USER};
 use meshlift_tests::operator::Operator;

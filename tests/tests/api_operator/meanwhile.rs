@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::DeleteParams;
 use meshlift_api::{MeshUpgrade, MeshUpgradeStatus, Phase, RollbackStatus, WaveStatus, labels};
 use meshlift_cluster::{Watches, mesh_status, status};
-use meshlift_planner::ErrorClass;
+use meshlift_model::ErrorClass;
 use meshlift_tests::bed::Bed;
 use serde_json::json;
 

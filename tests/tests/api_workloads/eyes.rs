@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use meshlift_planner::view::{MeshView, Workload, WorkloadKind};
-use meshlift_planner::{Effect, ErrorClass, Executed, TemplateRevision};
+use meshlift_model::view::{MeshView, Workload, WorkloadKind};
+use meshlift_model::{Effect, ErrorClass, Executed, TemplateRevision};
 use meshlift_tests::bed::Bed;
 use meshlift_tests::hands::Hands;
 use meshlift_tests::wait::{SOON, until};

@@ -6,16 +6,15 @@ mod objects;
 mod refusals;
 
 use anyhow::{Context, Result, ensure};
-use meshlift_planner::Effect;
-use meshlift_planner::view::{Workload, WorkloadKind};
+use eyes::Eyes;
+use meshlift_model::Effect;
+use meshlift_model::view::{Workload, WorkloadKind};
 use meshlift_testbed::Options;
 use meshlift_tests::bed::Bed;
 use meshlift_tests::wait::{SOON, until};
+use objects::{NAMESPACE, Objects};
 use serde_json::json;
 use tokio::runtime::Runtime;
-
-use eyes::Eyes;
-use objects::{NAMESPACE, Objects};
 
 #[test]
 fn api_workloads_of_every_kind_are_seen_restarted_and_evicted() -> Result<()> {

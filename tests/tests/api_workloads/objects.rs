@@ -7,7 +7,7 @@ use kube::api::{
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, ResourceExt};
-use meshlift_planner::view;
+use meshlift_model::view;
 use meshlift_tests::bed::Bed;
 use meshlift_tests::wait::{SOON, until};
 use serde_json::{Value, json};

@@ -12,7 +12,7 @@ use kube::client::Body;
 use kube::{Api, Client};
 use meshlift_api::{ChartSource, SecretRef, labels};
 use meshlift_cluster::charts::{ChartVersions, ChartsClient};
-use meshlift_planner::view::Seen;
+use meshlift_model::view::Seen;
 use meshlift_testbed::charts::{self, Login};
 use meshlift_testbed::tools::Tools;
 use meshlift_testbed::versions;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use meshlift_api::{ChartSource, MeshSpec};
 use meshlift_cluster::charts::ChartsClient;
 use meshlift_cluster::helm::Helm;
-use meshlift_planner::{Chart, ChartTarget};
+use meshlift_model::{Chart, ChartTarget};
 use meshlift_testbed::charts::{ChartServer, ServerOptions};
 use meshlift_testbed::registry::{self, Access, Registry, RegistryOptions};
 use meshlift_testbed::tls::Authority;

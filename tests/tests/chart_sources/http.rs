@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use meshlift_planner::Chart;
+use meshlift_model::Chart;
 use meshlift_testbed::charts::{ChartServer, Mode, Request, ServerOptions, Validator};
 use meshlift_testbed::tls::Authority;
 use serde_json::json;

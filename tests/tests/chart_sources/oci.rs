@@ -1,7 +1,7 @@
 //! OCI registries: the distribution project's, with charts as Helm pushes them.
 
 use anyhow::{Context, Result, ensure};
-use meshlift_planner::Chart;
+use meshlift_model::Chart;
 use meshlift_testbed::charts::Login;
 use meshlift_testbed::registry::{Access, JUNK, MISLABELLED, Registry, RegistryOptions, login};
 use meshlift_testbed::tls::Authority;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use meshlift_cluster::charts::ChartsClient;
-use meshlift_planner::{Chart, ChartTarget};
+use meshlift_model::{Chart, ChartTarget};
 use meshlift_testbed::charts::{ChartServer, ServerOptions};
 use serde_json::{Map, json};
 

@@ -1,7 +1,7 @@
 //! Values that clap has no type for.
 
 use meshlift_api::{GoDuration, LONGEST, NoDuration};
-use meshlift_planner::version::TargetVersion;
+use meshlift_istio::version::TargetVersion;
 
 /// The text stays as it was written: the types would write it their own way. The API server takes no longer ones.
 pub(super) fn duration(text: &str) -> Result<String, String> {

@@ -138,7 +138,7 @@ fn what_is_printed_runs() {
 
 #[test]
 fn the_words_of_checks_and_risks_run() {
-    let texts = meshlift_planner::check::CHECKS
+    let texts = meshlift_detect::check::CHECKS
         .iter()
         .flat_map(|check| [check.explanation, check.fix]);
     let failures: Vec<String> = texts

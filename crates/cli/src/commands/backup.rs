@@ -13,7 +13,7 @@ use meshlift_api::labels::DEFAULT_REVISION;
 use meshlift_api::{ControlPlaneRef, Mesh, MeshUpgrade};
 use meshlift_cluster::backup::{self, Contents, FORMAT, Header, Index};
 use meshlift_cluster::{Error, Observer};
-use meshlift_planner::view::{Release, Seen};
+use meshlift_model::view::{Release, Seen};
 use tempfile::NamedTempFile;
 
 use super::{Context, print};
@@ -22,9 +22,8 @@ use crate::args::{
 };
 use crate::connect::Connection;
 use crate::exit::Exit;
-use crate::failure;
 use crate::output::encode;
-use crate::render;
+use crate::{failure, render};
 
 /// Does what is asked with backups.
 pub(super) async fn backup(context: &Context<'_>, args: &BackupArgs) -> Result<Exit> {

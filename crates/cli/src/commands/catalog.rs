@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use kube::Api;
 use meshlift_api::{RELEASE_CATALOG, ReleaseCatalog};
-use meshlift_planner::knowledge::{Knowledge, MinorRelease};
+use meshlift_istio::knowledge::{Knowledge, MinorRelease};
 use serde_json::{Value, json};
 
 use super::{Context, print};

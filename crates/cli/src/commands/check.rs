@@ -7,7 +7,8 @@ use kube::Resource;
 use meshlift_api::{
     CheckStatus, ClusterCheck, ControlPlaneRef, Hop, MeshStatus, MeshUpgrade, MeshUpgradeSpec, Mode,
 };
-use meshlift_planner::{Counts, Detection, check};
+use meshlift_detect::check;
+use meshlift_model::{Counts, Detection};
 use serde::Serialize;
 use serde_json::Value;
 

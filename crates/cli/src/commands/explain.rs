@@ -1,9 +1,9 @@
 //! `explain`: what a check or a risk is about.
 
 use anyhow::{Result, bail};
-use meshlift_planner::check::{self, CHECKS, Check};
-use meshlift_planner::knowledge::Knowledge;
-use meshlift_planner::risk::Risk;
+use meshlift_detect::check::{self, CHECKS, Check};
+use meshlift_istio::knowledge::Knowledge;
+use meshlift_istio::risk::Risk;
 use serde_json::{Value, json};
 
 use super::{Context, print};

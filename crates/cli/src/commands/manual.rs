@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use meshlift_api::Mode;
-use meshlift_planner::Way;
+use meshlift_guide::Way;
 
 use super::check::wanted;
 use super::{Context, print};
@@ -28,7 +28,7 @@ pub(super) async fn manual(context: &Context<'_>, args: &ManualArgs) -> Result<E
         ManualWay::InPlace => Way::InPlace,
         ManualWay::Helm => Way::Helm,
     };
-    let text = meshlift_planner::manual(way, &mesh, &view, &to, chosen)
+    let text = meshlift_guide::manual(way, &mesh, &view, &to, chosen)
         .map_err(|why| anyhow!("there are no steps for mesh {mesh} to {to}: {why}"))?;
     print(&text)?;
     Ok(Exit::Fine)

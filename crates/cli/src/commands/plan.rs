@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use meshlift_api::Mode;
-use meshlift_planner::plan::{DiffStyle, Plan, planned};
+use meshlift_guide::plan::{DiffStyle, Plan, planned};
 use serde::Serialize;
 
 use super::check::{Report, known, outcome, wanted};

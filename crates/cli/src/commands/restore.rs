@@ -5,7 +5,7 @@ use kube::Api;
 use meshlift_api::{Mesh, Phase};
 use meshlift_cluster::backup::{Comparison, Contents, apply, compare};
 use meshlift_cluster::{Error, Observer};
-use meshlift_planner::view::{Release, Seen};
+use meshlift_model::view::{Release, Seen};
 
 use super::backup::find;
 use super::{Context, print, upgrades};

@@ -4,8 +4,8 @@ use anyhow::{Result, anyhow, bail};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use meshlift_api::{Approval, MeshUpgrade, Outcome, Phase, labels};
-use meshlift_planner::view::gitops_tool;
-use meshlift_planner::{GATEWAYS, REST};
+use meshlift_model::view::gitops_tool;
+use meshlift_model::{GATEWAYS, REST};
 use serde_json::{Value, json};
 
 use super::{Context, print};

@@ -1,7 +1,8 @@
 //! What a detection found.
 
 use meshlift_api::{CheckResult, CheckStatus, ClusterCheck, ClusterVerdict, Severity};
-use meshlift_planner::{Detection, check};
+use meshlift_detect::check;
+use meshlift_model::Detection;
 
 use super::table::{Cell, Column, table};
 use crate::terminal::{Terminal, Tone};

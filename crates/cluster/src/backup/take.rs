@@ -6,7 +6,7 @@ use kube::api::{ApiResource, DynamicObject, ListParams, ObjectList, PartialObjec
 use kube::core::{GroupVersionKind, Version};
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV, ISTIO_TAG};
-use meshlift_planner::view::Release;
+use meshlift_model::view::Release;
 use serde_json::Value;
 
 use super::content::{BackedUpCrd, BackedUpNamespace, BackedUpRelease, Entry, Header};
@@ -241,7 +241,7 @@ fn backed_up(release: &Release) -> BackedUpRelease {
 mod tests {
     use http::{Request, Response};
     use kube::client::Body;
-    use meshlift_planner::ErrorClass;
+    use meshlift_model::ErrorClass;
     use serde_json::json;
 
     use super::super::FORMAT;

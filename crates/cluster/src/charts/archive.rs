@@ -5,8 +5,8 @@ use std::io::Read;
 use std::sync::Arc;
 
 use flate2::read::GzDecoder;
-use meshlift_planner::Chart;
-use meshlift_planner::version::Version;
+use meshlift_istio::version::Version;
+use meshlift_model::Chart;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshlift_api::ChartSource;
-use meshlift_planner::check::is_loopback;
+use meshlift_detect::check::is_loopback;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, StatusCode, Url};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meshlift_planner::version::Version;
+use meshlift_istio::version::Version;
 use reqwest::header::{
     ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
@@ -196,7 +196,7 @@ fn below(home: &Url, place: &str) -> Result<Url, Error> {
 
 #[cfg(test)]
 mod tests {
-    use meshlift_planner::Chart;
+    use meshlift_model::Chart;
 
     use super::super::ChartVersions;
     use super::*;

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use meshlift_api::{ChartSource, MeshSpec};
-use meshlift_planner::version::Version;
-use meshlift_planner::view::Seen;
-use meshlift_planner::{Chart, ChartDigests, ChartTarget};
+use meshlift_istio::version::Version;
+use meshlift_model::view::Seen;
+use meshlift_model::{Chart, ChartDigests, ChartTarget};
 
 use self::archive::Archives;
 pub use self::archive::ChartArchive;

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use meshlift_planner::Chart;
-use meshlift_planner::version::Version;
+use meshlift_istio::version::Version;
+use meshlift_model::Chart;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, LINK, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;

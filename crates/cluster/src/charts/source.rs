@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use meshlift_api::ChartSource;
-use meshlift_planner::Chart;
-use meshlift_planner::version::Version;
+use meshlift_istio::version::Version;
+use meshlift_model::Chart;
 use reqwest::Url;
 use tokio::sync::Mutex;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use meshlift_planner::Chart;
-use meshlift_planner::version::Version;
+use meshlift_istio::version::Version;
+use meshlift_model::Chart;
 
 /// The releases in a chart repository, as of the last time that it could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, 
 use kube::api::PostParams;
 use kube::{Api, Client};
 use meshlift_api::labels::FIELD_MANAGER;
-use meshlift_planner::Upgrade;
-use meshlift_planner::view::WorkloadKey;
+use meshlift_model::Upgrade;
+use meshlift_model::view::WorkloadKey;
 use serde_json::Value;
 
 use super::patches::note_eviction;

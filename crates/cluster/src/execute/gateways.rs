@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::api::Patch;
 use kube::{Api, Client};
 use meshlift_api::labels as l;
-use meshlift_planner::Effect;
+use meshlift_model::Effect;
 use serde_json::{Value, json};
 
 use super::patches::params;

@@ -15,10 +15,9 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt, stream};
 use kube::{Client, ResourceExt};
 use meshlift_api::MeshUpgrade;
-use meshlift_planner::view::MeshView;
-use meshlift_planner::{
-    Batch, ChartTarget, Decision, Effect, Executed, Next, Tried, Upgrade, lint,
-};
+use meshlift_model::view::MeshView;
+use meshlift_model::{Batch, ChartTarget, Decision, Effect, Executed, Next, Tried, Upgrade};
+use meshlift_planner::lint;
 
 use crate::charts::ChartsClient;
 use crate::tenure::{Act, Tenure};

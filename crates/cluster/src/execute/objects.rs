@@ -9,8 +9,8 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use meshlift_api::labels::{CONTENT, FIELD_MANAGER, MANAGED_BY, UPGRADE};
 use meshlift_api::{MeshSpec, MeshUpgrade, Phase};
-use meshlift_planner::view::{Seen, StorageRef};
-use meshlift_planner::{BackupScope, Record, Upgrade};
+use meshlift_model::view::{Seen, StorageRef};
+use meshlift_model::{BackupScope, Record, Upgrade};
 
 use super::{PLAN_KEY, RECORD_KEY};
 use crate::error::is_not_found;

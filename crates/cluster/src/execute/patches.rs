@@ -6,8 +6,8 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use meshlift_api::MeshUpgrade;
 use meshlift_api::labels as l;
-use meshlift_planner::view::{WorkloadKey, WorkloadKind};
-use meshlift_planner::{InjectionLabels, TemplateRevision};
+use meshlift_model::view::{WorkloadKey, WorkloadKind};
+use meshlift_model::{InjectionLabels, TemplateRevision};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::{ListParams, Patch};
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::labels as l;
-use meshlift_planner::Effect;
+use meshlift_model::Effect;
 use serde_json::{Value, json};
 
 use super::patches::params;

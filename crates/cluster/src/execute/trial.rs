@@ -3,8 +3,8 @@
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Api, Client};
-use meshlift_planner::Effect;
-use meshlift_planner::view::WorkloadKey;
+use meshlift_model::Effect;
+use meshlift_model::view::WorkloadKey;
 use serde_json::Value;
 
 use super::{gateways, patches, tags};

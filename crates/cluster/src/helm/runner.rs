@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use meshlift_planner::view::HelmRunner;
+use meshlift_model::view::HelmRunner;
 use sha2::{Digest, Sha256};
 
 /// Label on Helm's storage with who began the operation, and which of its operations it is.

@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::{ClusterRole, MeshCluster, MeshSpec, labels};
-use meshlift_planner::version::KubernetesVersion;
-use meshlift_planner::view::{Cluster, Release, Seen};
+use meshlift_istio::version::KubernetesVersion;
+use meshlift_model::view::{Cluster, Release, Seen};
 
 use super::cached::Cached;
 use super::{kubernetes, seen};

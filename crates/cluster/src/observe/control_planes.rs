@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meshlift_api::labels::{DEFAULT_REVISION, DEFAULT_VALIDATOR, MANAGED_BY};
-use meshlift_planner::version::Version;
-use meshlift_planner::view::{
+use meshlift_istio::version::Version;
+use meshlift_model::view::{
     ControlPlane, InjectorWebhook, Installer, Seen, Tag, Validator, WorkloadKey,
 };
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use meshlift_planner::view::{Pod, Seen, Workload, WorkloadKey, WorkloadKind};
+use meshlift_model::view::{Pod, Seen, Workload, WorkloadKey, WorkloadKind};
 
 use crate::watch::Watches;
 

@@ -6,10 +6,11 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use meshlift_api::MeshSpec;
-use meshlift_planner::ChartTarget;
-use meshlift_planner::plan::{Comparison, Manifest, ReleaseChange, ReleaseDiff, compare};
-use meshlift_planner::version::KubernetesVersion;
-use meshlift_planner::view::{MeshView, Release, Seen};
+use meshlift_guide::plan::{Comparison, Manifest, compare};
+use meshlift_istio::version::KubernetesVersion;
+use meshlift_model::ChartTarget;
+use meshlift_model::diff::{ReleaseChange, ReleaseDiff};
+use meshlift_model::view::{MeshView, Release, Seen};
 
 use super::cached::Cached;
 use super::releases::Releases;

@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client};
-use meshlift_planner::view::{Drift, Release, Seen};
+use meshlift_model::view::{Drift, Release, Seen};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 

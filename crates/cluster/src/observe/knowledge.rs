@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use meshlift_api::{RELEASE_CATALOG, ReleaseCatalog};
-use meshlift_planner::knowledge::Knowledge;
-use meshlift_planner::view::Seen;
+use meshlift_istio::knowledge::Knowledge;
+use meshlift_model::view::Seen;
 
 use crate::watch::Table;
 

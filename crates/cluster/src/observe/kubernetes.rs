@@ -4,7 +4,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use kube::Client;
 use kube::client::Body;
-use meshlift_planner::version::KubernetesVersion;
+use meshlift_istio::version::KubernetesVersion;
 use serde::Deserialize;
 use tokio::time::error::Elapsed;
 

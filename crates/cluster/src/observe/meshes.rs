@@ -6,9 +6,9 @@ use std::time::Duration;
 use kube::ResourceExt;
 use meshlift_api::labels::{DISCOVERED, REFRESH};
 use meshlift_api::{Mesh, MeshSpec};
-use meshlift_planner::mesh_list::KnownMesh;
-use meshlift_planner::version::Version;
-use meshlift_planner::view::{Cluster, Environment, InjectionRule, MeshView, Seen};
+use meshlift_detect::mesh_list::KnownMesh;
+use meshlift_istio::version::Version;
+use meshlift_model::view::{Cluster, Environment, InjectionRule, MeshView, Seen};
 
 use super::cached::Cached;
 use super::{Observer, control_planes};

@@ -28,14 +28,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::{DEFAULT_MESH, MeshSpec, MeshUpgrade, Phase, labels};
-use meshlift_planner::plan::wanted_comparisons;
-use meshlift_planner::risk;
-use meshlift_planner::version::{KubernetesVersion, Version};
-use meshlift_planner::view::{Cluster, Gateway, MeshView, Release, Rival, Seen, UndecodedObject};
-use meshlift_planner::{
-    ChartDigests, Decision, Effect, Next, Record, ReleasesWanted, Upgrade, Wanted, next_version,
-    wanted,
-};
+use meshlift_detect::next_version;
+use meshlift_guide::plan::{draft, wanted_comparisons};
+use meshlift_istio::version::{KubernetesVersion, Version};
+use meshlift_model::view::{Cluster, Gateway, MeshView, Release, Rival, Seen, UndecodedObject};
+use meshlift_model::{ChartDigests, Decision, Effect, Next, Record, Upgrade};
+use meshlift_planner::{ReleasesWanted, Wanted, wanted};
 
 use self::cached::Cached;
 use self::clusters::Clusters;
@@ -172,6 +170,7 @@ impl Observer {
         if wanted.diffs {
             let comparisons = wanted_comparisons(now, upgrade, &view);
             view.diffs = self.diffs.look(&comparisons, &self.releases, &view).await;
+            view.plan = draft(now, upgrade, &view);
         }
         view
     }
@@ -343,7 +342,7 @@ impl Observer {
             view.environment.drift = Box::pin(self.drift.look(&self.releases, releases)).await;
         }
         if wanted.environment
-            && let Some(step) = risk::step(upgrade, view)
+            && let Some(step) = meshlift_detect::step::step(upgrade, view)
         {
             let risks = view.knowledge.risks(&step.from, &step.to);
             view.environment.risks = self.risks.look(&risks, &step.values).await;

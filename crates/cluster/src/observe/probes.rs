@@ -13,8 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::labels::{FIELD_MANAGER, ISTIO_INJECTION, ISTIO_REV, SIDECAR_STATUS};
-use meshlift_planner::view::{MeshView, Probe, WorkloadKey};
-use meshlift_planner::{DryRuns, Sample, TemplateRevision};
+use meshlift_model::view::{MeshView, Probe, WorkloadKey};
+use meshlift_model::{DryRuns, Sample, TemplateRevision};
 use tokio::time::{Instant, timeout_at};
 
 use super::cached::Cached;

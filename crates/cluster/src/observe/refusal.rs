@@ -1,7 +1,7 @@
 //! Who refused a dry-run pod, from the words of the API server: it has no other way to say so.
 
 use kube::core::Status;
-use meshlift_planner::view::{PodRefusal, Probe, Refuser};
+use meshlift_model::view::{PodRefusal, Probe, Refuser};
 
 use crate::words;
 

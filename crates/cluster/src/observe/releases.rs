@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
+use meshlift_model::view::{HelmRunner, Release, ReleaseState, Seen, StorageRef};
 use meshlift_planner::ReleasesWanted;
-use meshlift_planner::view::{HelmRunner, Release, ReleaseState, Seen, StorageRef};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -255,7 +255,7 @@ mod tests {
 
     use http::{Request, Response};
     use kube::client::Body;
-    use meshlift_planner::view::HelmRunner;
+    use meshlift_model::view::HelmRunner;
     use serde_json::json;
 
     use super::*;

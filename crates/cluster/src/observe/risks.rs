@@ -8,8 +8,8 @@ use futures::{StreamExt, stream};
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::RiskResources;
-use meshlift_planner::risk::{Risk, concerns, matches};
-use meshlift_planner::view::{RiskMatch, Seen};
+use meshlift_istio::risk::{Risk, concerns, matches};
+use meshlift_model::view::{RiskMatch, Seen};
 use serde_json::{Map, Value};
 
 use super::cached::Cached;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
 use kube::Client;
-use meshlift_planner::Effect;
-use meshlift_planner::view::{RefusedTrial, Seen, Trial};
+use meshlift_model::Effect;
+use meshlift_model::view::{RefusedTrial, Seen, Trial};
 
 use super::cached::Cached;
 use super::seen;

@@ -271,7 +271,7 @@ mod tests {
     use kube::Client;
     use kube::client::Body;
     use meshlift_api::MeshUpgrade;
-    use meshlift_planner::view::Seen;
+    use meshlift_model::view::Seen;
     use serde_json::{Value, json};
     use tower::service_fn;
 

@@ -22,7 +22,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use meshlift_api::labels::DEFAULT_VALIDATOR;
 use meshlift_api::{Mesh, MeshUpgrade, ReleaseCatalog};
-use meshlift_planner::view::WorkloadKind;
+use meshlift_model::view::WorkloadKind;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -56,9 +56,9 @@ pub struct Watches {
     /// Evictions that were refused a moment ago.
     pub refusals: Arc<RefusedWrites>,
     /// Namespaces.
-    pub namespaces: Arc<Table<meshlift_planner::view::Namespace>>,
+    pub namespaces: Arc<Table<meshlift_model::view::Namespace>>,
     /// Gateways that istiod renders; none where the Gateway API is not installed.
-    pub gateways: Arc<Table<meshlift_planner::view::Gateway>>,
+    pub gateways: Arc<Table<meshlift_model::view::Gateway>>,
     /// Injection webhooks of revisions and tags.
     pub injectors: Arc<Table<WebhookFact>>,
     /// Every webhook that injects sidecars, also where nothing says for which revision.

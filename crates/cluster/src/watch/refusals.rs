@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use meshlift_planner::{Executed, Refusal, Refusals, Tried, Upgrade};
+use meshlift_model::{Executed, Refusal, Refusals, Tried, Upgrade};
 
 /// Refusals of all upgrades.
 #[derive(Debug, Default)]

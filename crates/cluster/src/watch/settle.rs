@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meshlift_planner::view::WorkloadKind;
+use meshlift_model::view::WorkloadKind;
 
 use super::Watches;
 use super::guarded::Undecoded;

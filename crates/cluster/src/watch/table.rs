@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
-use meshlift_planner::view::Seen;
+use meshlift_model::view::Seen;
 
 use super::guarded::Undecoded;
 

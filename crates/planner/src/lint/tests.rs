@@ -1,14 +1,14 @@
 //! One test for each violation: the decision that would be one, and the same decision allowed.
 
 use meshlift_api::Phase;
+use meshlift_model::decision::{Chart, ChartTarget, Report};
+use meshlift_model::example::{
+    TARGET, cart, labels, moved, namespace, now, planes, pod, releases, upgrade, version, workload,
+};
+use meshlift_model::view::{Gateway, LiveCounters, Seen, Tag, UndecodedObject, Validator};
 use serde_json::Map;
 
 use super::*;
-use crate::decision::{Chart, ChartTarget, Report};
-use crate::example::{
-    TARGET, cart, labels, moved, namespace, now, planes, pod, releases, upgrade, version, workload,
-};
-use crate::view::{Gateway, LiveCounters, Seen, Tag, UndecodedObject, Validator};
 
 fn target(release: &str) -> ChartTarget {
     ChartTarget {
@@ -71,7 +71,7 @@ fn no_record() {
 #[test]
 fn no_backup() {
     let mut view = moved();
-    let mut record = crate::example::record();
+    let mut record = meshlift_model::example::record();
     record.backup.clear();
     view.record = Seen::Present(record);
     let found = linted(Phase::Upgrading, &view, vec![restart()]);
@@ -86,7 +86,7 @@ fn late_backup() {
         revision: None,
     };
     let backup = || {
-        Effect::BackUp(Box::new(crate::decision::BackupScope {
+        Effect::BackUp(Box::new(meshlift_model::decision::BackupScope {
             name: "b".into(),
             mesh: "default".into(),
             from: plane(),
@@ -132,7 +132,7 @@ fn target_not_ready() {
         uid: "u".into(),
         resource_version: "1".into(),
         revision: TARGET.into(),
-        labels: crate::InjectionLabels::bound_to(TARGET),
+        labels: meshlift_model::InjectionLabels::bound_to(TARGET),
         mark: true,
     };
     let pointing = Effect::PointDefaultRevision(target("istio-base"));
@@ -348,11 +348,11 @@ fn every_effect_has_a_name_and_a_kind() {
 #[test]
 fn closed_wave() {
     let mut view = moved();
-    let recorded = |name: &str, of: &[&str]| crate::record::RecordedWave {
+    let recorded = |name: &str, of: &[&str]| meshlift_model::record::RecordedWave {
         name: name.into(),
         namespaces: of.iter().map(|ns| (*ns).to_owned()).collect(),
     };
-    let mut record = crate::example::record();
+    let mut record = meshlift_model::example::record();
     record.waves = vec![recorded("canary", &["blog"]), recorded("rest", &[])];
     view.record = Seen::Present(record);
     let found = linted(Phase::Upgrading, &view, vec![restart()]);
@@ -389,7 +389,7 @@ fn closed_wave() {
 }
 
 /// The control plane that is left.
-const OLD: crate::view::PlaneId<'static> = crate::view::PlaneId {
+const OLD: meshlift_model::view::PlaneId<'static> = meshlift_model::view::PlaneId {
     namespace: "istio-system",
     revision: "default",
 };

@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use meshlift_api::{ControlPlaneRef, Mode};
+use meshlift_model::decision::{Decision, Effect, Next, Report, WaitingOn};
+use meshlift_model::message;
+use meshlift_model::record::Record;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{ControlPlane, MeshView, Seen};
 
 use super::failing::{ASKED, go_back, serves};
 use super::{BACKSTOP, blind, wait};
-use crate::decision::{Decision, Effect, Next, Report, WaitingOn};
-use crate::message;
-use crate::record::Record;
-use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView, Seen};
 
 /// Begins it, or says why it cannot begin; `None` where there is nothing to move back from.
 pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Option<Decision> {
@@ -63,7 +63,7 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Opti
 }
 
 fn report(record: &Record) -> Report {
-    let plane = |version: &crate::version::Version, revision: &str| ControlPlaneRef {
+    let plane = |version: &meshlift_istio::version::Version, revision: &str| ControlPlaneRef {
         version: version.to_string(),
         revision: Some(revision.to_owned()),
     };

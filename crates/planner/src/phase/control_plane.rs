@@ -2,20 +2,22 @@
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::Step;
+use meshlift_model::decision::{
+    Chart, ChartTarget, Decision, Effect, Findings, HELM_TIMEOUT, Next, Report, Verdict, Waiting,
+    WaitingOn,
+};
+use meshlift_model::message;
+use meshlift_model::proof::{self, Expected};
+use meshlift_model::record::Record;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{
+    ControlPlane, HelmRunner, MeshView, Probe, Release, ReleaseState, Seen,
+};
 
 use super::failing::failed;
 use super::upgrading::{same_step, step_began, timeout};
 use super::versions::of_another_version;
 use super::{BACKSTOP, POLL, blind, later, wait};
-use crate::decision::{
-    Chart, ChartTarget, Decision, Effect, Findings, HELM_TIMEOUT, Next, Report, Verdict, Waiting,
-    WaitingOn,
-};
-use crate::message;
-use crate::proof::{self, Expected};
-use crate::record::Record;
-use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, HelmRunner, MeshView, Probe, Release, ReleaseState, Seen};
 
 /// Brings up the new control plane; `None` when it is there and proved.
 pub(super) fn control_plane(

@@ -5,24 +5,26 @@ use jiff::Timestamp;
 use meshlift_api::{
     CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, MeshSpec, Mode, Outcome, Phase, Step,
 };
+use meshlift_detect::check::{self, Course, Obstacle, must_see};
+use meshlift_detect::current::Sidecars;
+use meshlift_detect::detect::{Detected, reason};
+use meshlift_detect::survey::Surveyed;
+use meshlift_istio::values;
+use meshlift_istio::version::Version;
+use meshlift_model::data_plane::{is_elsewhere, unsteady};
+use meshlift_model::decision::{
+    BackupScope, Decision, Effect, Findings, Next, Report, Verdict, WaitingOn,
+};
+use meshlift_model::injection::{Injector, injector_of};
+use meshlift_model::record::{
+    Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag,
+};
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{ControlPlane, Gateway, MeshView, Namespace, Release, Seen, Tag};
+use meshlift_model::{Detection, message, stages};
 
-use super::asked_back;
-use super::current::Sidecars;
 use super::pending::in_the_way;
-use super::preflight;
-use super::survey::Surveyed;
-use super::{BACKSTOP, POLL, wait};
-use crate::check::{self, Course, Obstacle, must_see};
-use crate::data_plane::{is_elsewhere, unsteady};
-use crate::decision::{BackupScope, Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
-use crate::detect::{Detected, Detection};
-use crate::injection::{Injector, injector_of};
-use crate::record::{Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag};
-use crate::stages;
-use crate::upgrade::Upgrade;
-use crate::version::Version;
-use crate::view::{ControlPlane, Gateway, MeshView, Namespace, Release, Seen, Tag};
-use crate::{message, values};
+use super::{BACKSTOP, POLL, asked_back, preflight, wait};
 
 pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
     if let Some(rival) = in_the_way(upgrade, &view.rivals) {
@@ -39,7 +41,7 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
     let detection = detected.detection();
     match detected.found {
         _ if upgrade.spec.mode == Mode::Preflight && is_told(&detected.found, &detection) => {
-            preflight::decide(now, upgrade, view, detection)
+            preflight::decide(upgrade, view, detection)
         }
         Err(_) => blocked(now, detection),
         Ok(Surveyed::NoMesh(spec)) => register(*spec),
@@ -112,7 +114,7 @@ fn at_target(plane: &ControlPlane, version: Version, sidecars: &Sidecars) -> Dec
 
 fn blocked(now: Timestamp, detection: Detection) -> Decision {
     let obstacles: Vec<&CheckStatus> = detection.blocking().collect();
-    let reason = detection.reason().unwrap_or("Blocked");
+    let reason = reason(&detection).unwrap_or("Blocked");
     let messages: Vec<String> = obstacles.iter().map(|told| check::sentence(told)).collect();
     let message = messages.join("; ");
     let unreadable = obstacles
@@ -219,7 +221,7 @@ fn back_up(upgrade: &Upgrade, view: &MeshView, course: &Course<'_>, report: Repo
 
 /// The record as it would be written, and every version on the way: what a plan is made of. None
 /// where there is no way to plan.
-pub(crate) fn drafted(
+pub fn drafted(
     now: Timestamp,
     upgrade: &Upgrade,
     view: &MeshView,
@@ -231,14 +233,6 @@ pub(crate) fn drafted(
     };
     let fresh = record(now, upgrade, &course, view, &detection).ok()?;
     Some((fresh.continuing(view), course.hops))
-}
-
-/// The version that the next step of an upgrade installs, as far as there is a way.
-pub fn next_version(upgrade: &Upgrade, view: &MeshView) -> Option<Version> {
-    let Ok(Surveyed::Way(course)) = Detected::look(upgrade, view).found else {
-        return None;
-    };
-    Some(course.hops.first().unwrap_or(&course.to).clone())
 }
 
 /// Whether a record of this object is of the course that was now settled on, and not of an
@@ -344,7 +338,7 @@ fn record(
             },
         )
         .collect();
-    let base_found = values::base_as_live(&base_release.values, view.default_plane());
+    let base_found = values::base_as_live(&base_release.values, view.live_default());
     let base_version = base_release.version.as_ref().unwrap_or(course.from);
     Ok(Record {
         made_at: now,

@@ -2,10 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::Phase;
+use meshlift_model::decision::{Decision, Effect, Next, Report, WaitingOn};
+use meshlift_model::upgrade::Upgrade;
 
 use super::wait;
-use crate::decision::{Decision, Effect, Next, Report, WaitingOn};
-use crate::upgrade::Upgrade;
 
 /// Nothing is expected to change; a watch tells if it does.
 const REST: SignedDuration = SignedDuration::from_hours(1);

@@ -3,15 +3,15 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meshlift_api::{Phase, Rollback, RollbackStatus, Step};
+use meshlift_model::decision::{Decision, Next, Report, WaitingOn};
+use meshlift_model::message;
+use meshlift_model::record::Record;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{ControlPlane, MeshView, Release, ReleaseState, Seen};
 
 use super::data_plane::judged;
 use super::upgrading::stop;
 use super::{POLL, blind, wait};
-use crate::decision::{Decision, Next, Report, WaitingOn};
-use crate::message;
-use crate::record::Record;
-use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView, Release, ReleaseState, Seen};
 
 /// The reason of a rollback that a person asked for.
 pub(super) const ASKED: &str = "spec.requestRollback asks for it";

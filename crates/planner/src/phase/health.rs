@@ -3,11 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meshlift_api::Soak;
+use meshlift_model::data_plane::Moved;
+use meshlift_model::message;
+use meshlift_model::view::{ControlPlane, PlaneId, Seen};
 
 use super::later;
-use crate::data_plane::Moved;
-use crate::message;
-use crate::view::{ControlPlane, PlaneId, Seen};
 
 /// A look at the health of what has moved.
 pub(super) struct HealthLook<'a> {

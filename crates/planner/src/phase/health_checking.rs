@@ -3,20 +3,20 @@
 
 use jiff::Timestamp;
 use meshlift_api::{Step, WaveStatus};
+use meshlift_model::data_plane::{DataPlaneView, Moved};
+use meshlift_model::decision::{Decision, Next, Report, Verdict, Waiting, WaitingOn};
+use meshlift_model::detection::METRICS_UNREADABLE;
+use meshlift_model::heading::Heading;
+use meshlift_model::message;
+use meshlift_model::record::Record;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{ControlPlane, MeshView};
 
 use super::data_plane::{Drive, data_plane, with_data_plane};
 use super::health::{Health, HealthLook};
 use super::patience::blind_to_metrics;
 use super::upgrading::{recorded, step_began};
 use super::{BACKSTOP, POLL, blind, failing, later, signed, wait};
-use crate::check::METRICS_UNREADABLE;
-use crate::data_plane::{DataPlaneView, Moved};
-use crate::decision::{Decision, Next, Report, Verdict, Waiting, WaitingOn};
-use crate::heading::Heading;
-use crate::message;
-use crate::record::Record;
-use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView};
 
 /// One look of this phase.
 pub(super) struct Look<'a> {

@@ -2,7 +2,6 @@
 
 mod asked_back;
 mod control_plane;
-mod current;
 mod data_plane;
 mod detecting;
 mod ended;
@@ -16,25 +15,22 @@ mod preflight;
 mod retirement;
 mod retirement_tags;
 mod rolling_back;
-pub(crate) mod survey;
 mod upgrading;
-pub(crate) mod users;
 mod versions;
 
 use jiff::{SignedDuration, Timestamp};
-use meshlift_api::{GoDuration, Phase, WaveState, WaveStatus};
-
-use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
-use crate::message;
-use crate::refusals::Refusal;
-use crate::upgrade::Upgrade;
-use crate::view::MeshView;
-use crate::windows::{self, Opening};
+use meshlift_api::{Phase, WaveState, WaveStatus};
+use meshlift_model::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
+use meshlift_model::message;
+use meshlift_model::refusals::Refusal;
+use meshlift_model::time::{later, signed};
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::MeshView;
+use meshlift_model::windows::{self, Opening};
 
 pub use self::data_plane::trial;
-pub(crate) use self::data_plane::{tags_to_move, to_move};
-pub(crate) use self::detecting::drafted;
-pub use self::detecting::next_version;
+pub use self::data_plane::{tags_to_move, to_move};
+pub use self::detecting::drafted;
 
 /// How soon to look again when nothing is expected to change by itself.
 const BACKSTOP: SignedDuration = SignedDuration::from_secs(30);
@@ -232,10 +228,6 @@ fn retirement_at(upgrade: &Upgrade) -> Option<Timestamp> {
     Some(later(passed, signed(upgrade.spec.retire.after)))
 }
 
-fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
-    now.checked_add(by).unwrap_or(Timestamp::MAX)
-}
-
 /// Waits because something could not be read, and says what.
 fn blind(now: Timestamp, report: Report, what: &str, why: &str) -> Decision {
     let message = format!("{what} cannot be read just now, so nothing is done: {why}");
@@ -243,11 +235,6 @@ fn blind(now: Timestamp, report: Report, what: &str, why: &str) -> Decision {
         wait(now, WaitingOn::Unreadable, POLL),
         Report { message, ..report },
     )
-}
-
-/// A spec duration as the planner counts time.
-pub(crate) fn signed(duration: GoDuration) -> SignedDuration {
-    SignedDuration::try_from(std::time::Duration::from(duration)).unwrap_or(SignedDuration::MAX)
 }
 
 #[cfg(test)]

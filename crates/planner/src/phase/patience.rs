@@ -3,13 +3,13 @@
 
 use jiff::Timestamp;
 use meshlift_api::Rollback;
+use meshlift_model::decision::{Decision, Next, Report, WaitingOn};
+use meshlift_model::message;
+use meshlift_model::upgrade::Upgrade;
 
 use super::upgrading::timeout;
 use super::{blind, later};
-use crate::decision::{Decision, Next, Report, WaitingOn};
-use crate::message;
 use crate::status::was_waiting;
-use crate::upgrade::Upgrade;
 
 /// Since when this has been waited for, if it was what the last decision waited for.
 pub(super) fn waiting_since(upgrade: &Upgrade, on: WaitingOn) -> Option<Timestamp> {

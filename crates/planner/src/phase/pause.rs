@@ -2,12 +2,12 @@
 //! night would be what the person paused it for.
 
 use jiff::Timestamp;
+use meshlift_model::decision::{Decision, Next, Report, Waiting, WaitingOn};
+use meshlift_model::message;
+use meshlift_model::upgrade::Upgrade;
 
 use super::{BACKSTOP, wait};
-use crate::decision::{Decision, Next, Report, Waiting, WaitingOn};
-use crate::message;
 use crate::status::was_waiting;
-use crate::upgrade::Upgrade;
 
 /// Holds every change of the mesh and of the phase. What is only observed is still reported.
 pub(super) fn hold(now: Timestamp, upgrade: &Upgrade, mut decision: Decision) -> Decision {

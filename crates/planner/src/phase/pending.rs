@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use meshlift_api::Phase;
+use meshlift_model::decision::{Decision, Next, Report, WaitingOn};
+use meshlift_model::message;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{MeshView, Rival};
 
 use super::{BACKSTOP, wait};
-use crate::decision::{Decision, Next, Report, WaitingOn};
-use crate::message;
-use crate::upgrade::Upgrade;
-use crate::view::{MeshView, Rival};
 
 pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
     match in_the_way(upgrade, &view.rivals) {

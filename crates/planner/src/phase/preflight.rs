@@ -1,15 +1,11 @@
 //! Preflight: the same detection, and the plan in place of the upgrade. Nothing of the mesh is touched.
 
-use jiff::Timestamp;
-use meshlift_api::{CheckResult, CheckStatus, Outcome, Phase, Step};
-
-use super::drafted;
-use crate::check;
-use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict};
-use crate::detect::Detection;
-use crate::plan::{Plan, PlanInputs, plan};
-use crate::upgrade::Upgrade;
-use crate::view::MeshView;
+use meshlift_api::{CheckResult, CheckStatus, Outcome, Phase, PlanSummary, Step};
+use meshlift_detect::detect::reason;
+use meshlift_model::decision::{Decision, Effect, Findings, Next, Report, Verdict};
+use meshlift_model::detection::{Detection, sentence};
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{DraftedPlan, MeshView};
 
 /// Whether something that is needed could not be read: then nothing is said yet.
 pub(super) fn is_blind(detection: &Detection) -> bool {
@@ -17,27 +13,21 @@ pub(super) fn is_blind(detection: &Detection) -> bool {
     detection.blocking().any(unknown)
 }
 
-pub(super) fn decide(
-    now: Timestamp,
-    upgrade: &Upgrade,
-    view: &MeshView,
-    detection: Detection,
-) -> Decision {
-    let drafted = planned(now, upgrade, view);
+pub(super) fn decide(upgrade: &Upgrade, view: &MeshView, detection: Detection) -> Decision {
+    let drafted = view.plan.as_ref();
     let blocked = detection.is_blocked();
     let outcome = match blocked {
         false => Outcome::PlanReady,
         true => Outcome::PlanBlocked,
     };
-    let message = message(&detection, drafted.as_ref());
-    let detected = match detection.reason().filter(|_| blocked) {
+    let message = message(&detection, drafted);
+    let detected = match reason(&detection).filter(|_| blocked) {
         Some(reason) => Verdict::no(reason, message.clone()),
         None => Verdict::yes("ChecksPassed", message.clone()),
     };
-    let summary = drafted.as_ref().map(|plan| {
-        let mut summary = plan.summary();
-        summary.secret = Some(upgrade.plan_name());
-        summary
+    let summary = drafted.map(|plan| PlanSummary {
+        secret: Some(upgrade.plan_name()),
+        ..plan.summary.clone()
     });
     let report = Report {
         message,
@@ -53,7 +43,7 @@ pub(super) fn decide(
     };
     match drafted {
         Some(plan) if upgrade.status.plan != summary => {
-            let text = plan.stored();
+            let text = plan.text.clone();
             let report = Report {
                 step: Some(Step::CheckingEnvironment),
                 ..report
@@ -70,20 +60,8 @@ pub(super) fn decide(
     }
 }
 
-fn planned(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Option<Plan> {
-    let (record, hops) = drafted(now, upgrade, view)?;
-    let inputs = PlanInputs {
-        now,
-        upgrade,
-        view,
-        record: &record,
-        hops: &hops,
-    };
-    plan(&inputs).ok()
-}
-
-fn message(detection: &Detection, plan: Option<&Plan>) -> String {
-    let blocking: Vec<String> = detection.blocking().map(check::sentence).collect();
+fn message(detection: &Detection, plan: Option<&DraftedPlan>) -> String {
+    let blocking: Vec<String> = detection.blocking().map(sentence).collect();
     let way = match (&detection.from, &detection.target) {
         (Some(from), Some(to)) => format!("{} to {}: ", from.version, to.version),
         _ => String::new(),
@@ -95,9 +73,7 @@ fn message(detection: &Detection, plan: Option<&Plan>) -> String {
     let cost = plan.map(|plan| {
         format!(
             "; an upgrade would move {} namespaces and restart {} workloads, in {}",
-            plan.namespaces.len(),
-            plan.restarts.len(),
-            plan.estimate.range()
+            plan.summary.namespaces, plan.summary.restarts, plan.takes
         )
     });
     format!(

@@ -3,18 +3,21 @@
 
 use jiff::SignedDuration;
 use meshlift_api::{BlockedWorkload, ControlPlaneRef, Outcome, Phase, Step};
+use meshlift_istio::values;
+use meshlift_istio::version::Version;
+use meshlift_model::decision::{
+    Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn,
+};
+use meshlift_model::detection::METRICS_UNREADABLE;
+use meshlift_model::message;
+use meshlift_model::users::{asking_in_vain, blocking, unread, users};
+use meshlift_model::view::{Release, ReleaseState, Seen};
 
 use super::control_plane::{base_target, helm_step, other_helm};
 use super::health_checking::Look;
 use super::patience::blind_to_metrics;
 use super::upgrading::{step_began, stop};
-use super::users::{asking_in_vain, blocking, unread, users};
 use super::{BACKSTOP, POLL, blind, later, retirement_at, signed, wait};
-use crate::check::METRICS_UNREADABLE;
-use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, Waiting, WaitingOn};
-use crate::version::Version;
-use crate::view::{Release, ReleaseState, Seen};
-use crate::{message, values};
 
 /// How long a watch may lag behind what Helm did: the API server ends each within this time.
 pub(super) const SETTLING: SignedDuration = SignedDuration::from_mins(5);

@@ -1,12 +1,12 @@
 //! Revision tags that are part of the old Helm release: it would take them along.
 
 use meshlift_api::Step;
+use meshlift_istio::values;
+use meshlift_model::decision::{Chart, ChartTarget, Decision, Effect, Next};
+use meshlift_model::view::{Release, Tag};
 
 use super::control_plane::helm_step;
 use super::health_checking::Look;
-use crate::decision::{Chart, ChartTarget, Decision, Effect, Next};
-use crate::values;
-use crate::view::{Release, Tag};
 
 impl Look<'_> {
     /// Takes tags out of the old release, and has them stay; `None` when it has none.
@@ -27,7 +27,7 @@ impl Look<'_> {
             .map(|tag| kept(tag))
             .collect();
         let names: Vec<&str> = tags.iter().map(|tag| tag.name.as_str()).collect();
-        let names = crate::message::first_few(&names);
+        let names = meshlift_model::message::first_few(&names);
         if !keep.is_empty() {
             let message = format!(
                 "marks revision tags of Helm release {of_release} to stay when it goes: {names}"

@@ -3,15 +3,15 @@
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{Outcome, Phase, Step};
+use meshlift_model::decision::{Decision, Next, Report};
+use meshlift_model::message;
+use meshlift_model::record::Record;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{MeshView, Seen};
 
 use super::control_plane::control_plane;
 use super::data_plane::{data_plane, judged, with_data_plane};
 use super::{blind, failing, rolling_back, signed};
-use crate::decision::{Decision, Next, Report};
-use crate::message;
-use crate::record::Record;
-use crate::upgrade::Upgrade;
-use crate::view::{MeshView, Seen};
 
 pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
     let record = match recorded(now, upgrade, view) {

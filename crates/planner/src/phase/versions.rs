@@ -1,10 +1,11 @@
 //! Which versions really run, beside the revisions that they have: a value or a mirror may have put another image
 //! under the name of the target.
 
+use meshlift_istio::version::Version;
+use meshlift_model::message;
+use meshlift_model::view::{ControlPlane, Pod, Release, Seen, Workload};
+
 use super::health_checking::Look;
-use crate::message;
-use crate::version::Version;
-use crate::view::{ControlPlane, Pod, Release, Seen, Workload};
 
 /// Why an istiod is not of this version, if that is known. Its own report counts besides the tag of its image,
 /// because a tag can be put on any image; by digest alone there is only the report.

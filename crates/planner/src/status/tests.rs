@@ -2,10 +2,10 @@
 
 use jiff::SignedDuration;
 use meshlift_api::{BlockedWorkload, Predicate, RunSummary, Soak};
+use meshlift_model::decision::{Findings, Waiting};
+use meshlift_model::example::{ago, now, upgrade};
 
 use super::*;
-use crate::decision::{Findings, Waiting};
-use crate::example::{ago, now, upgrade};
 
 fn waiting(on: WaitingOn, report: Report) -> Decision {
     let until = now() + SignedDuration::from_secs(30);
@@ -103,7 +103,7 @@ fn reconciling_until_it_has_ended() {
         is("True", "WaitingForWorkloads")
     );
     let acts = Decision::new(
-        Next::Act(vec![crate::Effect::HoldDeletion]),
+        Next::Act(vec![meshlift_model::Effect::HoldDeletion]),
         Report::default(),
     );
     let status = folded(Phase::Detecting, &acts, &Executed::Done);
@@ -118,7 +118,7 @@ fn reconciling_until_it_has_ended() {
 #[test]
 fn stalled_when_only_a_person_can_help() {
     let acts = Decision::new(
-        Next::Act(vec![crate::Effect::HoldDeletion]),
+        Next::Act(vec![meshlift_model::Effect::HoldDeletion]),
         Report::default(),
     );
     let rows = [
@@ -184,7 +184,7 @@ fn backoff_grows_to_its_bound_and_a_conflict_has_none() {
 #[test]
 fn failures_are_counted_said_and_forgotten_after_success() {
     let acts = Decision::new(
-        Next::Act(vec![crate::Effect::HoldDeletion]),
+        Next::Act(vec![meshlift_model::Effect::HoldDeletion]),
         Report::default(),
     );
     let mut upgrade = upgrade(Phase::Upgrading);
@@ -312,7 +312,7 @@ fn times_are_whole_seconds_and_never_early() {
 #[test]
 fn a_record_is_named_only_once_it_is_written() {
     let record = Decision::new(
-        Next::Record(Box::new(crate::example::record())),
+        Next::Record(Box::new(meshlift_model::example::record())),
         Report::default(),
     );
     let status = folded(Phase::Detecting, &record, &failed(ErrorClass::Transient));

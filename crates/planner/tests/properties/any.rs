@@ -10,9 +10,9 @@ use meshlift_api::{
     Approval, Attempts, GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Phase,
     RestartMethod, Rollback, RollbackStatus, Soak, Step, Wave, WaveState, WaveStatus,
 };
-use meshlift_planner::version::{KubernetesVersion, Version};
-use meshlift_planner::view::*;
-use meshlift_planner::{ChartDigests, Record, RecordedRelease, RecordedWave, Refusal, Upgrade};
+use meshlift_istio::version::{KubernetesVersion, Version};
+use meshlift_model::view::*;
+use meshlift_model::{ChartDigests, Record, RecordedRelease, RecordedWave, Refusal, Upgrade};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -386,7 +386,7 @@ prop_compose! {
             undecoded: Vec::new(), namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
             archives: map(archives, |digest| ChartDigests { base: digest.clone(), istiod: digest }),
             refusals: refused.into_iter().collect(), dependents,
-            environment: Environment::default(), diffs: Seen::Absent, knowledge: Default::default(), gateways: Seen::Absent,
+            environment: Environment::default(), diffs: Seen::Absent, plan: None, knowledge: Default::default(), gateways: Seen::Absent,
         }
     }
 }

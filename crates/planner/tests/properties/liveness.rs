@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{MeshUpgradeStatus, Phase, RollbackStatus, Step};
-use meshlift_planner::view::{MeshView, ReleaseState, Seen};
-use meshlift_planner::{Executed, Next, Upgrade, decide, fold};
+use meshlift_model::view::{MeshView, ReleaseState, Seen};
+use meshlift_model::{Executed, Next, Upgrade};
+use meshlift_planner::{decide, fold};
 use proptest::prelude::*;
 
 use crate::any::{now, rollback, upgrade, view};

@@ -6,14 +6,12 @@ mod mesh_list;
 mod surroundings;
 mod waves;
 
-use meshlift_api::{MeshUpgradeStatus, Phase, Window};
-use meshlift_planner::view::{MeshView, Seen};
-use meshlift_planner::{
-    Decision, Effect, ErrorClass, Executed, Next, Upgrade, decide, fold, lint, wanted,
-};
-use proptest::prelude::*;
-
 use any::{now, rollback, upgrade, view};
+use meshlift_api::{MeshUpgradeStatus, Phase, Window};
+use meshlift_model::view::{MeshView, Seen};
+use meshlift_model::{Decision, Effect, ErrorClass, Executed, Next, Upgrade};
+use meshlift_planner::{decide, fold, lint, wanted};
+use proptest::prelude::*;
 
 fn effects(decision: &Decision) -> &[Effect] {
     match &decision.next {

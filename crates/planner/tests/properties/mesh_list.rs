@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use meshlift_api::{MeshSpec, MeshStatus};
-use meshlift_planner::mesh_list::{KnownMesh, mesh_status, meshes, news, without_object};
+use meshlift_detect::mesh_list::{KnownMesh, mesh_status, meshes, news, without_object};
 use proptest::prelude::*;
 
 use crate::any::{now, view};

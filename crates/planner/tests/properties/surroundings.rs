@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use meshlift_api::{CheckResult, ClusterRole};
-use meshlift_planner::check::{explain, find};
-use meshlift_planner::detect;
-use meshlift_planner::version::{KubernetesVersion, Version};
-use meshlift_planner::view::*;
+use meshlift_detect::check::{explain, find};
+use meshlift_detect::detect;
+use meshlift_istio::version::{KubernetesVersion, Version};
+use meshlift_model::view::*;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -237,6 +237,6 @@ proptest! {
             let acceptable = find(&told.code).is_none_or(|check| check.acceptable);
             prop_assert!(told.result != CheckResult::Accepted || acceptable, "{}", told.code);
         }
-        prop_assert_eq!(detection.reason().is_some(), detection.is_blocked());
+        prop_assert_eq!(meshlift_detect::detect::reason(&detection).is_some(), detection.is_blocked());
     }
 }

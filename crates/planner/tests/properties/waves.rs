@@ -1,8 +1,9 @@
 //! Waves: nothing of one moves before its turn, and they come in their order.
 
 use meshlift_api::{WaveState, WaveStatus};
-use meshlift_planner::view::MeshView;
-use meshlift_planner::{Effect, Stages, Upgrade, decide, fold};
+use meshlift_model::view::MeshView;
+use meshlift_model::{Effect, Stages, Upgrade};
+use meshlift_planner::{decide, fold};
 use proptest::prelude::*;
 
 use crate::any::{now, upgrade, view};

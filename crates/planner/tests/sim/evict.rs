@@ -1,7 +1,7 @@
 //! Evictions on the simulated cluster, with disruption budgets as the eviction API holds them.
 
 use jiff::Timestamp;
-use meshlift_planner::view::WorkloadKey;
+use meshlift_model::view::WorkloadKey;
 
 use crate::execute::Failure;
 use crate::world::{Injection, World};

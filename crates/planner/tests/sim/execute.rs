@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use meshlift_planner::view::{
+use meshlift_model::view::{
     HelmRunner, ReleaseState, Seen, StorageRef, Validator, WorkloadKey, WorkloadKind,
 };
-use meshlift_planner::{
+use meshlift_model::{
     Chart, ChartTarget, Effect, ErrorClass, HELM_TIMEOUT, InjectionLabels, TemplateRevision,
 };
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use meshlift_planner::view::{Gateway, Pod, WorkloadKind};
-use meshlift_planner::{ChartTarget, Effect};
+use meshlift_model::view::{Gateway, Pod, WorkloadKind};
+use meshlift_model::{ChartTarget, Effect};
 
 use crate::execute::{Failure, conflict};
 use crate::helm::Stored;
@@ -254,7 +254,7 @@ impl World {
         );
         self.begin_or_die(target)?;
         let of_release = format!("{}/{}", target.namespace, target.release);
-        let lost = |tag: &&meshlift_planner::view::Tag| {
+        let lost = |tag: &&meshlift_model::view::Tag| {
             tag.helm_release.as_ref() == Some(&of_release) && !tag.kept
         };
         if let Some(tag) = self.tags.iter().find(lost) {
@@ -267,7 +267,7 @@ impl World {
     pub fn nothing_goes_along(&self, release: &Stored, revision: &str) {
         let newest = release.revisions.last().expect("a revision");
         let of_release = format!("{}/{}", release.namespace, release.name);
-        let goes = |tag: &&meshlift_planner::view::Tag| {
+        let goes = |tag: &&meshlift_model::view::Tag| {
             tag.revision == revision
                 || (newest.values.contains_key("revisionTags")
                     && tag.helm_release.as_ref() == Some(&of_release))

@@ -1,8 +1,8 @@
 //! Helm's storage: releases with their revisions.
 
 use jiff::Timestamp;
-use meshlift_planner::version::Version;
-use meshlift_planner::view::{HelmRunner, Release, ReleaseState, StorageRef};
+use meshlift_istio::version::Version;
+use meshlift_model::view::{HelmRunner, Release, ReleaseState, StorageRef};
 use serde_json::{Map, Value};
 
 /// All releases.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meshlift_api::{Outcome, Phase, Predicate};
-use meshlift_planner::{Decision, Effect, Next, Waiting, WaitingOn};
+use meshlift_model::{Decision, Effect, Next, Waiting, WaitingOn};
 
 use crate::life::OTHER_MESH;
 use crate::run::Run;

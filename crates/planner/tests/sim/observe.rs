@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use meshlift_planner::view::{
+use meshlift_model::view::{
     Dependents, LiveCounters, MeshView, PodRefusal, Probe, Recent, Refuser, Release, Replicas,
     Seen, Workload,
 };
-use meshlift_planner::{ReleasesWanted, Sample, Upgrade, admitted_by, wanted};
+use meshlift_model::{Sample, Upgrade, admitted_by};
+use meshlift_planner::{ReleasesWanted, wanted};
 
 use crate::execute::ask;
 use crate::world::{App, Injection, World, labels};
@@ -94,6 +95,9 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
         let probe = probe(world, &name, &sample);
         view.probes.insert(name, probe);
     }
+    if wanted.diffs {
+        view.plan = meshlift_guide::plan::draft(world.now, upgrade, &view);
+    }
     view
 }
 
@@ -162,6 +166,7 @@ fn watched(age: &Age<'_>) -> MeshView {
         dependents: Dependents::default(),
         environment: world.environment.clone(),
         diffs: Seen::Absent,
+        plan: None,
         knowledge: Default::default(),
     }
 }

@@ -5,10 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{Phase, Step};
-use meshlift_planner::view::MeshView;
-use meshlift_planner::{
-    Decision, ErrorClass, Executed, Failure, Next, Refusals, Upgrade, decide, fold, lint,
-};
+use meshlift_model::view::MeshView;
+use meshlift_model::{Decision, ErrorClass, Executed, Failure, Next, Refusals, Upgrade};
+use meshlift_planner::{decide, fold, lint};
 
 use crate::invariants::Invariants;
 use crate::life::Life;

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 use meshlift_api::MeshUpgradeStatus;
-use meshlift_planner::{Decision, Executed, Next};
+use meshlift_model::{Decision, Executed, Next};
 
 use crate::world::World;
 

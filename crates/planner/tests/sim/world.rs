@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::MeshSpec;
-use meshlift_planner::version::{KubernetesVersion, Version};
-use meshlift_planner::view::{
+use meshlift_istio::version::{KubernetesVersion, Version};
+use meshlift_model::view::{
     ControlPlane, Dependents, Gateway, Installer, Namespace, Pod, Rival, Tag, UpdateStrategy,
     Validator, WorkloadKey, WorkloadKind,
 };
-use meshlift_planner::{
-    ChartDigests, ErrorClass, Injector, Record, Refusals, Upgrade, injector_of,
-};
+use meshlift_model::{ChartDigests, ErrorClass, Injector, Record, Refusals, Upgrade, injector_of};
 
 use crate::helm::Helm;
 
@@ -37,7 +35,7 @@ pub struct World {
     pub istiods: Vec<Istiod>,
     pub validator: Option<Validator>,
     /// What only the detection looks at.
-    pub environment: meshlift_planner::view::Environment,
+    pub environment: meshlift_model::view::Environment,
     /// Templates without pods, and configuration that only one revision reads.
     pub dependents: Dependents,
     /// The plan that was written down.
@@ -288,7 +286,7 @@ impl World {
             }
             if due(istiod.ca_bundle_at) {
                 istiod.ca_bundle_at = None;
-                if let meshlift_planner::view::Seen::Present(webhook) = &mut istiod.plane.injector {
+                if let meshlift_model::view::Seen::Present(webhook) = &mut istiod.plane.injector {
                     webhook.has_ca_bundle = true;
                 }
             }
@@ -484,13 +482,13 @@ impl Istiod {
                 ready: 0,
                 enough: None,
                 trouble: None,
-                injector: meshlift_planner::view::Seen::Present(
-                    meshlift_planner::view::InjectorWebhook {
+                injector: meshlift_model::view::Seen::Present(
+                    meshlift_model::view::InjectorWebhook {
                         name: format!("istio-sidecar-injector{suffix}"),
                         has_ca_bundle: false,
                     },
                 ),
-                live: meshlift_planner::view::Seen::Absent,
+                live: meshlift_model::view::Seen::Absent,
                 requests: Default::default(),
                 external: false,
                 marks: Default::default(),

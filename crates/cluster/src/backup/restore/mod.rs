@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
-use meshlift_planner::view::{Release, Seen};
+use meshlift_model::view::{Release, Seen};
 use serde::Serialize;
 use serde_json::Value;
 

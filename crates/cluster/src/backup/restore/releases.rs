@@ -1,7 +1,7 @@
 //! Helm releases: told, and left to Helm.
 
-use meshlift_planner::version::Version;
-use meshlift_planner::view::{Release, Seen};
+use meshlift_istio::version::Version;
+use meshlift_model::view::{Release, Seen};
 
 use super::super::content::BackedUpRelease;
 use super::super::format::Contents;
@@ -77,7 +77,7 @@ fn difference(was: &BackedUpRelease, releases: &Seen<Vec<Release>>) -> Option<St
 
 #[cfg(test)]
 mod tests {
-    use meshlift_planner::view::{ReleaseState, StorageRef};
+    use meshlift_model::view::{ReleaseState, StorageRef};
     use serde_json::Map;
 
     use super::*;

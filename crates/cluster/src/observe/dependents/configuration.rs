@@ -4,7 +4,7 @@ use futures::future;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::labels::{HELM_RELEASE_NAME, HELM_RELEASE_NAMESPACE, ISTIO_REV};
-use meshlift_planner::view::Labelled;
+use meshlift_model::view::Labelled;
 
 use crate::Error;
 use crate::observe::environment::crds::CrdFact;

@@ -7,8 +7,8 @@ mod templates;
 use std::time::Duration;
 
 use kube::Client;
+use meshlift_model::view::{Dependents, Labelled, PodTemplate, Seen};
 use meshlift_planner::ReleasesWanted;
-use meshlift_planner::view::{Dependents, Labelled, PodTemplate, Seen};
 
 use super::cached::Cached;
 use super::environment::crds::CrdFact;

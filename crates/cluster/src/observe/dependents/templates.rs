@@ -3,7 +3,7 @@
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
-use meshlift_planner::view::{PodTemplate, asks_itself};
+use meshlift_model::view::{PodTemplate, asks_itself};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;

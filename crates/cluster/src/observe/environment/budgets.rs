@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
-use meshlift_planner::view::Budget;
+use meshlift_model::view::Budget;
 use serde::{Deserialize, Serialize};
 
 use super::Found;

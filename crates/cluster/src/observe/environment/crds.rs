@@ -10,7 +10,7 @@ use kube::api::{ObjectMeta, PartialObjectMeta};
 use kube::core::ClusterResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use meshlift_api::labels::{HELM_RELEASE_NAME, HELM_RELEASE_NAMESPACE};
-use meshlift_planner::view::{Crd, Seen};
+use meshlift_model::view::{Crd, Seen};
 use serde::{Deserialize, Serialize};
 
 use super::helm_releases::HELM_RELEASES;

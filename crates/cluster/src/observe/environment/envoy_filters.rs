@@ -3,7 +3,7 @@
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
-use meshlift_planner::view::EnvoyFilter;
+use meshlift_model::view::EnvoyFilter;
 use serde::{Deserialize, Serialize};
 
 use super::Found;

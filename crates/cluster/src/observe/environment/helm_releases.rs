@@ -2,7 +2,7 @@
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client, ResourceExt};
-use meshlift_planner::view::HelmRelease;
+use meshlift_model::view::HelmRelease;
 use serde_json::Value;
 
 use super::Found;

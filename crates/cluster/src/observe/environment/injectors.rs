@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, Client};
-use meshlift_planner::view::{InjectionRule, Seen};
+use meshlift_model::view::{InjectionRule, Seen};
 
 use super::AGE;
 use super::list::Right;

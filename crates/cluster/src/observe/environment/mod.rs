@@ -15,7 +15,7 @@ mod selections;
 use std::time::Duration;
 
 use kube::Client;
-use meshlift_planner::view::{
+use meshlift_model::view::{
     Autoscaler, Budget, ControlPlane, Environment, EnvoyFilter, HelmRelease, InjectionRule,
     NodeAgent, Seen, Selection,
 };

@@ -1,6 +1,6 @@
 //! The CNI agent and ztunnel, from the watch on DaemonSets.
 
-use meshlift_planner::view::{NodeAgent, Seen};
+use meshlift_model::view::{NodeAgent, Seen};
 
 use crate::observe::control_planes::version;
 use crate::watch::Watches;

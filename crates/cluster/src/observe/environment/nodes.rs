@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{Taint, Toleration};
 use kube::api::ObjectMeta;
 use kube::core::ClusterResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
-use meshlift_planner::version::KubernetesVersion;
-use meshlift_planner::view::{Node, Requests, Seen};
+use meshlift_istio::version::KubernetesVersion;
+use meshlift_model::view::{Node, Requests, Seen};
 use serde::{Deserialize, Serialize};
 
 use super::Found;

@@ -4,7 +4,7 @@ use kube::api::ObjectMeta;
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{Api, Client, Resource, ResourceExt};
 use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV, ISTIO_TAG};
-use meshlift_planner::view::Selection;
+use meshlift_model::view::Selection;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

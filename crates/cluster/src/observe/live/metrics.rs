@@ -3,9 +3,9 @@
 //! Source of the names and of the bounds of the histograms: istio `pilot/pkg/xds/monitoring.go`; of the processors:
 //! the Go collector of the Prometheus client.
 
-use meshlift_planner::admitted_by;
-use meshlift_planner::version::Version;
-use meshlift_planner::view::{LiveCounters, Recent};
+use meshlift_istio::version::Version;
+use meshlift_model::admitted_by;
+use meshlift_model::view::{LiveCounters, Recent};
 
 /// From here on a proxy waited too long: a bound of istiod's own histograms, in seconds.
 const SLOW: &str = "10";

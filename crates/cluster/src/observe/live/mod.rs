@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
-use meshlift_planner::view::{ControlPlane, LiveCounters, Seen};
+use meshlift_model::view::{ControlPlane, LiveCounters, Seen};
 
 use self::metrics::Counters;
 use super::cached::Cached;

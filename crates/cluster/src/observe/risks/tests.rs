@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use http::{Request, Response};
 use kube::client::Body;
 use meshlift_api::{IstioRelease, ReleaseCatalogSpec};
-use meshlift_planner::knowledge::Knowledge;
+use meshlift_istio::knowledge::Knowledge;
 use serde_json::json;
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meshlift_planner::view::NodeAgentKind;
+use meshlift_model::view::NodeAgentKind;
 
 /// A DaemonSet of Istio.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Containers of a pod or of a pod template: what they run, and what they ask a node for.
 
-use meshlift_planner::view::Requests;
+use meshlift_model::view::Requests;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 

@@ -4,7 +4,7 @@ use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use meshlift_api::labels as l;
-use meshlift_planner::view::Gateway;
+use meshlift_model::view::Gateway;
 use serde::{Deserialize, Serialize};
 
 use super::others::label_owner;

@@ -5,7 +5,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::ResourceExt;
 use meshlift_api::labels as l;
-use meshlift_planner::view::InjectionRule;
+use meshlift_model::view::InjectionRule;
 
 use crate::watch::table::Fact;
 

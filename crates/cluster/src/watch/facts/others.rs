@@ -9,7 +9,7 @@ use kube::core::ClusterResourceScope;
 use kube::{Resource, ResourceExt};
 use meshlift_api::labels as l;
 use meshlift_api::{Mesh, MeshUpgrade, ReleaseCatalog};
-use meshlift_planner::view::Namespace;
+use meshlift_model::view::Namespace;
 use serde::{Deserialize, Serialize};
 
 use crate::slim::slim_resource;

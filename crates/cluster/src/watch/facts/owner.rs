@@ -1,7 +1,7 @@
 //! Which workload a pod belongs to.
 
 use kube::ResourceExt;
-use meshlift_planner::view::WorkloadKind;
+use meshlift_model::view::WorkloadKind;
 
 use super::PodObject;
 

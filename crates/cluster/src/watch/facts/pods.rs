@@ -8,7 +8,7 @@ use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use meshlift_api::labels as l;
-use meshlift_planner::view::{Pod, Requests};
+use meshlift_model::view::{Pod, Requests};
 use serde::{Deserialize, Serialize};
 
 use super::containers::{Amounts, Container, Resources, requests};

@@ -3,17 +3,18 @@
 
 use jiff::Timestamp;
 use meshlift_api::Phase;
+use meshlift_model::data_plane::{Placement, Turn};
+use meshlift_model::decision::{Batch, Decision, Next, Report, Waiting, WaitingOn};
+use meshlift_model::message::Progress;
+use meshlift_model::proof::{self, Expected};
+use meshlift_model::time::later;
+use meshlift_model::view::Workload;
 
 use super::Drive;
 use super::pacing::Pacing;
 use super::restarts::{progress_of, refused};
-use crate::data_plane::{Placement, Turn};
-use crate::decision::{Batch, Decision, Next, Report, Waiting, WaitingOn};
-use crate::message::Progress;
 use crate::phase::upgrading::{step_began, timeout};
-use crate::phase::{BACKSTOP, POLL, later};
-use crate::proof::{self, Expected};
-use crate::view::Workload;
+use crate::phase::{BACKSTOP, POLL};
 
 /// Those workloads, in the order of their names.
 pub(super) struct Busy<'d, 'a> {

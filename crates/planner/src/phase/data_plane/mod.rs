@@ -10,20 +10,20 @@ mod waves;
 
 use jiff::Timestamp;
 use meshlift_api::Step;
+use meshlift_model::data_plane::{DataPlaneView, Moved, assess_toward};
+use meshlift_model::decision::{Decision, Findings, Report, Verdict};
+use meshlift_model::heading::{self, Heading};
+use meshlift_model::message;
+use meshlift_model::proof::{self, Expected};
+use meshlift_model::record::Record;
+use meshlift_model::stages::Stages;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{ControlPlane, MeshView};
 
 use super::blind;
 use super::upgrading::same_step;
-use crate::data_plane::{DataPlaneView, Moved, assess_toward};
-use crate::decision::{Decision, Findings, Report, Verdict};
-use crate::heading::{self, Heading};
-use crate::message;
-use crate::proof::{self, Expected};
-use crate::record::Record;
-use crate::stages::Stages;
-use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView};
 
-pub(crate) use self::moves::{tags_to_move, to_move};
+pub use self::moves::{tags_to_move, to_move};
 pub use self::trial::trial;
 
 /// One look at the data plane on its way.

@@ -1,13 +1,13 @@
 //! How many workloads may restart now, and when the next one may.
 
 use jiff::Timestamp;
+use meshlift_model::decision::Report;
+use meshlift_model::message;
+use meshlift_model::pace::{Admission, LOOK_EVERY, Pace};
+use meshlift_model::time::later;
+use meshlift_model::view::Workload;
 
 use super::Drive;
-use crate::decision::Report;
-use crate::message;
-use crate::pace::{Admission, LOOK_EVERY, Pace};
-use crate::phase::later;
-use crate::view::Workload;
 
 /// The pace of one look, and what it held back.
 pub(super) struct Pacing {

@@ -1,14 +1,14 @@
 //! What is left where nothing more is waited for: every workload has moved or is named.
 
 use meshlift_api::{BlockedWorkload, Phase, Predicate};
+use meshlift_model::data_plane::{DataPlaneView, Placement};
+use meshlift_model::injection::{Injector, Revisions};
+use meshlift_model::message;
+use meshlift_model::time::later;
+use meshlift_model::view::Workload;
 
 use super::{Drive, restarts};
-use crate::data_plane::{DataPlaneView, Placement};
-use crate::injection::{Injector, Revisions};
-use crate::message;
-use crate::phase::later;
 use crate::phase::upgrading::timeout;
-use crate::view::Workload;
 
 impl<'a> Drive<'a> {
     /// Whether what does not come up is named and holds nobody: on the way back, and once everything has moved. What

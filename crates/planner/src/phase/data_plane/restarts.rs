@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{Predicate, Step};
+use meshlift_model::data_plane::{Held, Placement, Turn, after, stalls_at};
+use meshlift_model::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
+use meshlift_model::message::{self, Progress};
+use meshlift_model::proof::{self, Expected};
+use meshlift_model::time::later;
+use meshlift_model::view::Workload;
 
 use super::Drive;
 use super::busy::{Busy, acts_or_waits};
 use super::pacing::Pacing;
-use crate::data_plane::{Held, Placement, Turn, after, stalls_at};
-use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
-use crate::message::{self, Progress};
-use crate::phase::failing;
 use crate::phase::upgrading::{step_began, timeout};
-use crate::phase::{BACKSTOP, POLL, later};
-use crate::proof::{self, Expected};
-use crate::view::Workload;
+use crate::phase::{BACKSTOP, POLL, failing};
 
 impl Drive<'_> {
     /// Restarts what may restart now; `None` when nothing is left to restart or to wait for.

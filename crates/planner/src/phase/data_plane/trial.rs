@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use meshlift_model::data_plane::{Placement, Turn, assess_toward};
+use meshlift_model::decision::Effect;
+use meshlift_model::heading::Heading;
+use meshlift_model::stages::Stages;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::MeshView;
 
 use super::Drive;
-use crate::data_plane::{Placement, Turn, assess_toward};
-use crate::decision::Effect;
-use crate::heading::Heading;
 use crate::phase::detecting::drafted;
-use crate::stages::Stages;
-use crate::upgrade::Upgrade;
-use crate::view::MeshView;
 
 /// Up to so many restarts are all tried. Each is a request, and policies tell namespaces and labels apart, seldom
 /// single workloads.
@@ -97,7 +97,7 @@ fn some_of_each(restarts: Vec<Effect>) -> Vec<Effect> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{WorkloadKey, WorkloadKind};
+    use meshlift_model::view::{WorkloadKey, WorkloadKind};
 
     fn restart(namespace: usize, name: usize) -> Effect {
         Effect::RestartWorkload {

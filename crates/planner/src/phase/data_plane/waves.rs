@@ -5,19 +5,19 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meshlift_api::{Rollback, Soak, Step, WaveState, WaveStatus, WorkloadCounts};
+use meshlift_model::data_plane::Placement;
+use meshlift_model::decision::{Decision, Next, Report, Waiting, WaitingOn};
+use meshlift_model::detection::{METRICS_UNREADABLE, WAVE_UNPROVED};
+use meshlift_model::message;
+use meshlift_model::stages::Stage;
+use meshlift_model::view::Workload;
 
 use super::{Drive, to_move};
-use crate::check::{METRICS_UNREADABLE, WAVE_UNPROVED};
-use crate::data_plane::Placement;
-use crate::decision::{Decision, Next, Report, Waiting, WaitingOn};
-use crate::message;
 use crate::phase::failing::failed;
 use crate::phase::health::{Health, HealthLook};
 use crate::phase::patience::blind_to_metrics;
 use crate::phase::upgrading::step_began;
 use crate::phase::{BACKSTOP, POLL, later, signed, wait};
-use crate::stages::Stage;
-use crate::view::Workload;
 
 impl Drive<'_> {
     /// The stage that moves, is verified or waits for a person: the first that is not verified, or that was

@@ -2,16 +2,16 @@
 //! `base` release stays at the target version.
 
 use meshlift_api::Step;
+use meshlift_istio::values;
+use meshlift_model::decision::{Decision, Effect, Next, Report, WaitingOn};
+use meshlift_model::view::{Release, ReleaseState, Seen, Validator};
 use serde_json::{Map, Value};
 
 use super::Back;
-use crate::decision::{Decision, Effect, Next, Report, WaitingOn};
 use crate::phase::control_plane::{base_target, helm_step};
 use crate::phase::retirement::SETTLING;
 use crate::phase::upgrading::{step_began, timeout};
 use crate::phase::{BACKSTOP, POLL, blind, later, wait};
-use crate::values;
-use crate::view::{Release, ReleaseState, Seen, Validator};
 
 impl Back<'_> {
     /// Points the default revision at the old control plane, if it was moved; `None` when it is there.

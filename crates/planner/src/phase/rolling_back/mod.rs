@@ -9,18 +9,17 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use meshlift_api::conditions::CONTROL_PLANE_READY;
 use meshlift_api::{BlockedWorkload, Predicate};
+use meshlift_model::data_plane::Placement;
+use meshlift_model::decision::{Decision, Findings, Next, Report, Verdict, WaitingOn};
+use meshlift_model::record::Record;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{ControlPlane, MeshView, Release, Seen};
+use meshlift_model::{heading, message};
 
 use super::data_plane::{Drive, unseen, with_data_plane};
 use super::patience::is_late;
 use super::upgrading::{same_step, stop, timeout};
 use super::{BACKSTOP, blind, wait};
-use crate::data_plane::Placement;
-use crate::decision::{Decision, Findings, Next, Report, Verdict, WaitingOn};
-use crate::heading;
-use crate::message;
-use crate::record::Record;
-use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView, Release, Seen};
 
 /// One look on the way back.
 struct Back<'a> {

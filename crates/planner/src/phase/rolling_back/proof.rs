@@ -2,12 +2,11 @@
 
 use jiff::SignedDuration;
 use meshlift_api::{RollbackStatus, Soak, Step};
+use meshlift_model::decision::{Decision, Next, Report, Waiting, WaitingOn};
+use meshlift_model::detection::METRICS_UNREADABLE;
+use meshlift_model::{heading, message};
 
 use super::Back;
-use crate::check::METRICS_UNREADABLE;
-use crate::decision::{Decision, Next, Report, Waiting, WaitingOn};
-use crate::heading;
-use crate::message;
 use crate::phase::health::{Health, HealthLook};
 use crate::phase::patience::blind_to_metrics;
 use crate::phase::upgrading::{step_began, stop, timeout};

@@ -1,18 +1,18 @@
 //! The new control plane goes when nothing uses it, and else stays and is named with who does.
 
 use meshlift_api::{Outcome, Phase, Step};
+use meshlift_model::decision::{Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
+use meshlift_model::detection::METRICS_UNREADABLE;
+use meshlift_model::message;
+use meshlift_model::users::{blocking, unread, users};
+use meshlift_model::view::{ControlPlane, Release, ReleaseState, Seen};
 
 use super::Back;
-use crate::check::METRICS_UNREADABLE;
-use crate::decision::{Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
-use crate::message;
 use crate::phase::control_plane::other_helm;
 use crate::phase::patience::blind_to_metrics;
 use crate::phase::retirement::SETTLING;
 use crate::phase::upgrading::{step_began, timeout};
-use crate::phase::users::{blocking, unread, users};
 use crate::phase::{POLL, blind, later, wait};
-use crate::view::{ControlPlane, Release, ReleaseState, Seen};
 
 impl Back<'_> {
     /// Removes the new control plane, or ends with it where it is used.

@@ -42,11 +42,11 @@ fn a_refused_restart_that_no_pod_would_follow_ends_by_its_own_clock() {
     let shown = view.probes["shop"].clone();
     view.probes.insert("blog".into(), shown);
     view.probes.insert("shop".into(), policy);
-    let timeout = crate::phase::signed(upgrade.spec.data_plane.restart.timeout);
+    let timeout = meshlift_model::time::signed(upgrade.spec.data_plane.restart.timeout);
     let uid = cart(&mut view).uid.clone();
     for (short, named) in [(1, false), (0, true)] {
         let first_at = now() - timeout + SignedDuration::from_secs(short);
-        let refusal = crate::Refusal {
+        let refusal = meshlift_model::Refusal {
             why: "policy freeze".into(),
             budget: false,
             count: 1,
@@ -65,7 +65,7 @@ fn a_refused_restart_that_no_pod_would_follow_ends_by_its_own_clock() {
 /// A quota counts the pod that is asked about beside those that run.
 #[test]
 fn a_full_quota_holds_only_what_needs_room_first() {
-    let restarts = |kind: crate::view::WorkloadKind, by: Refuser| {
+    let restarts = |kind: meshlift_model::view::WorkloadKind, by: Refuser| {
         let mut view = moved();
         *cart(&mut view) = workload("cart", "default");
         cart(&mut view).key.kind = kind;
@@ -75,7 +75,7 @@ fn a_full_quota_holds_only_what_needs_room_first() {
             Next::Act(_)
         )
     };
-    use crate::view::WorkloadKind::{Deployment, StatefulSet};
+    use meshlift_model::view::WorkloadKind::{Deployment, StatefulSet};
     assert!(restarts(StatefulSet, Refuser::Quota));
     assert!(!restarts(Deployment, Refuser::Quota));
     assert!(!restarts(StatefulSet, Refuser::PodSecurity));
@@ -92,7 +92,7 @@ fn the_control_planes_own_namespace_is_asked_only_where_a_pod_can_ask() {
         let mut view = moved();
         let mut home = namespace(&mut view).clone();
         home.name = "istio-system".into();
-        home.labels = crate::example::labels(&[(label, "elsewhere")]);
+        home.labels = meshlift_model::example::labels(&[(label, "elsewhere")]);
         if let Seen::Present(namespaces) = &mut view.namespaces {
             namespaces.push(home);
         }
@@ -114,7 +114,7 @@ fn a_pod_is_made_of_what_restarts_next() {
         let runs = crate::wanted(now(), &upgrade(Phase::Upgrading), view).probes;
         let runs = runs.expect("dry runs").pods;
         match runs.get("shop") {
-            Some(crate::Sample::Workload { key, .. }) => Some(key.name.clone()),
+            Some(meshlift_model::Sample::Workload { key, .. }) => Some(key.name.clone()),
             _ => None,
         }
     };

@@ -1,12 +1,12 @@
 //! Everything ends or waits for a person it names: metrics, what appears late, requests after the end, waves.
 
 use meshlift_api::{Approval, RollbackStatus, Soak, Wave, WaveState};
+use meshlift_model::decision::Decision;
+use meshlift_model::example::{labels, pod, record};
+use meshlift_model::record::RecordedWave;
+use meshlift_model::view::{Namespace, Tag};
 
 use super::*;
-use crate::decision::Decision;
-use crate::example::{labels, pod, record};
-use crate::record::RecordedWave;
-use crate::view::{Namespace, Tag};
 
 fn later(seconds: i64) -> jiff::Timestamp {
     now() + SignedDuration::from_secs(seconds)
@@ -129,7 +129,7 @@ fn appears(view: &mut MeshView, name: &str) {
     }
 }
 
-fn late(view: &mut MeshView) -> (&mut Namespace, &mut crate::view::Workload) {
+fn late(view: &mut MeshView) -> (&mut Namespace, &mut meshlift_model::view::Workload) {
     let (Seen::Present(namespaces), Seen::Present(workloads)) =
         (&mut view.namespaces, &mut view.workloads)
     else {
@@ -410,7 +410,7 @@ fn a_label_of_git_on_a_tag_that_stays_is_for_git_to_change() {
 
 #[test]
 fn a_gateway_that_does_not_come_back_holds_nobody() {
-    use crate::view::{Gateway, WorkloadKey, WorkloadKind};
+    use meshlift_model::view::{Gateway, WorkloadKey, WorkloadKind};
     let (mut upgrade, mut view) = (upgrade(Phase::Upgrading), moved());
     upgrade.status.step = Some(Step::MovingBack);
     upgrade.status.rollback = Some(RollbackStatus {

@@ -87,7 +87,7 @@ fn a_namespace_that_asks_for_what_is_gone_is_named_where_it_has_no_sidecar_to_lo
             panic!("no namespaces");
         };
         namespaces.retain(|known| known.name != namespace);
-        namespaces.push(crate::view::Namespace {
+        namespaces.push(meshlift_model::view::Namespace {
             name: namespace.into(),
             labels: [("istio-injection".to_owned(), "enabled".to_owned())].into(),
             ..Default::default()
@@ -116,7 +116,7 @@ fn an_old_control_plane_that_went_before_its_sidecars_is_no_success() {
     let end = decide(now(), &upgrade, &view);
     assert_eq!(end.next, Next::Enter(Phase::Done));
     view.loose_pods
-        .push(crate::example::pod("debug", "default").into());
+        .push(meshlift_model::example::pod("debug", "default").into());
     upgrade.status.step = Some(Step::RetiringControlPlane);
     upgrade.status.step_started_at = Some(Time(ago(299)));
     let waits = decide(now(), &upgrade, &view);
@@ -273,18 +273,18 @@ fn who_uses_the_old_control_plane_keeps_it() {
         }),
         ("namespace shop", |upgrade, view| {
             let left_out = [("istio-injection", "enabled"), ("team", "legacy")];
-            namespace(view).labels = crate::example::labels(&left_out);
+            namespace(view).labels = meshlift_model::example::labels(&left_out);
             upgrade.spec.data_plane.exclude = Some(LabelSelector {
-                match_labels: Some(crate::example::labels(&left_out[1..])),
+                match_labels: Some(meshlift_model::example::labels(&left_out[1..])),
                 ..LabelSelector::default()
             });
         }),
         ("revision tag prod", |upgrade, view| {
             upgrade.spec.data_plane.by = Move::Labels;
-            view.tags_mut().push(crate::view::Tag {
+            view.tags_mut().push(meshlift_model::view::Tag {
                 name: "prod".into(),
                 revision: "default".into(),
-                ..crate::view::Tag::default()
+                ..meshlift_model::view::Tag::default()
             });
         }),
         ("pod shop/cart-1", |_, view| {
@@ -338,7 +338,8 @@ fn a_new_control_plane_that_falls_ill_gets_nothing_more() {
     let mut view = moved();
     planes(&mut view)[1].ready = 0;
     *cart(&mut view) = workload("cart", "default");
-    namespace(&mut view).labels = crate::example::labels(&[("istio-injection", "enabled")]);
+    namespace(&mut view).labels =
+        meshlift_model::example::labels(&[("istio-injection", "enabled")]);
     namespace(&mut view).moved_to = None;
     for phase in [Phase::Upgrading, Phase::HealthChecking] {
         let decision = decide(now(), &upgrade(phase), &view);

@@ -1,9 +1,9 @@
 //! What is waited for on the way back, and how it ends.
 
 use meshlift_api::{Outcome, Rollback, RollbackStatus};
+use meshlift_model::example::{labels, version};
 
 use super::*;
-use crate::example::{labels, version};
 
 /// Expects this wait, with this piece in its sentence.
 fn waits(upgrade: &Upgrade, view: &MeshView, on: WaitingOn, says: &str) {
@@ -177,7 +177,7 @@ fn who_uses_the_new_control_plane_keeps_it_and_is_named() {
     };
     let mut used = view.clone();
     used.loose_pods
-        .push(crate::example::pod("debug", TARGET).into());
+        .push(meshlift_model::example::pod("debug", TARGET).into());
     ends(&upgrade, &used, "pod shop/debug");
     upgrade.status.step_started_at = Some(Time(ago(601)));
     let mut used = view.clone();

@@ -4,21 +4,22 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meshlift_api::conditions::RECONCILING;
 use meshlift_api::{Attempts, Phase, Step};
-use serde_json::json;
-
-use super::{decide, signed};
-use crate::decision::{Effect, Next, WaitingOn};
-use crate::example::{
+use meshlift_model::decision::{Effect, Next, WaitingOn};
+use meshlift_model::example::{
     TARGET, ago, before, cart, charts, istiod, moved, namespace, now, passed, planes, releases,
     surrounded, upgrade, version, workload,
 };
-use crate::record::ChartDigests;
-use crate::status::{Executed, fold};
-use crate::upgrade::Upgrade;
-use crate::view::{
+use meshlift_model::outcome::Executed;
+use meshlift_model::record::ChartDigests;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{
     HelmRunner, LiveCounters, MeshView, PodRefusal, Probe, Refuser, ReleaseState, Rival, Seen,
     Validator,
 };
+use serde_json::json;
+
+use super::{decide, signed};
+use crate::status::fold;
 
 mod before_the_soak;
 mod dry_run_pods;

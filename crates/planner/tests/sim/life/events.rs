@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use meshlift_api::Phase;
-use meshlift_planner::view::{Namespace, ReleaseState, UpdateStrategy, WorkloadKind};
+use meshlift_model::view::{Namespace, ReleaseState, UpdateStrategy, WorkloadKind};
 use serde_json::Map;
 
 use super::{End, Kind, Life, SCRAPES_FAIL};

@@ -1,6 +1,6 @@
 //! Who has no pod while the mesh is upgraded, and what only one revision reads.
 
-use meshlift_planner::view::{Labelled, PodTemplate, Seen};
+use meshlift_model::view::{Labelled, PodTemplate, Seen};
 
 use super::*;
 

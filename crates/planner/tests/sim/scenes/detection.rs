@@ -1,7 +1,7 @@
 //! What only looks, what several clusters say, and what a person accepts.
 
 use meshlift_api::{ClusterRole, Mode, UpgradePath};
-use meshlift_planner::view::{Cluster, Seen};
+use meshlift_model::view::{Cluster, Seen};
 
 use super::*;
 

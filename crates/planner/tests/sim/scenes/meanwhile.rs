@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meshlift_api::RollbackStatus;
-use meshlift_planner::{Decision, Next};
+use meshlift_model::{Decision, Next};
 
 use super::*;
 

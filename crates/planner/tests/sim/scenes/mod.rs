@@ -23,13 +23,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use meshlift_api::{GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Rollback};
-use meshlift_api::{Phase, Step};
-use meshlift_planner::version::KubernetesVersion;
-use meshlift_planner::view::{
+use meshlift_api::{
+    GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Phase, Rollback, Step,
+};
+use meshlift_istio::version::KubernetesVersion;
+use meshlift_model::view::{
     Installer, Namespace, Pod, ReleaseState, Rival, Tag, UpdateStrategy, Validator, WorkloadKind,
 };
-use meshlift_planner::{ChartDigests, Upgrade};
+use meshlift_model::{ChartDigests, Upgrade};
 use serde_json::{Map, Value, json};
 
 use crate::helm::{Helm, Revision, Stored};
@@ -196,7 +197,7 @@ fn shop(target: &str) -> World {
         too_many_requests: 0,
         budgets: std::collections::BTreeMap::new(),
         policies: Vec::new(),
-        refusals: meshlift_planner::Refusals::default(),
+        refusals: meshlift_model::Refusals::default(),
         writes: std::collections::BTreeMap::new(),
         status_writes: 0,
         serial: 100,

@@ -1,7 +1,7 @@
 //! What others own or say beside Helm: releases of Flux, a default validator that a person pointed, values that name the
 //! old Service, sidecars in templates, injection by default.
 
-use meshlift_planner::view::{HelmRelease, InjectionRule, Seen};
+use meshlift_model::view::{HelmRelease, InjectionRule, Seen};
 
 use super::tags::revisioned;
 use super::*;

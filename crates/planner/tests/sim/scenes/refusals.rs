@@ -1,7 +1,7 @@
 //! Writes that somebody refuses: the others move at full pace, and what is refused is named in the end.
 
 use meshlift_api::{GatewayOrder, RestartMethod, Wave};
-use meshlift_planner::ErrorClass;
+use meshlift_model::ErrorClass;
 
 use super::ending::says;
 use super::tags::{revisioned, tag};

@@ -6,7 +6,7 @@ const TEAM_B: &str = "team-b";
 
 fn ready(mut istiod: Istiod) -> Istiod {
     istiod.plane.ready = istiod.plane.desired;
-    if let meshlift_planner::view::Seen::Present(webhook) = &mut istiod.plane.injector {
+    if let meshlift_model::view::Seen::Present(webhook) = &mut istiod.plane.injector {
         webhook.has_ca_bundle = true;
     }
     istiod

@@ -9,7 +9,7 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use meshlift_api::labels as l;
-use meshlift_planner::view::{Requests, Workload, WorkloadKey, WorkloadKind};
+use meshlift_model::view::{Requests, Workload, WorkloadKey, WorkloadKind};
 use serde::{Deserialize, Serialize};
 
 use self::spec::{

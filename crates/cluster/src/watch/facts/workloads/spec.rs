@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
 use kube::api::ObjectMeta;
-use meshlift_planner::view::{Replicas, UpdateStrategy, WorkloadKind};
+use meshlift_model::view::{Replicas, UpdateStrategy, WorkloadKind};
 use serde::{Deserialize, Deserializer};
 
 use super::super::containers::{Amounts, Container, Resources};

@@ -7,16 +7,16 @@
 use jiff::Timestamp;
 use meshlift_api::labels::ISTIO_REV;
 use meshlift_api::{GatewayOrder, Move};
+use meshlift_model::data_plane::excluded;
+use meshlift_model::decision::{Batch, Decision, Effect, Next, Report, Waiting, WaitingOn};
+use meshlift_model::owners::Owners;
+use meshlift_model::reference;
+use meshlift_model::view::{Gateway, Workload, gitops_tool};
 
 use super::git::{Change, Theirs};
-use crate::data_plane::excluded;
-use crate::decision::{Batch, Decision, Effect, Next, Report, Waiting, WaitingOn};
-use crate::owners::Owners;
 use crate::phase::data_plane::Drive;
 use crate::phase::upgrading::{step_began, timeout};
 use crate::phase::{BACKSTOP, failing, later};
-use crate::reference;
-use crate::view::{Gateway, Workload, gitops_tool};
 
 /// The label that a Gateway shall have.
 pub(super) struct Wanted<'a> {
@@ -381,7 +381,7 @@ impl Drive<'_> {
     /// On the way back, when istiod began to roll a Gateway that nobody asked to: the steps of that way alternate, so
     /// that none of them could tell how long it takes.
     fn rolled_back_at(&self, workload: &Workload, to: &str) -> Option<Timestamp> {
-        let began = crate::heading::rollback(self.upgrade)?.since.0;
+        let began = meshlift_model::heading::rollback(self.upgrade)?.since.0;
         let new = workload.pods.iter();
         let new = new.filter(|pod| pod.revision.as_deref() == Some(to));
         Some(

@@ -2,13 +2,12 @@
 //! waited for; whoever put something back may never look at it again, and is waited for only as long as a restart may take.
 
 use meshlift_api::{BlockedWorkload, Phase, Predicate};
+use meshlift_model::decision::{Decision, Report, WaitingOn};
+use meshlift_model::{message, reference};
 
-use crate::decision::{Decision, Report, WaitingOn};
-use crate::message;
 use crate::phase::data_plane::Drive;
 use crate::phase::patience::is_late;
 use crate::phase::{BACKSTOP, wait};
-use crate::reference;
 
 /// Why a write is not ours to make.
 #[derive(Clone, Debug, PartialEq, Eq)]

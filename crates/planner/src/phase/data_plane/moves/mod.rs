@@ -10,17 +10,16 @@ mod refused;
 mod tags;
 
 use meshlift_api::{Move, Step};
-
-use super::Drive;
-use crate::decision::{Batch, Decision, Effect, Next, Report};
-use crate::message;
-use crate::owners::Owners;
-use crate::phase::blind;
-use crate::view::{ControlPlane, Seen, Tag, gitops_tool};
+use meshlift_model::decision::{Batch, Decision, Effect, Next, Report};
+use meshlift_model::message;
+use meshlift_model::owners::Owners;
+use meshlift_model::view::{ControlPlane, Seen, Tag, gitops_tool};
 
 use self::git::{Change, Theirs};
-pub(crate) use self::namespaces::to_move;
-pub(crate) use self::tags::tags_to_move;
+pub use self::namespaces::to_move;
+pub use self::tags::tags_to_move;
+use super::Drive;
+use crate::phase::blind;
 
 /// What is to be written, and what somebody else has to commit.
 #[derive(Default)]

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
 use meshlift_api::{GatewayOrder, Move};
+use meshlift_model::decision::{Effect, InjectionLabels};
+use meshlift_model::injection::{Injector, Revisions};
+use meshlift_model::record::{Record, RecordedNamespace};
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{MeshView, Namespace, Workload};
+use meshlift_model::{data_plane, reference};
 
 use super::Moves;
 use super::git::{Change, Theirs};
-use crate::data_plane;
-use crate::decision::{Effect, InjectionLabels};
-use crate::injection::{Injector, Revisions};
 use crate::phase::data_plane::Drive;
-use crate::record::{Record, RecordedNamespace};
-use crate::reference;
-use crate::upgrade::Upgrade;
-use crate::view::{MeshView, Namespace, Workload};
 
 impl Drive<'_> {
     /// The namespaces whose labels are not yet as they should be.
@@ -188,12 +187,7 @@ fn left_with_its_gateways(upgrade: &Upgrade, view: &MeshView, namespace: &Namesp
 }
 
 /// Whether a namespace is relabelled: injected by the old control plane, and nothing speaks against it.
-pub(crate) fn to_move(
-    upgrade: &Upgrade,
-    view: &MeshView,
-    record: &Record,
-    namespace: &Namespace,
-) -> bool {
+pub fn to_move(upgrade: &Upgrade, view: &MeshView, record: &Record, namespace: &Namespace) -> bool {
     let revisions = Revisions::of(upgrade, view);
     let by_source = match revisions.injector(&namespace.labels, &BTreeMap::new()) {
         Injector::Namespace(revision) => revision == record.source_revision,

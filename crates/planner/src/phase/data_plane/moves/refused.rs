@@ -4,16 +4,16 @@
 use jiff::Timestamp;
 use meshlift_api::labels::ISTIO_REV;
 use meshlift_api::{BlockedWorkload, Predicate};
+use meshlift_model::data_plane::others_move;
+use meshlift_model::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
+use meshlift_model::refusals::Refusal;
+use meshlift_model::time::later;
+use meshlift_model::{message, reference};
 
 use super::Moves;
-use crate::data_plane::others_move;
-use crate::decision::{Decision, Effect, Next, Report, Waiting, WaitingOn};
-use crate::message;
+use crate::phase::BACKSTOP;
 use crate::phase::data_plane::Drive;
 use crate::phase::upgrading::timeout;
-use crate::phase::{BACKSTOP, later};
-use crate::reference;
-use crate::refusals::Refusal;
 
 /// An object whose change was refused.
 struct Object<'a> {

@@ -6,20 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use meshlift_api::Move;
 use meshlift_api::labels::{DEFAULT_REVISION, ISTIO_REV};
+use meshlift_model::data_plane::excluded;
+use meshlift_model::decision::Effect;
+use meshlift_model::injection::{Injector, Revisions, injector_of};
+use meshlift_model::record::Record;
+use meshlift_model::reference;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{ControlPlane, MeshView, Namespace, Tag, Workload};
 
 use super::Moves;
 use super::git::{Change, Theirs};
-use crate::data_plane::excluded;
-use crate::decision::Effect;
-use crate::injection::{Injector, Revisions, injector_of};
 use crate::phase::data_plane::Drive;
-use crate::record::Record;
-use crate::reference;
-use crate::upgrade::Upgrade;
-use crate::view::{ControlPlane, MeshView, Namespace, Tag, Workload};
 
 /// Names of the tags that an upgrade points at its target.
-pub(crate) fn tags_to_move(
+pub fn tags_to_move(
     now: Timestamp,
     upgrade: &Upgrade,
     view: &MeshView,
@@ -71,7 +71,7 @@ impl Drive<'_> {
         }
         match self.heading.is_back() {
             true => {
-                let came_from = |t: &&crate::record::RecordedTag| t.name == tag.name;
+                let came_from = |t: &&meshlift_model::record::RecordedTag| t.name == tag.name;
                 let recorded = self.record.tags.iter().find(came_from);
                 let ours = tag.moved_to.as_deref() == self.heading.from;
                 recorded.map_or(ours, |recorded| recorded.revision == self.heading.to)

@@ -7,12 +7,15 @@ use meshlift_api::{GatewayOrder, Move, Phase, RollbackStatus, WaveState, WaveSta
 mod gateways;
 mod labels;
 
+use meshlift_model::decision::{Effect, WaitingOn};
+use meshlift_model::example::{TARGET, ago, istiod, labels, moved, now, record, upgrade, workload};
+use meshlift_model::record::{
+    Record, RecordedGateway, RecordedNamespace, RecordedTag, RecordedWave,
+};
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{Gateway, MeshView, Namespace, Pod, Seen, Workload};
+
 use super::*;
-use crate::decision::{Effect, WaitingOn};
-use crate::example::{TARGET, ago, istiod, labels, moved, now, record, upgrade, workload};
-use crate::record::{Record, RecordedGateway, RecordedNamespace, RecordedTag, RecordedWave};
-use crate::upgrade::Upgrade;
-use crate::view::{Gateway, MeshView, Namespace, Pod, Seen, Workload};
 
 /// A mesh that comes from a revision of its own, `1-30-2`, with nothing moved.
 struct Scene {

@@ -1,0 +1,127 @@
+//! From findings to what status tells.
+
+use meshlift_api::{CheckResult, CheckStatus, Severity};
+use meshlift_istio::version::Version;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::MeshView;
+
+use super::{CHECKS, Check, Course, Finding, Look, Subject, risks};
+
+/// What status tells of a check, or of a risk of the catalog, whatever it found.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub(super) code: &'a str,
+    pub(super) severity: Severity,
+    pub(super) acceptable: bool,
+    /// What it says when all is well.
+    pub(super) title: &'a str,
+}
+
+impl Check {
+    pub(super) fn told(&self) -> Told<'_> {
+        Told {
+            code: self.code,
+            severity: self.severity,
+            acceptable: self.acceptable,
+            title: self.title,
+        }
+    }
+}
+
+/// Makes every check of a course, of each hop what differs from hop to hop; then the risks of each
+/// hop.
+pub fn all(upgrade: &Upgrade, course: &Course<'_>, view: &MeshView) -> Vec<CheckStatus> {
+    let hops: Vec<(&Version, &Version)> = std::iter::once(course.from)
+        .chain(&course.hops)
+        .zip(&course.hops)
+        .collect();
+    let subject = |from, to| Subject {
+        upgrade,
+        view,
+        course,
+        from,
+        to,
+    };
+    let named = |to| (hops.len() > 1).then_some(to);
+    let mut told = Vec::new();
+    for check in CHECKS {
+        match check.look {
+            Look::Survey => {}
+            Look::Mesh(look) => {
+                let to = course.hops.first().unwrap_or(&course.to);
+                let findings = look(&subject(course.from, to));
+                tell(&mut told, check.told(), &findings, None, upgrade);
+            }
+            Look::Hop(look) => {
+                for (from, to) in &hops {
+                    let findings = look(&subject(from, to));
+                    tell(&mut told, check.told(), &findings, named(*to), upgrade);
+                }
+            }
+        }
+    }
+    for (from, to) in &hops {
+        for risk in view.knowledge.risks(from, to) {
+            let (kind, findings) = risks::judge(risk, &subject(from, to));
+            tell(&mut told, kind, &findings, named(*to), upgrade);
+        }
+    }
+    told
+}
+
+fn tell(
+    told: &mut Vec<CheckStatus>,
+    kind: Told<'_>,
+    findings: &[Finding],
+    hop: Option<&Version>,
+    upgrade: &Upgrade,
+) {
+    if findings.is_empty() {
+        told.push(passed(kind, hop));
+    }
+    let statuses = findings.iter().map(|f| status(kind, f, hop, upgrade));
+    told.extend(statuses);
+}
+
+fn passed(kind: Told<'_>, hop: Option<&Version>) -> CheckStatus {
+    CheckStatus {
+        code: kind.code.to_owned(),
+        severity: kind.severity,
+        result: CheckResult::Passed,
+        hop: hop.map(ToString::to_string),
+        objects: Vec::new(),
+        objects_total: 0,
+        message: kind.title.to_owned(),
+        fix: String::new(),
+    }
+}
+
+pub(super) fn status(
+    kind: Told<'_>,
+    finding: &Finding,
+    hop: Option<&Version>,
+    upgrade: &Upgrade,
+) -> CheckStatus {
+    const OBJECTS_SHOWN: usize = 5;
+    let named = upgrade.spec.accept_risks.iter().any(|c| c == kind.code);
+    let result = match (kind.acceptable && named, finding.unknown) {
+        (true, _) => CheckResult::Accepted,
+        (false, true) => CheckResult::Unknown,
+        (false, false) => CheckResult::Failed,
+    };
+    CheckStatus {
+        code: kind.code.to_owned(),
+        severity: kind.severity,
+        result,
+        hop: hop.map(ToString::to_string),
+        objects: finding
+            .objects
+            .iter()
+            .take(OBJECTS_SHOWN)
+            .cloned()
+            .collect(),
+        objects_total: finding.total,
+        message: finding.message.clone(),
+        fix: finding.fix.clone(),
+    }
+}

@@ -1,0 +1,463 @@
+//! The plan of an upgrade: everything it would do, in its order, before anything is touched.
+//!
+//! It asks the same functions that decide later: a plan that says something else than what then
+//! happens would be worse than none.
+
+mod compare;
+mod estimate;
+mod render;
+#[cfg(test)]
+mod tests;
+mod waves;
+
+use jiff::Timestamp;
+use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
+use meshlift_api::{
+    BlockedWorkload, PlanSummary, PlannedRelease, ProxyCounts, ReleaseAction, Strategy,
+};
+use serde::Serialize;
+
+pub use self::compare::{Comparison, Manifest, compare, comparisons};
+pub use self::estimate::{Estimate, EstimatedPart};
+pub use self::render::DiffStyle;
+pub use self::waves::{PlannedApproval, PlannedWave};
+use meshlift_istio::version::Version;
+use meshlift_model::data_plane::{Placement, assess_toward};
+use meshlift_model::diff::{ReleaseChange, ReleaseDiff};
+use meshlift_model::heading::Heading;
+use meshlift_model::record::Record;
+use meshlift_model::stages::Stages;
+use meshlift_model::upgrade::Upgrade;
+use meshlift_model::view::{DraftedPlan, MeshView, Namespace, WorkloadKey};
+use meshlift_model::{message, pace, windows};
+use meshlift_planner::{drafted, tags_to_move, to_move};
+
+/// What an upgrade would do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Name of the Mesh.
+    pub mesh: String,
+    /// How the control plane is replaced.
+    pub strategy: Strategy,
+    /// Version that runs.
+    pub from: Version,
+    /// Its revision.
+    pub from_revision: String,
+    /// Version of the first hop, which the rest of the plan speaks of.
+    pub to: Version,
+    /// Its revision.
+    pub to_revision: String,
+    /// Versions of the hops after it; each is planned when it is next.
+    pub later: Vec<Version>,
+    /// What happens to Helm releases, in order.
+    pub releases: Vec<ReleaseStep>,
+    /// Why releases were not compared, where they were not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_compared: Option<String>,
+    /// Revision tags that are pointed at the new control plane.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Namespaces that change their label.
+    pub namespaces: Vec<NamespaceMove>,
+    /// The waves in their order; none where everything moves at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waves: Vec<PlannedWave>,
+    /// Workloads that are restarted, in order.
+    pub restarts: Vec<Restart>,
+    /// Workloads that restart at the same time: in the mesh, and in one namespace.
+    pub limits: Limits,
+    /// What is not moved, why, and the command that would do it.
+    pub blocked: Vec<BlockedWorkload>,
+    /// What will keep the old control plane in use, as far as it is seen now.
+    pub old_used_by: Vec<String>,
+    /// Sidecars by revision; current are those of the target.
+    pub proxies: ProxyCounts,
+    /// When it may begin, where no maintenance window is open now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begins: Option<Opening>,
+    /// How long it may take.
+    pub estimate: Estimate,
+}
+
+/// The next maintenance window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Opening {
+    /// When it opens.
+    pub at: Timestamp,
+    /// The same as clocks in its time zone show it.
+    pub told: String,
+}
+
+/// What happens to one Helm release.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseStep {
+    /// The step.
+    pub change: ReleaseChange,
+    /// What Helm does.
+    pub action: ReleaseAction,
+    /// Release name.
+    pub release: String,
+    /// Release namespace.
+    pub namespace: String,
+    /// Chart.
+    pub chart: String,
+    /// Chart version before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Version>,
+    /// Chart version after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Version>,
+    /// What becomes of its objects; none where it was not compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<ReleaseDiff>,
+}
+
+/// A namespace that changes its label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceMove {
+    /// Namespace.
+    pub name: String,
+    /// Injection labels it has.
+    pub before: Vec<String>,
+    /// Injection label it gets.
+    pub after: String,
+    /// Who last wrote the label, if that is known: a GitOps tool puts it back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_by: Option<String>,
+}
+
+/// A workload that is restarted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restart {
+    /// Which.
+    pub workload: WorkloadKey,
+    /// Its pods that have a sidecar.
+    pub pods: usize,
+    /// Whether it first has to end a rollout of its own.
+    pub waits: bool,
+}
+
+/// How many workloads restart at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// In the whole mesh.
+    pub mesh: u32,
+    /// In one namespace.
+    pub namespace: u32,
+}
+
+/// What a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanInputs<'a> {
+    /// Now.
+    pub now: Timestamp,
+    /// The upgrade.
+    pub upgrade: &'a Upgrade,
+    /// The mesh as it was seen; `view.diffs` is taken from it where it is there.
+    pub view: &'a MeshView,
+    /// The record of the first hop, as it is or would be written.
+    pub record: &'a Record,
+    /// Every version on the way, the record's target first.
+    pub hops: &'a [Version],
+}
+
+/// Plans the next hop of an upgrade; `None` where a detection finds no way to plan.
+pub fn planned(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Option<Result<Plan, String>> {
+    let (record, hops) = drafted(now, upgrade, view)?;
+    Some(plan(&PlanInputs {
+        now,
+        upgrade,
+        view,
+        record: &record,
+        hops: &hops,
+    }))
+}
+
+/// The same as a preflight stores and reports it; nothing where there is no way to plan, or not all of it can be seen.
+pub fn draft(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Option<DraftedPlan> {
+    let plan = planned(now, upgrade, view)?.ok()?;
+    Some(DraftedPlan {
+        text: plan.stored(),
+        summary: plan.summary(),
+        takes: plan.estimate.range(),
+    })
+}
+
+/// What to compare for that plan; nothing where there is none.
+pub fn wanted_comparisons(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Vec<Comparison> {
+    drafted(now, upgrade, view).map_or_else(Vec::new, |(record, _)| comparisons(&record))
+}
+
+/// Plans an upgrade; the error says what could not be seen.
+pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
+    let PlanInputs {
+        now,
+        upgrade,
+        view,
+        record,
+        hops,
+    } = *inputs;
+    let heading = Heading::forward(&record.target_revision);
+    let stages = Stages::of(upgrade, record).opened();
+    let judged = assess_toward(now, heading, Some(&stages), upgrade, view).ok_or_else(|| {
+        "the plan needs the namespaces, workloads and control planes, and not all of them could be seen"
+            .to_owned()
+    })?;
+    let mut blocked = judged.blocked.clone();
+    blocked.retain(|blocked| !blocked.predicate.moves());
+    blocked.sort_by(|a, b| a.reference.cmp(&b.reference));
+    let mut restarts: Vec<Restart> = judged
+        .in_order(|p| {
+            matches!(
+                p,
+                Placement::Stale(_) | Placement::Held(_) | Placement::Busy | Placement::Later
+            )
+        })
+        .into_iter()
+        // istiod rolls those that it renders.
+        .filter(|(workload, _)| !workload.managed_gateway)
+        .map(|(workload, _)| Restart {
+            workload: workload.key.clone(),
+            pods: workload.pods.len(),
+            waits: !workload.settled,
+        })
+        .collect();
+    restarts.sort_by_key(|restart| stages.of_key(view, &restart.workload));
+    let tags = tags_to_move(now, upgrade, view, record);
+    let moving = |ns: &&Namespace| to_move(upgrade, view, record, ns);
+    let namespaces: Vec<NamespaceMove> = view
+        .namespaces
+        .present()
+        .into_iter()
+        .flatten()
+        .filter(moving)
+        .map(|ns| namespace_move(ns, &record.target_revision))
+        .collect();
+    let restart = &upgrade.spec.data_plane.restart;
+    Ok(Plan {
+        mesh: upgrade.spec.mesh.clone(),
+        strategy: upgrade.spec.strategy,
+        from: record.source.version.clone(),
+        from_revision: record.source_revision.clone(),
+        to: record.target_version.clone(),
+        to_revision: record.target_revision.clone(),
+        later: hops
+            .iter()
+            .filter(|hop| **hop != record.target_version)
+            .cloned()
+            .collect(),
+        releases: release_steps(record, view),
+        not_compared: view.diffs.unreadable().map(str::to_owned),
+        limits: Limits {
+            mesh: restart.max_concurrent,
+            namespace: restart.max_concurrent_per_namespace,
+        },
+        waves: waves::waves(inputs, &stages, &judged, &restarts),
+        begins: begins(now, upgrade),
+        estimate: estimate::estimate(
+            &upgrade.spec,
+            &waves::by_wave(&stages, view, &restarts),
+            admitted(record, view),
+        ),
+        old_used_by: old_used_by(record, view, &tags, &blocked),
+        tags,
+        namespaces,
+        restarts,
+        blocked,
+        proxies: judged.proxies,
+    })
+}
+
+fn begins(now: Timestamp, upgrade: &Upgrade) -> Option<Opening> {
+    let windows = &upgrade.spec.windows;
+    match windows::open(now, windows) {
+        windows::Opening::ClosedUntil(at) => Some(Opening {
+            at,
+            told: windows::told(at, windows),
+        }),
+        windows::Opening::Open | windows::Opening::Never => None,
+    }
+}
+
+/// New proxies a second that the new control plane gets at most: it will have as many replicas as the old one.
+fn admitted(record: &Record, view: &MeshView) -> u32 {
+    let old = view.plane(record.source_plane());
+    let replicas = old.map_or(1, |plane| plane.desired.max(1));
+    pace::admitted_by(1).saturating_mul(replicas) / 2
+}
+
+fn namespace_move(namespace: &Namespace, revision: &str) -> NamespaceMove {
+    let label = |key: &str| {
+        let value = namespace.labels.get(key)?;
+        Some(format!("{key}={value}"))
+    };
+    let owner = namespace.label_owner.as_deref();
+    NamespaceMove {
+        name: namespace.name.clone(),
+        before: [ISTIO_INJECTION, ISTIO_REV]
+            .into_iter()
+            .filter_map(label)
+            .collect(),
+        after: format!("{ISTIO_REV}={revision}"),
+        written_by: owner.map(str::to_owned),
+    }
+}
+
+/// What happens to releases, without the steps that are done already.
+fn release_steps(record: &Record, view: &MeshView) -> Vec<ReleaseStep> {
+    let to = &record.target_version;
+    let releases = view.releases.present().map_or(&[][..], Vec::as_slice);
+    let at = |name: &str, namespace: &str| {
+        let same = |r: &&meshlift_model::view::Release| r.name == name && r.namespace == namespace;
+        releases.iter().find(same).and_then(|r| r.version.clone())
+    };
+    let diffs: &[ReleaseDiff] = view.diffs.present().map_or(&[], Vec::as_slice);
+    let step =
+        |change, action, (release, namespace, chart): (&str, &str, &str), from, to| ReleaseStep {
+            change,
+            action,
+            release: release.to_owned(),
+            namespace: namespace.to_owned(),
+            chart: chart.to_owned(),
+            from,
+            to,
+            diff: diffs.iter().find(|diff| diff.change == change).cloned(),
+        };
+    let base = (
+        record.base.name.as_str(),
+        record.base.namespace.as_str(),
+        "base",
+    );
+    let source = (
+        record.source.name.as_str(),
+        record.source.namespace.as_str(),
+        "istiod",
+    );
+    let target = record.target_release();
+    let target = (target.as_str(), record.source.namespace.as_str(), "istiod");
+    let base_at = at(base.0, base.1).unwrap_or_else(|| record.base.version.clone());
+    let installed = at(target.0, target.1).as_ref() == Some(to);
+    let mut steps = Vec::new();
+    if base_at < *to {
+        let (from, to) = (Some(base_at.clone()), Some(to.clone()));
+        steps.push(step(
+            ReleaseChange::Base,
+            ReleaseAction::Upgrade,
+            base,
+            from,
+            to,
+        ));
+    }
+    if !installed {
+        let to = Some(to.clone());
+        steps.push(step(
+            ReleaseChange::Install,
+            ReleaseAction::Install,
+            target,
+            None,
+            to,
+        ));
+    }
+    if view.may_move_validator(&record.source.namespace) {
+        let version = Some(to.clone().max(base_at));
+        let change = ReleaseChange::DefaultRevision;
+        steps.push(step(
+            change,
+            ReleaseAction::Upgrade,
+            base,
+            version.clone(),
+            version,
+        ));
+    }
+    let from = Some(record.source.version.clone());
+    steps.push(step(
+        ReleaseChange::Retire,
+        ReleaseAction::Uninstall,
+        source,
+        from,
+        None,
+    ));
+    steps
+}
+
+/// Who will still use the old control plane when all else has moved.
+fn old_used_by(
+    record: &Record,
+    view: &MeshView,
+    moved: &[String],
+    blocked: &[BlockedWorkload],
+) -> Vec<String> {
+    let tags = view.tags().iter().filter(|tag| !moved.contains(&tag.name));
+    let tags = tags.filter(|tag| tag.revision == record.source_revision);
+    let tags = tags.map(|tag| format!("revision tag {}", tag.name));
+    tags.chain(blocked.iter().map(|b| b.reference.clone()))
+        .collect()
+}
+
+impl Plan {
+    /// What status says of it. The name of the Secret is the caller's to add.
+    pub fn summary(&self) -> PlanSummary {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        PlanSummary {
+            secret: None,
+            releases: self
+                .releases
+                .iter()
+                .map(|step| self.planned(step))
+                .collect(),
+            namespaces: count(self.namespaces.len()),
+            restarts: count(self.restarts.len()),
+            blocked: count(self.blocked.len()),
+            estimate: self.estimated(),
+        }
+    }
+
+    fn planned(&self, step: &ReleaseStep) -> PlannedRelease {
+        let version = |version: &Option<Version>| version.as_ref().map(ToString::to_string);
+        PlannedRelease {
+            release: format!("{}/{}", step.namespace, step.release),
+            chart: step.chart.clone(),
+            action: step.action,
+            from: version(&step.from),
+            to: version(&step.to),
+            changes: self.changes(step),
+        }
+    }
+
+    /// Objects of a release that come, change and go, in words.
+    pub(crate) fn changes(&self, step: &ReleaseStep) -> String {
+        let counted = step.diff.as_ref().map(|diff| diff.summary().to_string());
+        match (step.change, counted) {
+            (ReleaseChange::Install, Some(counted)) => {
+                format!("compared with revision {}: {counted}", self.from_revision)
+            }
+            (ReleaseChange::Retire, counted) if !self.old_used_by.is_empty() => {
+                let counted = counted.map(|c| format!("{c}; ")).unwrap_or_default();
+                let users = message::first_few(&self.old_used_by);
+                format!("{counted}stays as long as it is used, now by {users}")
+            }
+            (_, counted) => counted.unwrap_or_default(),
+        }
+    }
+
+    /// `1h 6m to 1h 17m, an estimate: ...`.
+    fn estimated(&self) -> String {
+        let hops = match self.later.len() {
+            0 => String::new(),
+            _ => format!(" for the step to {}", self.to),
+        };
+        format!(
+            "{}{hops}, an estimate: {} restarts, {} at a time and {} in a namespace, with the soak and the time the old control plane stays",
+            self.estimate.range(),
+            self.restarts.len(),
+            self.limits.mesh,
+            self.limits.namespace
+        )
+    }
+}

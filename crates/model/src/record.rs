@@ -1,0 +1,344 @@
+//! Facts pinned before the first mutation: what must be known later, when the cluster no longer
+//! shows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use meshlift_istio::values;
+use meshlift_istio::version::Version;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::decision::Chart;
+use crate::view::{MeshView, PlaneId, WorkloadKey};
+
+/// The record of one upgrade, kept in a Secret because Helm values may hold secrets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// Chart repository that the target comes from.
+    pub repository: String,
+    /// The control plane we come from.
+    pub source: RecordedRelease,
+    /// Its revision.
+    pub source_revision: String,
+    /// The release of the `base` chart.
+    pub base: RecordedRelease,
+    /// Version to reach.
+    pub target_version: Version,
+    /// Revision to reach.
+    pub target_revision: String,
+    /// Versions to go on to when this step is done, the end of the way last.
+    #[serde(default)]
+    pub later: Vec<Version>,
+    /// The archives of the charts at the target version, as the detection found them. Only those are installed: the same
+    /// version may be another archive by the time that it is needed.
+    #[serde(default)]
+    pub charts: Option<ChartDigests>,
+    /// Values for the new istiod release.
+    pub target_values: Map<String, Value>,
+    /// Values for the `base` release at the target version.
+    pub base_values: Map<String, Value>,
+    /// Injection labels of every namespace of the mesh.
+    pub namespaces: Vec<RecordedNamespace>,
+    /// The waves, with the namespaces of each, in their order; none where everything moves at once.
+    #[serde(default)]
+    pub waves: Vec<RecordedWave>,
+    /// Revision tags, and where each pointed.
+    #[serde(default)]
+    pub tags: Vec<RecordedTag>,
+    /// Gateways that istiod renders, and which revision each asked for.
+    #[serde(default)]
+    pub gateways: Vec<RecordedGateway>,
+    /// Name of the backup that was taken before the first mutation.
+    #[serde(default)]
+    pub backup: String,
+    /// Checks that were not passed when the upgrade began, risks of the step included: codes with
+    /// what they came to, e.g. `PDB-BLOCKS: Failed`.
+    #[serde(default)]
+    pub checks: Vec<String>,
+    /// Workloads that were in trouble before the first mutation: whatever becomes of them is no fault of the upgrade.
+    #[serde(default)]
+    pub unsteady: Vec<WorkloadKey>,
+}
+
+/// Both charts of one version by their archives: SHA-256 in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChartDigests {
+    /// Archive of chart `base`.
+    pub base: String,
+    /// Archive of chart `istiod`.
+    pub istiod: String,
+}
+
+/// A Helm release as it was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedRelease {
+    /// Release name.
+    pub name: String,
+    /// Release namespace.
+    pub namespace: String,
+    /// Version.
+    pub version: Version,
+    /// Values the user gave.
+    pub values: Map<String, Value>,
+}
+
+/// A wave as it was planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedWave {
+    /// Its name.
+    pub name: String,
+    /// Its namespaces; those of the wave `rest` are all others.
+    pub namespaces: Vec<String>,
+}
+
+/// A revision tag as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedTag {
+    /// Name.
+    pub name: String,
+    /// Revision it pointed at.
+    pub revision: String,
+}
+
+/// A Gateway as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedGateway {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Its label `istio.io/rev`, if it had one.
+    pub label: Option<String>,
+}
+
+/// A namespace as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedNamespace {
+    /// Name.
+    pub name: String,
+    /// `istio-injection` and `istio.io/rev`, as far as they were set.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Record {
+    /// Keeps what an earlier run of the same course found of everything that is still moved. What was
+    /// moved back, or by somebody else, is as it is now.
+    pub fn continuing(mut self, view: &MeshView) -> Self {
+        let same = |e: &&Record| {
+            e.source_revision == self.source_revision && e.target_revision == self.target_revision
+        };
+        let earlier = view.record.present().filter(same);
+        self.keep_base(earlier);
+        self.keep_namespaces(earlier, view);
+        self.keep_tags(earlier, view);
+        self.keep_gateways(earlier, view);
+        self.keep_unsteady(earlier);
+        self
+    }
+
+    /// What was in trouble before the first run still may be.
+    fn keep_unsteady(&mut self, earlier: Option<&Record>) {
+        let before = earlier.into_iter().flat_map(|e| e.unsteady.iter().cloned());
+        self.unsteady.extend(before);
+        self.unsteady.sort();
+        self.unsteady.dedup();
+    }
+
+    fn keep_base(&mut self, earlier: Option<&Record>) {
+        let Some(earlier) = earlier else {
+            return;
+        };
+        // CRDs do not go back, so only the first run saw where they came from.
+        self.base.version = earlier.base.version.clone();
+        let target = Some(self.target_revision.as_str());
+        if values::default_revision(&self.base.values) == target {
+            self.base.values.clone_from(&earlier.base.values);
+        }
+    }
+
+    fn keep_namespaces(&mut self, earlier: Option<&Record>, view: &MeshView) {
+        let target = Some(self.target_revision.as_str());
+        let all = view.namespaces.present().into_iter().flatten();
+        let moved: BTreeSet<&str> = all
+            .filter(|ns| ns.moved_to.as_deref() == target)
+            .map(|ns| ns.name.as_str())
+            .collect();
+        let is_moved = |ns: &RecordedNamespace| moved.contains(ns.name.as_str());
+        self.namespaces.retain(|ns| !is_moved(ns));
+        let before = earlier.into_iter().flat_map(|e| &e.namespaces);
+        self.namespaces
+            .extend(before.filter(|ns| is_moved(ns)).cloned());
+        self.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    fn keep_tags(&mut self, earlier: Option<&Record>, view: &MeshView) {
+        let target = Some(self.target_revision.as_str());
+        for tag in &mut self.tags {
+            let mut seen = view.tags().iter();
+            if seen.any(|t| t.name == tag.name && t.moved_to.as_deref() == target) {
+                let mut before = earlier.into_iter().flat_map(|e| &e.tags);
+                let before = before.find(|t| t.name == tag.name).map(|t| &t.revision);
+                tag.revision
+                    .clone_from(before.unwrap_or(&self.source_revision));
+            }
+        }
+    }
+
+    fn keep_gateways(&mut self, earlier: Option<&Record>, view: &MeshView) {
+        let target = Some(self.target_revision.as_str());
+        let all = view.gateways.present().into_iter().flatten();
+        let moved: BTreeSet<(&str, &str)> = all
+            .filter(|gateway| gateway.moved_to.as_deref() == target)
+            .map(|gateway| (gateway.namespace.as_str(), gateway.name.as_str()))
+            .collect();
+        let is_moved =
+            |g: &RecordedGateway| moved.contains(&(g.namespace.as_str(), g.name.as_str()));
+        self.gateways.retain(|gateway| !is_moved(gateway));
+        let before = earlier.into_iter().flat_map(|e| &e.gateways);
+        self.gateways
+            .extend(before.filter(|gateway| is_moved(gateway)).cloned());
+        self.gateways
+            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    }
+
+    /// The control plane to reach.
+    pub fn target_plane(&self) -> PlaneId<'_> {
+        self.plane(&self.target_revision)
+    }
+
+    /// The control plane we come from.
+    pub fn source_plane(&self) -> PlaneId<'_> {
+        self.plane(&self.source_revision)
+    }
+
+    /// The control plane of this mesh that has a revision.
+    pub fn plane<'a>(&'a self, revision: &'a str) -> PlaneId<'a> {
+        PlaneId {
+            namespace: &self.source.namespace,
+            revision,
+        }
+    }
+
+    /// Digest of the archive of a chart at the target version, if the detection saw it.
+    pub fn digest(&self, chart: Chart) -> Option<String> {
+        let charts = self.charts.as_ref()?;
+        Some(match chart {
+            Chart::Base => charts.base.clone(),
+            Chart::Istiod => charts.istiod.clone(),
+        })
+    }
+
+    /// Name of the Helm release of the new control plane.
+    pub fn target_release(&self) -> String {
+        release_of(&self.target_revision)
+    }
+}
+
+/// Name of the Helm release that an upgrade installs for a revision.
+pub fn release_of(revision: &str) -> String {
+    format!("istiod-{revision}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::{TARGET, labels, moved, namespace, record, version};
+    use crate::view::{Gateway, Seen, Tag};
+
+    fn with(namespace: &str, label: &str, base: &str) -> Record {
+        let mut record = record();
+        record.base.version = version(base);
+        record.namespaces.push(RecordedNamespace {
+            name: namespace.into(),
+            labels: labels(&[("istio.io/rev", label)]),
+        });
+        record.tags.push(RecordedTag {
+            name: "prod".into(),
+            revision: label.into(),
+        });
+        record.gateways.push(RecordedGateway {
+            namespace: namespace.into(),
+            name: "web".into(),
+            label: Some(label.into()),
+        });
+        record
+    }
+
+    /// Everything that the first run found, moved by this operator to that revision, or not at all.
+    fn view(earlier: Option<&Record>, moved_to: Option<&str>) -> MeshView {
+        let mut view = moved();
+        let moved_to = moved_to.map(str::to_owned);
+        namespace(&mut view).moved_to.clone_from(&moved_to);
+        view.tags_mut().push(Tag {
+            name: "prod".into(),
+            moved_to: moved_to.clone(),
+            ..Tag::default()
+        });
+        view.gateways = Seen::Present(vec![Gateway {
+            namespace: "shop".into(),
+            name: "web".into(),
+            moved_to,
+            ..Gateway::default()
+        }]);
+        view.record = earlier.cloned().map_or(Seen::Absent, Seen::Present);
+        view
+    }
+
+    #[test]
+    fn what_is_moved_is_kept_as_the_first_run_found_it() {
+        let first = with("shop", "default", "1.30.2");
+        let mut second = with("shop", TARGET, "1.31.0");
+        second
+            .namespaces
+            .extend(with("blog", "default", "1.31.0").namespaces);
+        let base = serde_json::json!({ "defaultRevision": TARGET });
+        second.base.values = base.as_object().cloned().expect("an object");
+        let kept = second.continuing(&view(Some(&first), Some(TARGET)));
+        assert_eq!(kept.base, first.base);
+        let names: Vec<&str> = kept.namespaces.iter().map(|ns| ns.name.as_str()).collect();
+        assert_eq!(names, ["blog", "shop"]);
+        assert_eq!(kept.namespaces[1], first.namespaces[0]);
+        assert_eq!(kept.tags, first.tags);
+        assert_eq!(kept.gateways, first.gateways);
+    }
+
+    #[test]
+    fn what_went_back_is_found_anew() {
+        let first = with("shop", "old", "1.30.2");
+        let second = with("shop", "default", "1.31.0");
+        let kept = second.clone().continuing(&view(Some(&first), None));
+        assert_eq!(kept.namespaces, second.namespaces);
+        assert_eq!(kept.tags, second.tags);
+        assert_eq!(kept.gateways, second.gateways);
+        assert_eq!(kept.base.version, first.base.version, "CRDs stay");
+    }
+
+    #[test]
+    fn another_course_keeps_nothing() {
+        let first = Record {
+            target_revision: "1-30-5".into(),
+            ..with("shop", "default", "1.30.2")
+        };
+        let second = with("shop", "default", "1.31.0");
+        let moved_elsewhere = view(Some(&first), Some("1-30-5"));
+        assert_eq!(second.clone().continuing(&moved_elsewhere), second);
+    }
+
+    #[test]
+    fn without_the_record_of_who_moved_it_nobody_takes_the_target_for_its_past() {
+        let second = with("shop", TARGET, "1.31.0");
+        let kept = second.continuing(&view(None, Some(TARGET)));
+        assert_eq!((kept.namespaces.len(), kept.gateways.len()), (0, 0));
+        assert_eq!(kept.tags[0].revision, "default");
+    }
+}
