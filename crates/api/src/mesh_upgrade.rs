@@ -124,6 +124,9 @@ pub enum Strategy {
     /// A second control plane under a revision of its own, beside the old one.
     #[default]
     Canary,
+    /// The same control plane is upgraded where it is: no second one, no label changes. It needs two ready replicas of
+    /// istiod, and goes one minor at a time.
+    InPlace,
 }
 
 /// Which versions an upgrade across several minors stops at.

@@ -201,6 +201,8 @@ pub enum Step {
     ProvingBack,
     /// Removes the new control plane.
     RemovingNewControlPlane,
+    /// In place: istiod gets the version and values back that it had.
+    RestoringControlPlane,
 }
 
 /// How a run ended.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use meshlift_api::MeshType;
+use meshlift_api::{MeshType, Strategy};
 use meshlift_istio::version::Version;
 use meshlift_model::data_plane::{excluded, of_another_mesh};
 use meshlift_model::message;
@@ -74,6 +74,10 @@ fn can_renew(
 ) -> bool {
     let mesh = view.mesh.present();
     let ours = mesh.is_some_and(|mesh| mesh.mesh_type == MeshType::Dedicated);
+    // In place the workloads restart, and nothing stands beside anything.
+    if upgrade.spec.strategy == Strategy::InPlace {
+        return ours && matches!(plane.installer, Installer::Helm { .. });
+    }
     let revision = new_revision(to, &upgrade.spec.mesh, &plane.namespace, planes);
     ours && matches!(plane.installer, Installer::Helm { .. }) && plane.revision != revision
 }
@@ -145,7 +149,7 @@ impl Sidecars {
 
     /// Counts a sidecar; whether it is behind.
     fn count(&mut self, plane: &ControlPlane, to: &Version, pod: &Pod) -> bool {
-        let version = pod.proxy_image.as_deref().and_then(Version::from_image);
+        let version = pod.version();
         let injected_by_it = pod.revision.as_ref() == Some(&plane.revision);
         let same = version.as_ref().map(|version| version.is_same_build(to));
         let behind = !injected_by_it || same == Some(false);

@@ -1,7 +1,7 @@
 //! One detection: the survey, the way, and every check, as both the operator and the command line
 //! tell it.
 
-use meshlift_api::{CheckResult, ControlPlaneRef, Hop};
+use meshlift_api::{CheckResult, ControlPlaneRef, Hop, Rollback, Strategy};
 use meshlift_istio::version::Version;
 use meshlift_model::Detection;
 use meshlift_model::upgrade::Upgrade;
@@ -37,12 +37,31 @@ pub fn detect_offline(upgrade: &Upgrade, view: &mut MeshView, known: Vec<Version
     detection
 }
 
-/// The version that the next step of an upgrade installs, as far as there is a way.
-pub fn next_version(upgrade: &Upgrade, view: &MeshView) -> Option<Version> {
+/// Versions whose charts the next step of an upgrade needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextCharts {
+    /// What it installs.
+    pub next: Version,
+    /// What leads back in place: there the old control plane does not stay beside the new one.
+    pub source: Option<Version>,
+}
+
+/// The charts of the next step of an upgrade, as far as there is a way.
+pub fn next_charts(upgrade: &Upgrade, view: &MeshView) -> Option<NextCharts> {
     let Ok(Surveyed::Way(course)) = Detected::look(upgrade, view).found else {
         return None;
     };
-    Some(course.hops.first().unwrap_or(&course.to).clone())
+    let recorded = view.record.present().map(|record| &record.source.version);
+    let next = course.hops.first().unwrap_or(&course.to).clone();
+    // Of a run that was begun before, the record knows where it came from.
+    let before = if *course.from == next { recorded } else { None };
+    let source = before.unwrap_or(course.from);
+    let leads_back =
+        course.strategy == Strategy::InPlace && upgrade.spec.rollback != Rollback::Never;
+    Some(NextCharts {
+        source: leads_back.then(|| source.clone()),
+        next,
+    })
 }
 
 /// A detection with what it was made from.

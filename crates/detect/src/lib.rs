@@ -10,4 +10,4 @@ pub mod step;
 pub mod steps;
 pub mod survey;
 
-pub use detect::{detect, detect_offline, next_version};
+pub use detect::{NextCharts, detect, detect_offline, next_charts};

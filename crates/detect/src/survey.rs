@@ -1,6 +1,6 @@
 //! The survey: which mesh, which control plane, which releases, which target.
 
-use meshlift_api::{ClusterVerdict, DEFAULT_MESH, MeshSpec};
+use meshlift_api::{ClusterVerdict, DEFAULT_MESH, MeshSpec, Strategy};
 use meshlift_istio::version::{StepRule, Version, path, resolve};
 use meshlift_model::message;
 use meshlift_model::upgrade::Upgrade;
@@ -72,7 +72,11 @@ pub fn survey<'a>(upgrade: &'a Upgrade, view: &'a MeshView) -> Result<Surveyed<'
         .version
         .as_ref()
         .ok_or_else(|| version_unknown(source))?;
-    let rule = step_rule(upgrade.spec.path, view);
+    // In place the proxies of before are served by the new istiod: by Istio's rule, one minor apart.
+    let rule = match upgrade.spec.strategy {
+        Strategy::Canary => step_rule(upgrade.spec.path, view),
+        Strategy::InPlace => StepRule::EACH_MINOR,
+    };
     let mut hops = way(from, &to, catalog, rule, view)?;
     if hops.is_empty() {
         // The version is right and something else is not: the same step brings it in order.
@@ -80,6 +84,7 @@ pub fn survey<'a>(upgrade: &'a Upgrade, view: &'a MeshView) -> Result<Surveyed<'
     }
     let (source_release, base_release) = releases_of(source, view)?;
     Ok(Surveyed::Way(Box::new(Course {
+        strategy: upgrade.spec.strategy,
         name,
         planes,
         mesh,

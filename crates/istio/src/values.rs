@@ -103,6 +103,9 @@ pub fn image_tags(values: &Values) -> Vec<(String, String)> {
 
 /// Values for the new istiod release: what the user gave the running one, the Mesh's on top,
 /// tags brought to the target, and the revision.
+///
+/// # Errors
+/// If an image tag is not that of the running version.
 pub fn istiod(
     running: &Values,
     mesh: &MeshSpec,
@@ -110,7 +113,22 @@ pub fn istiod(
     to: &Version,
 ) -> Result<Values, CarryError> {
     // A tag object rendered by two releases would be fought over; tags are not moved this way.
-    let mut values = without_tags(running);
+    let mut values = istiod_in_place(&without_tags(running), mesh, from, to)?;
+    values.insert("revision".to_owned(), Value::String(to.revision()));
+    Ok(values)
+}
+
+/// The same for the release that runs: it keeps its revision and its revision tags.
+///
+/// # Errors
+/// If an image tag is not that of the running version.
+pub fn istiod_in_place(
+    running: &Values,
+    mesh: &MeshSpec,
+    from: &Version,
+    to: &Version,
+) -> Result<Values, CarryError> {
+    let mut values = running.clone();
     for path in below_roots(TAGS_OF_IMAGES) {
         carry_tag(&mut values, &path, &mesh.values.istiod, from, to)?;
     }
@@ -118,7 +136,6 @@ pub fn istiod(
     if let Some(hub) = &mesh.hub {
         merge(&mut values, &object(json!({ "global": { "hub": hub } })));
     }
-    values.insert("revision".to_owned(), Value::String(to.revision()));
     Ok(values)
 }
 
@@ -127,6 +144,84 @@ pub fn of_revision(mut values: Values, revision: &str) -> Values {
     let revision = Value::String(revision.to_owned());
     values.insert("revision".to_owned(), revision);
     values
+}
+
+/// Annotation of the istiod pods while an istiod that was upgraded in place injects the sidecars of before. Its value is the
+/// image that the values named until then. It also makes Kubernetes replace the pods: an istiod that runs reads a changed
+/// injection template only when the kubelet has brought it there.
+const LEADS_BACK: &str = "meshlift.io/leads-back-from-image";
+const PROXY_IMAGE: [&str; 3] = ["global", "proxy", "image"];
+
+/// The same with sidecars of this image, by its full name. A name with a "/" wins over hub and tag.
+/// Source: istio `istio-discovery/files/injection-template.yaml`.
+pub fn leading_back(values: &Values, image: &str) -> Values {
+    let mut leading = values.clone();
+    let before = lookup(values, &PROXY_IMAGE).and_then(Value::as_str);
+    set(
+        &mut leading,
+        &["podAnnotations", LEADS_BACK],
+        before.unwrap_or_default(),
+    );
+    set(&mut leading, &PROXY_IMAGE, image);
+    leading
+}
+
+/// Whether these are values that lead back.
+pub fn leads_back(values: &Values) -> bool {
+    lookup(values, &["podAnnotations", LEADS_BACK]).is_some()
+}
+
+/// The values as they were before they led back.
+pub fn not_leading_back(values: &Values) -> Values {
+    let mut values = values.clone();
+    let Some(Value::Object(annotations)) = values.get_mut("podAnnotations") else {
+        return values;
+    };
+    let Some(before) = annotations.remove(LEADS_BACK) else {
+        return values;
+    };
+    if annotations.is_empty() {
+        values.remove("podAnnotations");
+    }
+    match before.as_str() {
+        Some("") | None => unset(&mut values, &PROXY_IMAGE),
+        Some(image) => set(&mut values, &PROXY_IMAGE, image),
+    }
+    values
+}
+
+/// Takes a value away, and the objects that are empty then.
+fn unset(values: &mut Values, path: &[&str]) {
+    match path {
+        [] => {}
+        [last] => {
+            values.remove(*last);
+        }
+        [first, rest @ ..] => {
+            let Some(Value::Object(inner)) = values.get_mut(*first) else {
+                return;
+            };
+            unset(inner, rest);
+            if inner.is_empty() {
+                values.remove(*first);
+            }
+        }
+    }
+}
+
+fn set(values: &mut Values, path: &[&str], text: &str) {
+    let Some((last, parents)) = path.split_last() else {
+        return;
+    };
+    let mut at = values;
+    for key in parents {
+        let next = at.entry((*key).to_owned()).or_insert_with(|| json!({}));
+        let Value::Object(next) = next else {
+            return;
+        };
+        at = next;
+    }
+    at.insert((*last).to_owned(), Value::String(text.to_owned()));
 }
 
 /// The same without revision tags: Helm renders none.
@@ -315,6 +410,26 @@ mod tests {
         let mut spec = MeshSpec::default();
         spec.values.istiod = object(mesh);
         istiod(&object(running), &spec, &v("1.30.2"), &v("1.31.0")).map(Value::Object)
+    }
+
+    #[test]
+    fn values_that_lead_back_are_put_back() {
+        for given in [
+            json!({}),
+            json!({ "global": { "proxy": { "image": "example.org/own:1" } }, "podAnnotations": { "a": "b" } }),
+            json!({ "global": { "hub": "example.org" } }),
+        ] {
+            let given = object(given);
+            assert!(!leads_back(&given));
+            let leading = leading_back(&given, "example.org/istio/proxyv2:1.30.2");
+            assert!(leads_back(&leading));
+            assert_eq!(
+                lookup(&leading, &PROXY_IMAGE),
+                Some(&json!("example.org/istio/proxyv2:1.30.2"))
+            );
+            assert_eq!(not_leading_back(&leading), given);
+            assert_eq!(not_leading_back(&given), given);
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub enum Effect {
     UpgradeBase(ChartTarget),
     /// Install istiod of the target version under its revision.
     InstallRevision(ChartTarget),
+    /// Bring the istiod that runs to another version or to other values, where it is.
+    UpgradeIstiod(ChartTarget),
     /// Point the default revision, with its validating webhook, at the new control plane.
     PointDefaultRevision(ChartTarget),
     /// Write the injection labels of a namespace, in one patch.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use meshlift_api::{MeshSpec, MeshUpgradeSpec, MeshUpgradeStatus, Phase, Soak};
+use meshlift_api::{MeshSpec, MeshUpgradeSpec, MeshUpgradeStatus, Phase, Soak, Strategy};
 use meshlift_istio::version::{KubernetesVersion, Version};
 use serde_json::{Map, json};
 
@@ -90,6 +90,7 @@ pub fn istiod(revision: &str, of: &str) -> ControlPlane {
         desired: 2,
         ready: 2,
         enough: None,
+        rolling: false,
         trouble: None,
         injector: Seen::Present(InjectorWebhook {
             name: format!("istio-sidecar-injector{suffix}"),
@@ -177,6 +178,7 @@ pub fn record() -> Record {
     };
     Record {
         made_at: ago(1800),
+        strategy: Strategy::Canary,
         repository: "https://charts.example.org".into(),
         source: recorded("istiod"),
         source_revision: "default".into(),
@@ -193,6 +195,7 @@ pub fn record() -> Record {
         tags: Vec::new(),
         gateways: Vec::new(),
         checks: Vec::new(),
+        source_proxy_image: None,
         unsteady: Vec::new(),
     }
 }
@@ -202,6 +205,7 @@ pub fn charts() -> ChartDigests {
     ChartDigests {
         base: "ba5e".into(),
         istiod: "1d".into(),
+        source: None,
     }
 }
 

@@ -7,7 +7,7 @@ mod workloads;
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
-use meshlift_api::{BlockedWorkload, PaceStatus, ProxyCounts, WorkloadCounts};
+use meshlift_api::{BlockedWorkload, PaceStatus, ProxyCounts, Strategy, WorkloadCounts};
 
 pub use self::back::*;
 pub use self::proof::*;
@@ -153,14 +153,24 @@ pub fn who_uses() -> &'static str {
     "`istioctl proxy-status` shows who uses which"
 }
 
-pub fn done(version: &Version, blocked: &[BlockedWorkload], notes: &[String]) -> String {
-    let done = match blocked.iter().filter(|b| !b.predicate.moves()).count() {
-        0 => format!(
+pub fn done(record: &Record, blocked: &[BlockedWorkload], notes: &[String]) -> String {
+    let version = &record.target_version;
+    let left = blocked.iter().filter(|b| !b.predicate.moves()).count();
+    let done = match (record.strategy, left) {
+        (Strategy::Canary, 0) => format!(
             "the mesh is at {version}; every workload runs its sidecar and the old control plane is gone"
         ),
-        n => format!(
+        (Strategy::Canary, n) => format!(
             "the mesh is at {version} and the old control plane is gone; {n} not moved, see status.blocked"
         ),
+        (Strategy::InPlace, 0) => {
+            format!(
+                "the mesh is at {version}: istiod in place, and every workload runs its sidecar"
+            )
+        }
+        (Strategy::InPlace, n) => {
+            format!("istiod is at {version} in place; {n} not moved, see status.blocked")
+        }
     };
     let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
     format!("{done}{notes}")
@@ -382,9 +392,31 @@ pub fn stopped(what: &str, state: &str) -> String {
 
 /// How the mesh is left when an upgrade stops.
 pub fn mesh_left(record: &Record, counts: WorkloadCounts) -> String {
+    if record.strategy == Strategy::InPlace {
+        return format!(
+            "Nothing is undone: istiod is at {} or on its way there, and {} of {} workloads run its sidecars.",
+            record.target_version, counts.moved, counts.total
+        );
+    }
     format!(
         "Nothing is undone: {} of {} workloads are on {}, and the old control plane ({}) stays.",
         counts.moved, counts.total, record.target_version, record.source.version
+    )
+}
+
+/// Of an istiod that is not ready, or whose replicas of before still run.
+pub fn not_replaced(plane: &ControlPlane) -> String {
+    if plane.is_ready() && plane.rolling {
+        return format!("{} still has replicas of its older template", plane.name);
+    }
+    not_ready(plane)
+}
+
+/// Of an upgrade in place that is done.
+pub fn replaced(record: &Record) -> String {
+    format!(
+        "istiod {} was replaced in place by {}",
+        record.source.version, record.target_version
     )
 }
 

@@ -273,7 +273,7 @@ pub fn naming_unproved<'a>(
     };
     let barred = |(workload, placement): &(&'a Workload, Placement)| {
         let turn = match placement {
-            Placement::Failed(_) if waits_for_pods(workload, heading.to, now, timeout) => {
+            Placement::Failed(_) if waits_for_pods(workload, heading, now, timeout) => {
                 return keeps_pods_away(view, workload);
             }
             Placement::Stale(turn) => turn,

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use meshlift_api::Strategy;
 use meshlift_istio::values;
 use meshlift_istio::version::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::decision::Chart;
+use crate::decision::{Chart, ChartTarget};
 use crate::view::{MeshView, PlaneId, WorkloadKey};
 
 /// The record of one upgrade, kept in a Secret because Helm values may hold secrets.
@@ -18,6 +19,9 @@ use crate::view::{MeshView, PlaneId, WorkloadKey};
 pub struct Record {
     /// When it was made.
     pub made_at: Timestamp,
+    /// How the control plane is replaced. Records of releases that knew one strategy only have none.
+    #[serde(default)]
+    pub strategy: Strategy,
     /// Chart repository that the target comes from.
     pub repository: String,
     /// The control plane we come from.
@@ -59,6 +63,10 @@ pub struct Record {
     /// what they came to, e.g. `PDB-BLOCKS: Failed`.
     #[serde(default)]
     pub checks: Vec<String>,
+    /// Image of the sidecars that the control plane injected before the first mutation. In place it is what leads back:
+    /// the upgraded istiod injects it until nothing runs a newer sidecar than istiod will be.
+    #[serde(default)]
+    pub source_proxy_image: Option<String>,
     /// Workloads that were in trouble before the first mutation: whatever becomes of them is no fault of the upgrade.
     #[serde(default)]
     pub unsteady: Vec<WorkloadKey>,
@@ -72,6 +80,9 @@ pub struct ChartDigests {
     pub base: String,
     /// Archive of chart `istiod`.
     pub istiod: String,
+    /// Archive of chart `istiod` at the version that is left: what leads back in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// A Helm release as it was found.
@@ -135,9 +146,13 @@ impl Record {
     /// moved back, or by somebody else, is as it is now.
     pub fn continuing(mut self, view: &MeshView) -> Self {
         let same = |e: &&Record| {
-            e.source_revision == self.source_revision && e.target_revision == self.target_revision
+            e.source_revision == self.source_revision
+                && e.target_revision == self.target_revision
+                && e.target_version == self.target_version
+                && e.strategy == self.strategy
         };
         let earlier = view.record.present().filter(same);
+        self.keep_source(earlier);
         self.keep_base(earlier);
         self.keep_namespaces(earlier, view);
         self.keep_tags(earlier, view);
@@ -147,6 +162,18 @@ impl Record {
     }
 
     /// What was in trouble before the first run still may be.
+    /// In place only the first run saw what there was before.
+    fn keep_source(&mut self, earlier: Option<&Record>) {
+        let Some(earlier) = earlier.filter(|_| self.strategy == Strategy::InPlace) else {
+            return;
+        };
+        if self.source.version == self.target_version {
+            self.source.clone_from(&earlier.source);
+            self.source_proxy_image
+                .clone_from(&earlier.source_proxy_image);
+        }
+    }
+
     fn keep_unsteady(&mut self, earlier: Option<&Record>) {
         let before = earlier.into_iter().flat_map(|e| e.unsteady.iter().cloned());
         self.unsteady.extend(before);
@@ -240,7 +267,54 @@ impl Record {
 
     /// Name of the Helm release of the new control plane.
     pub fn target_release(&self) -> String {
-        release_of(&self.target_revision)
+        match self.strategy {
+            Strategy::Canary => release_of(&self.target_revision),
+            Strategy::InPlace => self.source.name.clone(),
+        }
+    }
+
+    /// The control plane that is reached, for sentences: `1-31-0`, in place `1.31.0`.
+    pub fn target_name(&self) -> String {
+        match self.strategy {
+            Strategy::Canary => self.target_revision.clone(),
+            Strategy::InPlace => self.target_version.to_string(),
+        }
+    }
+
+    /// The istiod release at the target.
+    pub fn target_istiod(&self) -> ChartTarget {
+        ChartTarget {
+            release: self.target_release(),
+            namespace: self.source.namespace.clone(),
+            chart: Chart::Istiod,
+            repository: self.repository.clone(),
+            version: self.target_version.clone(),
+            digest: self.digest(Chart::Istiod),
+            values: self.target_values.clone(),
+        }
+    }
+
+    /// The istiod release at the target, injecting the sidecars of before: proxies may be older than their control plane
+    /// and never newer, so in place workloads go back first. None where no sidecar ran before.
+    pub fn leading_back(&self) -> Option<ChartTarget> {
+        let image = self.source_proxy_image.as_deref()?;
+        Some(ChartTarget {
+            values: values::leading_back(&self.target_values, image),
+            ..self.target_istiod()
+        })
+    }
+
+    /// The istiod release as it was found.
+    pub fn source_istiod(&self) -> ChartTarget {
+        ChartTarget {
+            version: self.source.version.clone(),
+            digest: self
+                .charts
+                .as_ref()
+                .and_then(|charts| charts.source.clone()),
+            values: self.source.values.clone(),
+            ..self.target_istiod()
+        }
     }
 }
 

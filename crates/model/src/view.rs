@@ -229,6 +229,8 @@ pub struct ControlPlane {
     /// How many ready replicas are enough to serve: what its Deployment may be short of is not counted, nor what its
     /// autoscaler has added. None where that is not known, and all are needed.
     pub enough: Option<u32>,
+    /// Whether replicas of an older template still run beside those of the newest.
+    pub rolling: bool,
     /// What keeps a pod from being ready, e.g. `ImagePullBackOff: ...`.
     pub trouble: Option<String>,
     /// Its injection webhook.
@@ -280,6 +282,8 @@ pub struct InjectorWebhook {
 pub struct LiveCounters {
     /// Proxies connected now (`pilot_xds`).
     pub connected: u64,
+    /// Major, minor and patch of the newest proxy that is connected (label `version` of `pilot_xds`).
+    pub newest: Option<(u32, u32, u32)>,
     /// Injections that failed since start (`sidecar_injection_failure_total`).
     pub injection_failures: u64,
     /// Major, minor and patch of the version that it reports (`istio_build`); of several pods the lowest, none where

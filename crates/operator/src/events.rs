@@ -255,6 +255,7 @@ fn step_reason(step: Step) -> &'static str {
         Step::RestartingBack => "RestartingBack",
         Step::ProvingBack => "ProvingBack",
         Step::RemovingNewControlPlane => "RemovingNewControlPlane",
+        Step::RestoringControlPlane => "RestoringControlPlane",
     }
 }
 

@@ -3,7 +3,8 @@
 
 use meshlift_api::Phase;
 use meshlift_istio::values;
-use meshlift_model::decision::{Decision, Effect, Next};
+use meshlift_istio::version::Version;
+use meshlift_model::decision::{ChartTarget, Decision, Effect, Next};
 use meshlift_model::detection::METRICS_UNREADABLE;
 use meshlift_model::heading::Heading;
 use meshlift_model::injection::{Injector, injector_of};
@@ -49,6 +50,17 @@ pub enum Violation {
     /// Something that goes the other way than the upgrade does.
     #[error("{0} on the way {1}")]
     WrongWay(String, &'static str),
+    /// An effect that belongs to two control planes, where there is one.
+    #[error("{0} in place, where there is one control plane")]
+    NotInPlace(String),
+    /// A control plane that would be older than a sidecar: Istio supports proxies that are older, and never newer ones.
+    #[error("istiod {version} while {proxy} is newer")]
+    ProxyAhead {
+        /// Version that istiod would have.
+        version: Version,
+        /// Who would be ahead of it.
+        proxy: String,
+    },
     /// Helm would delete a revision tag, and nobody would inject what follows it.
     #[error("revision tag {0} would go with Helm release {1}")]
     TagLost(String, String),
@@ -95,6 +107,16 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
     match effect {
         // It keeps what the one that is left rendered: nothing moves.
         Effect::LabelGateway { revision, .. } if *revision != heading.to => Ok(()),
+        Effect::MoveNamespace { .. }
+        | Effect::PointTag { .. }
+        | Effect::LabelGateway { .. }
+        | Effect::InstallRevision(_)
+        | Effect::PointDefaultRevision(_)
+        | Effect::RetireRevision { .. }
+            if heading.is_in_place() =>
+        {
+            Err(Violation::NotInPlace(name))
+        }
         Effect::MoveNamespace { revision, .. }
         | Effect::PointTag { revision, .. }
         | Effect::LabelGateway { revision, .. } => target_ready(view, record.plane(revision), name),
@@ -110,6 +132,10 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
         }
         Effect::UpgradeBase(target) | Effect::InstallRevision(target) => {
             ours(record, &target.release)
+        }
+        Effect::UpgradeIstiod(target) => {
+            ours(record, &target.release)?;
+            in_place(view, record, heading, target)
         }
         Effect::ClearPendingRelease { release, .. } => ours(record, release),
         Effect::KeepTag { .. } => Ok(()),
@@ -137,6 +163,41 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
         | Effect::BackUp(_)
         | Effect::HoldDeletion
         | Effect::LetGo => Ok(()),
+    }
+}
+
+/// In place istiod goes to the target, or back while no sidecar is ahead of it.
+fn in_place(
+    view: &MeshView,
+    record: &Record,
+    heading: Heading<'_>,
+    target: &ChartTarget,
+) -> Result<(), Violation> {
+    let name = Effect::UpgradeIstiod(target.clone()).describe();
+    if !heading.is_in_place() {
+        return Err(Violation::WrongWay(name, heading.word()));
+    }
+    if target.version == record.target_version {
+        return Ok(());
+    }
+    if !heading.is_back() || target.version != record.source.version {
+        return Err(Violation::WrongWay(name, heading.word()));
+    }
+    let ahead = |proxy: String| {
+        Err(Violation::ProxyAhead {
+            version: target.version.clone(),
+            proxy,
+        })
+    };
+    if let Some(pod) = view.sidecars().find(|pod| heading.leaves(pod)) {
+        return ahead(format!("pod {}/{}", pod.namespace, pod.name));
+    }
+    let before = &target.version;
+    let numbers = Some((before.major, before.minor, before.patch));
+    let plane = view.plane(record.source_plane());
+    match plane.and_then(|plane| plane.live.present()) {
+        Some(live) if live.newest > numbers => ahead("a connected proxy".to_owned()),
+        _ => Ok(()),
     }
 }
 

@@ -83,7 +83,10 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
                     false => ReleasesWanted::No,
                 },
                 live_counters: judged.as_ref().is_some_and(|of| {
-                    of.is_verified(view) || (is_proving(upgrade) && of.destination(view).is_some())
+                    of.is_verified(view)
+                        || (is_proving(upgrade) && of.destination(view).is_some())
+                        // Proxies that istiod does not support keep it from going back.
+                        || (of.heading.is_in_place() && of.heading.is_back())
                 }),
                 pace: judged
                     .as_ref()
@@ -190,7 +193,7 @@ impl Judged<'_> {
     fn probes(&self, now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Option<DryRuns> {
         let to = self.destination(view)?;
         let timeout = meshlift_model::time::signed(upgrade.spec.data_plane.restart.timeout);
-        let unmade = |workload: &Workload| waits_for_pods(workload, self.heading.to, now, timeout);
+        let unmade = |workload: &Workload| waits_for_pods(workload, self.heading, now, timeout);
         let mut pods = proof::samples(&self.data_plane, false, unmade);
         if pods.is_empty()
             && let Some(sample) = proof::fallback(view, &to.namespace, &to.revision)

@@ -9,6 +9,7 @@ mod colleagues;
 mod company;
 mod data_plane;
 mod fixture;
+mod in_place;
 mod kills;
 mod reports;
 mod rollback;

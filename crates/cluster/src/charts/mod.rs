@@ -124,6 +124,7 @@ impl ChartsClient {
         Ok(ChartDigests {
             base: base.digest,
             istiod: istiod.digest,
+            source: None,
         })
     }
 

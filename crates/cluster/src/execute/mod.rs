@@ -175,6 +175,7 @@ impl Executor {
         match effect {
             Effect::UpgradeBase(target)
             | Effect::InstallRevision(target)
+            | Effect::UpgradeIstiod(target)
             | Effect::PointDefaultRevision(target)
             | Effect::ReleaseTags(target) => self.install(upgrade, target).await,
             Effect::RetireRevision {

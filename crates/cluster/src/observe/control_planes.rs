@@ -34,6 +34,7 @@ fn control_plane(watches: &Watches, key: &WorkloadKey, istiod: &IstiodFact) -> C
         desired: istiod.desired,
         ready: istiod.ready,
         enough: Some(istiod.enough),
+        rolling: istiod.rolling,
         trouble: trouble(watches, &key.namespace, &istiod.revision),
         injector: injector(watches, &key.namespace, &istiod.revision),
         live: Seen::Absent,

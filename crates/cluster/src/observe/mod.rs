@@ -28,11 +28,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::{DEFAULT_MESH, MeshSpec, MeshUpgrade, Phase, labels};
-use meshlift_detect::next_version;
+use meshlift_detect::next_charts;
 use meshlift_guide::plan::{draft, wanted_comparisons};
 use meshlift_istio::version::{KubernetesVersion, Version};
 use meshlift_model::view::{Cluster, Gateway, MeshView, Release, Rival, Seen, UndecodedObject};
-use meshlift_model::{ChartDigests, Decision, Effect, Next, Record, Upgrade};
+use meshlift_model::{Chart, ChartDigests, Decision, Effect, Next, Record, Upgrade};
 use meshlift_planner::{ReleasesWanted, Wanted, wanted};
 
 use self::cached::Cached;
@@ -370,10 +370,17 @@ impl Observer {
 
     /// The archives that the next step installs, by their digests.
     async fn archives(&self, upgrade: &Upgrade, view: &MeshView) -> Seen<ChartDigests> {
-        let (Some(mesh), Some(version)) = (view.mesh.present(), next_version(upgrade, view)) else {
+        let (Some(mesh), Some(wanted)) = (view.mesh.present(), next_charts(upgrade, view)) else {
             return Seen::Absent;
         };
-        let look = self.charts.digests(&mesh.charts, &version);
+        let look = async {
+            let mut found = self.charts.digests(&mesh.charts, &wanted.next).await?;
+            if let Some(source) = &wanted.source {
+                let archive = self.charts.download(&mesh.charts, Chart::Istiod, source);
+                found.source = Some(archive.await?.digest);
+            }
+            Ok::<_, Error>(found)
+        };
         match tokio::time::timeout(ARCHIVES_LOOK, look).await {
             Ok(found) => seen(found.map_err(|error| error.to_string())),
             Err(_) => Seen::Unreadable(format!("no answer within {ARCHIVES_LOOK:?}")),

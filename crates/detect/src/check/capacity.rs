@@ -46,7 +46,7 @@ pub(super) static NO_ROOM: Check = Check {
     look: Look::Hop(no_room),
 };
 
-fn deployment(plane: &ControlPlane) -> String {
+pub(super) fn deployment(plane: &ControlPlane) -> String {
     format!("Deployment {}/{}", plane.namespace, plane.name)
 }
 
@@ -57,16 +57,21 @@ fn autoscaler<'a>(subject: &Subject<'a>, plane: &ControlPlane) -> Option<&'a Aut
         .find(|scaler| scaler.namespace == plane.namespace && scaler.target == plane.name)
 }
 
+/// The fewest replicas that a control plane runs with, and the value of the chart that says so.
+pub(super) fn least(subject: &Subject<'_>, plane: &ControlPlane) -> (u32, &'static str) {
+    match autoscaler(subject, plane) {
+        Some(scaler) => (scaler.min, "autoscaleMin"),
+        None => (plane.desired, "replicaCount"),
+    }
+}
+
 fn single(subject: &Subject<'_>) -> Vec<Finding> {
     let plane = subject.course.source;
     if let Seen::Unreadable(why) = &subject.view.environment.autoscalers {
         return vec![Finding::unknown("the autoscaler of istiod", why)];
     }
     let scaler = autoscaler(subject, plane);
-    let (least, field) = match scaler {
-        Some(scaler) => (scaler.min, "autoscaleMin"),
-        None => (plane.desired, "replicaCount"),
-    };
+    let (least, field) = least(subject, plane);
     if least >= 2 {
         return Vec::new();
     }
@@ -94,18 +99,23 @@ fn pod_labels(plane: &ControlPlane) -> BTreeMap<String, String> {
     .into()
 }
 
+/// The disruption budgets that cover a control plane.
+pub(super) fn budgets_of<'b>(plane: &ControlPlane, budgets: &'b [Budget]) -> Vec<&'b Budget> {
+    let labels = pod_labels(plane);
+    budgets
+        .iter()
+        .filter(|budget| budget.namespace == plane.namespace)
+        .filter(|budget| selector::matches(&budget.selector, &labels))
+        .collect()
+}
+
 fn budget(subject: &Subject<'_>) -> Vec<Finding> {
     let plane = subject.course.source;
     judge(
         &subject.view.environment.budgets,
         "the disruption budgets",
         |budgets| {
-            let labels = pod_labels(plane);
-            let ours: Vec<&Budget> = budgets
-                .iter()
-                .filter(|budget| budget.namespace == plane.namespace)
-                .filter(|budget| selector::matches(&budget.selector, &labels))
-                .collect();
+            let ours = budgets_of(plane, budgets);
             if ours.is_empty() {
                 let finding = Finding::wrong(
                     format!(

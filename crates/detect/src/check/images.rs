@@ -81,10 +81,9 @@ fn unknown(subject: &Subject<'_>) -> Vec<Finding> {
 
 /// Images in the values of the istiod to come; also where other values cannot be carried over.
 fn images(subject: &Subject<'_>) -> Vec<NamedImage> {
-    let Ok(release) = &subject.course.source_release else {
+    let Some(mut all) = subject.course.running_values() else {
         return Vec::new();
     };
-    let mut all = release.values.clone();
     values::merge(&mut all, &subject.course.mesh.values.istiod);
     values::named_images(&all)
 }
@@ -92,8 +91,10 @@ fn images(subject: &Subject<'_>) -> Vec<NamedImage> {
 /// Whether the Mesh names another image than the release has. In a chain it cannot be right for every step.
 fn is_chosen(subject: &Subject<'_>, path: &[&str]) -> bool {
     let course = subject.course;
-    let running = course.source_release.as_ref().ok();
-    let running = running.and_then(|release| values::lookup(&release.values, path));
+    let running = course.running_values();
+    let running = running
+        .as_ref()
+        .and_then(|running| values::lookup(running, path));
     let chosen = values::lookup(&course.mesh.values.istiod, path);
     course.hops.len() == 1 && chosen.is_some() && chosen != running
 }

@@ -9,6 +9,7 @@ mod capacity;
 mod charts;
 mod configuration;
 mod control_plane;
+mod course;
 mod crds;
 mod drift;
 mod envoy_filters;
@@ -19,6 +20,7 @@ mod gateway_api;
 mod helm;
 mod hub;
 mod images;
+mod in_place;
 mod injection;
 mod kubernetes;
 mod metrics;
@@ -43,14 +45,13 @@ mod windows;
 mod workloads;
 mod writes;
 
-use meshlift_api::{CheckStatus, MeshSpec, Severity};
+use meshlift_api::{CheckStatus, Severity};
 use meshlift_istio::version::Version;
 use meshlift_model::upgrade::Upgrade;
-use meshlift_model::view::{ControlPlane, MeshView, Release, Seen};
-
-use crate::revision::new_revision;
+use meshlift_model::view::{MeshView, Seen};
 
 pub use self::charts::{is_loopback, retired_source};
+pub use self::course::Course;
 pub use self::explain::explain;
 pub use self::kubernetes::clusters;
 pub use self::registry::{CHECKS, find};
@@ -104,35 +105,6 @@ pub struct Subject<'a> {
     pub from: &'a Version,
     /// The hop: to there.
     pub to: &'a Version,
-}
-
-/// What the survey settled on: from where to where.
-pub struct Course<'a> {
-    /// Name of the Mesh.
-    pub name: &'a str,
-    /// Every control plane of the cluster.
-    pub planes: &'a [ControlPlane],
-    /// Spec of the Mesh.
-    pub mesh: &'a MeshSpec,
-    /// The control plane that runs.
-    pub source: &'a ControlPlane,
-    /// Its version.
-    pub from: &'a Version,
-    /// The end of the way.
-    pub to: Version,
-    /// Every version on the way, the end last.
-    pub hops: Vec<Version>,
-    /// Its Helm release, or why there is none.
-    pub source_release: Result<&'a Release, Obstacle>,
-    /// The `base` release, or why there is none.
-    pub base_release: Result<&'a Release, Obstacle>,
-}
-
-impl Course<'_> {
-    /// Revision that a version gets in this mesh.
-    pub fn revision(&self, version: &Version) -> String {
-        new_revision(version, self.name, &self.source.namespace, self.planes)
-    }
 }
 
 /// Something that a check found.

@@ -2,9 +2,9 @@
 
 use super::{
     Check, accepted, capacity, charts, configuration, control_plane, crds, drift, envoy_filters,
-    found, gateway_api, helm, hub, images, injection, kubernetes, metrics, named, node_agents,
-    operator, others, proof, proxies, release_owners, selections, target, templates, values, waves,
-    webhooks, windows, workloads, writes,
+    found, gateway_api, helm, hub, images, in_place, injection, kubernetes, metrics, named,
+    node_agents, operator, others, proof, proxies, release_owners, selections, target, templates,
+    values, waves, webhooks, windows, workloads, writes,
 };
 
 /// Every check, in the order in which they are told.
@@ -81,6 +81,10 @@ pub static CHECKS: &[&Check] = &[
     &capacity::NO_ROOM,
     &capacity::SINGLE,
     &capacity::BUDGET,
+    &in_place::REPLICAS,
+    &in_place::BUDGET,
+    &in_place::VERSIONS,
+    &in_place::GATEWAYS,
     &node_agents::AMBIENT,
     &node_agents::CNI_SKEW,
     &node_agents::CNI_NOT_READY,

@@ -140,13 +140,9 @@ impl<'a> Subject<'a> {
 
     /// Values of the istiod release to come, where they can be carried over.
     pub(super) fn istiod_values(&self) -> Option<Map<String, Value>> {
-        let release = self.course.source_release.as_ref().ok()?;
+        self.course.source_release.as_ref().ok()?;
         // A hop starts from what the hop before it left: the same values, with other tags.
-        let from = self.course.from;
-        let carried = values::istiod(&release.values, self.course.mesh, from, self.to);
-        carried
-            .ok()
-            .map(|values| values::of_revision(values, &self.revision()))
+        self.course.target_values(self.to).ok()
     }
 
     /// Values of the `base` release to come.

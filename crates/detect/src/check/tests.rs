@@ -6,6 +6,7 @@ mod charts;
 mod cluster;
 mod dependents;
 mod gateways;
+mod in_place;
 mod labels_and_webhooks;
 mod pods;
 mod releases;

@@ -1,11 +1,14 @@
 //! From findings to what status tells.
 
-use meshlift_api::{CheckResult, CheckStatus, Severity};
+use meshlift_api::{CheckResult, CheckStatus, Severity, Strategy};
 use meshlift_istio::version::Version;
 use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::MeshView;
 
-use super::{CHECKS, Check, Course, Finding, Look, Subject, risks};
+use super::{
+    CHECKS, Check, Course, Finding, Look, Subject, capacity, configuration, control_plane,
+    in_place, injection, named, risks, selections, target, templates, values,
+};
 
 /// What status tells of a check, or of a risk of the catalog, whatever it found.
 #[derive(Clone, Copy)]
@@ -17,7 +20,40 @@ pub(super) struct Told<'a> {
     pub(super) title: &'a str,
 }
 
+/// What only matters where a second control plane gets a revision of its own, and labels and tags lead to it.
+const BESIDE: &[&Check] = &[
+    &capacity::NO_ROOM,
+    &capacity::SINGLE,
+    &capacity::BUDGET,
+    &control_plane::UNFINISHED,
+    &control_plane::BEGUN_BY_HAND,
+    &values::TAGS,
+    &target::REVISION_TOO_LONG,
+    &target::REVISION_TAKEN,
+    &injection::GITOPS,
+    &named::SERVICE,
+    &selections::INJECTION,
+    &templates::ASLEEP,
+    &configuration::REVISION,
+];
+/// What only matters where the control plane is upgraded in place.
+const IN_PLACE: &[&Check] = &[
+    &in_place::REPLICAS,
+    &in_place::BUDGET,
+    &in_place::VERSIONS,
+    &in_place::GATEWAYS,
+];
+
 impl Check {
+    /// Whether it is made for this way of replacing a control plane.
+    fn concerns(&self, strategy: Strategy) -> bool {
+        let others = match strategy {
+            Strategy::Canary => IN_PLACE,
+            Strategy::InPlace => BESIDE,
+        };
+        !others.iter().any(|other| other.code == self.code)
+    }
+
     pub(super) fn told(&self) -> Told<'_> {
         Told {
             code: self.code,
@@ -44,7 +80,10 @@ pub fn all(upgrade: &Upgrade, course: &Course<'_>, view: &MeshView) -> Vec<Check
     };
     let named = |to| (hops.len() > 1).then_some(to);
     let mut told = Vec::new();
-    for check in CHECKS {
+    let made = CHECKS
+        .iter()
+        .filter(|check| check.concerns(course.strategy));
+    for check in made {
         match check.look {
             Look::Survey => {}
             Look::Mesh(look) => {

@@ -63,10 +63,10 @@ pub(super) static TAGS: Check = Check {
 
 fn not_carried(subject: &Subject<'_>) -> Vec<Finding> {
     let course = subject.course;
-    let Ok(release) = &course.source_release else {
+    let Some(running) = course.running_values() else {
         return Vec::new();
     };
-    let carried = values::istiod(&release.values, course.mesh, subject.from, subject.to);
+    let carried = values::istiod(&running, course.mesh, subject.from, subject.to);
     let finding = |error: values::CarryError| Finding::wrong(error.problem(), error.fix());
     carried.err().map(finding).into_iter().collect()
 }

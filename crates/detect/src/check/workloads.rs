@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use meshlift_api::{BlockedWorkload, Predicate, Severity};
-use meshlift_model::data_plane::assess;
+use meshlift_model::data_plane::assess_toward;
+use meshlift_model::heading::Heading;
 use meshlift_model::view::{Budget, Seen, UpdateStrategy, Workload, WorkloadKind};
 use meshlift_model::{message, selector};
 
@@ -151,9 +152,12 @@ fn not_moved(subject: &Subject<'_>) -> Vec<Finding> {
     }
     let target = subject.revision();
     // Only restarts that are under way are judged by the time, and they are not asked for here.
-    let judged = assess(
+    let strategy = subject.course.strategy;
+    let heading = Heading::planned(strategy, &target, subject.from, subject.to);
+    let judged = assess_toward(
         Timestamp::UNIX_EPOCH,
-        &target,
+        heading,
+        None,
         subject.upgrade,
         subject.view,
     );

@@ -139,7 +139,7 @@ impl<'a> Members<'a> {
     /// The version of a sidecar: its image tells; one without a version in its tag (by digest, or a
     /// private build) is of the version of the control plane that injected it.
     fn version_of(&self, pod: &Pod) -> Option<Version> {
-        let by_image = pod.proxy_image.as_deref().and_then(Version::from_image);
+        let by_image = pod.version();
         let injected_by = || {
             let revision = pod.revision.as_deref()?;
             let plane = self.planes.iter().find(|p| p.revision == revision)?;

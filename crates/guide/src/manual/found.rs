@@ -284,6 +284,7 @@ fn known_planes(
             desired: 0,
             ready: 0,
             enough: None,
+            rolling: false,
             trouble: None,
             injector: meshlift_model::view::Seen::Absent,
             live: meshlift_model::view::Seen::Absent,

@@ -203,7 +203,7 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
         record,
         hops,
     } = *inputs;
-    let heading = Heading::forward(&record.target_revision);
+    let heading = Heading::ahead(record);
     let stages = Stages::of(upgrade, record).opened();
     let judged = assess_toward(now, heading, Some(&stages), upgrade, view).ok_or_else(|| {
         "the plan needs the namespaces, workloads and control planes, and not all of them could be seen"

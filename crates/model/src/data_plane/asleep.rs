@@ -33,7 +33,7 @@ impl Question<'_> {
             // It was labelled before, and somebody wrote another label since.
             true if attempt.is_some() => Placement::Blocked(Predicate::RestartPutBack),
             true => Placement::Stale(Turn::Restart {
-                mark: self.heading.to.to_owned(),
+                mark: self.heading.mark(),
                 template,
             }),
         })

@@ -25,7 +25,7 @@ const SHOWN_AFTER: SignedDuration = SignedDuration::from_secs(30);
 impl Question<'_> {
     /// When a workload was last restarted, or lost a pod, on this way.
     fn acted_at(&self, workload: &Workload) -> Option<Timestamp> {
-        let marked = mark_attempt(workload.mark.as_deref(), self.heading.to).is_some();
+        let marked = mark_attempt(workload.mark.as_deref(), &self.heading.mark()).is_some();
         let restarted = workload.restarted_at.filter(|_| marked);
         restarted.max(self.evicted_at(workload))
     }
@@ -40,7 +40,8 @@ impl Question<'_> {
 
     /// What the status remembers of restarts for the revision that is moved to.
     fn known(&self) -> Option<&EndedRestarts> {
-        self.ended.filter(|known| known.revision == self.heading.to)
+        self.ended
+            .filter(|known| known.revision == self.heading.mark())
     }
 
     /// Whether no restart of ours is under way in it. Also a mark without its time is none of ours: someone wrote
@@ -58,7 +59,7 @@ impl Question<'_> {
         let left = workload
             .pods
             .iter()
-            .any(|pod| self.heading.leaves(pod) && (!one_by_one || pod.created_at > evicted));
+            .any(|pod| self.leaves(workload, pod) && (!one_by_one || pod.created_at > evicted));
         // An eviction changes no template, so the controller may not have noticed it yet.
         let settled = workload.settled && !one_by_one;
         !left && !self.lost_sidecars(workload) && (settled || workload.whole)
@@ -97,7 +98,7 @@ impl Question<'_> {
         }
         except.sort_unstable();
         Some(EndedRestarts {
-            revision: self.heading.to.to_owned(),
+            revision: self.heading.mark(),
             until: Time(until),
             except,
         })

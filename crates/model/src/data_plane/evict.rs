@@ -18,13 +18,16 @@ impl Question<'_> {
         if !workload.whole || (rolls && !workload.settled) {
             return Placement::Busy;
         }
-        let mut left = workload.pods.iter().filter(|pod| self.heading.leaves(pod));
+        let mut left = workload
+            .pods
+            .iter()
+            .filter(|pod| self.leaves(workload, pod));
         let came_back = |pod: &Arc<Pod>| {
             let evicted = self.evicted_at(workload);
             evicted.is_some() && pod.created_at > evicted
         };
         if !self.is_remembered(workload) && left.clone().any(came_back) {
-            return Placement::Failed(message::evictions_do_not_move(self.heading.to));
+            return Placement::Failed(message::evictions_do_not_move(&self.heading.name()));
         }
         let refused = left
             .clone()
@@ -56,7 +59,7 @@ impl Question<'_> {
             .find_map(|n| begun(n).filter(|at| *at < self.now));
         let over = begun(tries).is_some_and(|end| end < self.now);
         let from_before =
-            |pod: &&Arc<Pod>| !pod.ready && !self.heading.leaves(pod) && pod.created_at < this;
+            |pod: &&Arc<Pod>| !pod.ready && !self.leaves(workload, pod) && pod.created_at < this;
         Some(match workload.pods.iter().find(from_before) {
             _ if over => {
                 let late = message::not_ready_in_time(self.timeout);

@@ -169,6 +169,15 @@ pub struct DataPlaneView<'a> {
     pub ended: Option<EndedRestarts>,
 }
 
+impl Question<'_> {
+    /// Whether a pod of a workload runs a sidecar that is left behind. In place, an image that its template names itself
+    /// stays what it is, whatever restarts it.
+    fn leaves(&self, workload: &Workload, pod: &Pod) -> bool {
+        let stays = self.heading.is_in_place() && workload.own_proxy_image;
+        !stays && self.heading.leaves(pod)
+    }
+}
+
 /// Judges the data plane.
 pub fn judge<'a>(q: &Question<'a>) -> DataPlaneView<'a> {
     let namespaces: BTreeMap<&str, &Namespace> = q
@@ -300,7 +309,7 @@ pub fn is_elsewhere(planes: &[ControlPlane], home: &str, revision: &str) -> bool
 fn count(view: &mut DataPlaneView<'_>, pod: &Pod, heading: &Heading<'_>) {
     view.proxies.total += 1;
     match pod.revision.as_deref() {
-        Some(revision) if revision == heading.to => view.proxies.current += 1,
+        Some(_) if heading.arrived(pod) => view.proxies.current += 1,
         Some(_) => view.proxies.outdated += 1,
         None => view.proxies.unknown += 1,
     }

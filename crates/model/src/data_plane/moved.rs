@@ -86,7 +86,7 @@ impl Moved<'_> {
         pods.filter(move |pod: &&Pod| {
             let new = pod.created_at > Some(since);
             let moved = back_since.is_none() || pod.created_at >= back_since;
-            pod.revision.as_deref() == Some(heading.to) && moved && !new
+            heading.arrived(pod) && moved && !new
         })
     }
 }
@@ -103,11 +103,11 @@ fn keeps_crashing(pod: &Pod, now: Timestamp, since: Timestamp) -> bool {
 }
 
 /// Workloads that are in trouble before anything is moved: with a pod that is not ready, or that crashed lately.
-pub fn unsteady(now: Timestamp, target: &str, workloads: &[Workload]) -> Vec<WorkloadKey> {
+pub fn unsteady(now: Timestamp, ahead: Heading<'_>, workloads: &[Workload]) -> Vec<WorkloadKey> {
     let lately = now.checked_sub(LATELY).unwrap_or(Timestamp::MIN);
     let in_trouble = |pod: &Pod| !pod.ready || pod.restarted_at.is_some_and(|at| at > lately);
     // What an earlier run moved may have come to harm by that.
-    let before = |pod: &Pod| pod.revision.as_deref() != Some(target);
+    let before = |pod: &Pod| !ahead.arrived(pod);
     let of = |workload: &&Workload| {
         let mut pods = workload.pods.iter();
         pods.any(|pod| before(pod) && in_trouble(pod))

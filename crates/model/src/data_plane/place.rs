@@ -14,7 +14,7 @@ const RESTARTS_PER_REVISION: u32 = 3;
 
 impl Question<'_> {
     pub(super) fn place(&self, workload: &Workload, namespace: &Namespace) -> Placement {
-        let attempt = mark_attempt(workload.mark.as_deref(), self.heading.to);
+        let attempt = mark_attempt(workload.mark.as_deref(), &self.heading.mark());
         if self.lost_sidecars(workload) {
             return self.without_sidecars(workload);
         }
@@ -40,7 +40,7 @@ impl Question<'_> {
             return placement;
         }
         let cut_short = !workload.settled && self.was_moved_forward(workload);
-        let left = workload.pods.iter().any(|pod| self.heading.leaves(pod));
+        let left = workload.pods.iter().any(|pod| self.leaves(workload, pod));
         if !left && !self.lost_sidecars_before(workload) {
             return match cut_short {
                 // The rollout of the way forward ends on the way back.
@@ -82,16 +82,17 @@ impl Question<'_> {
         // Watches are separate: the one of workloads may say that the rollout is over while the one of
         // pods still shows what was there before. Only a pod that was made by our restart, and is old
         // all the same, is a reason for another.
-        let made_by_it = |pod: &Arc<Pod>| self.heading.leaves(pod) && workload.made_by_restart(pod);
+        let made_by_it =
+            |pod: &Arc<Pod>| self.leaves(workload, pod) && workload.made_by_restart(pod);
         match attempt {
             Some(_) if !workload.pods.iter().any(made_by_it) => self.left_over(workload),
             None => Placement::Stale(Turn::Restart {
-                mark: self.heading.to.to_owned(),
+                mark: self.heading.mark(),
                 template,
             }),
             Some(attempt) if attempt < RESTARTS_PER_REVISION => self.again(attempt, template),
             Some(attempt) => {
-                Placement::Failed(message::restarts_do_not_move(attempt, self.heading.to))
+                Placement::Failed(message::restarts_do_not_move(attempt, &self.heading.name()))
             }
         }
     }
@@ -102,7 +103,7 @@ impl Question<'_> {
         if self.is_remembered(workload) {
             Placement::Blocked(Predicate::SidecarGone)
         } else if self.is_overdue(workload) {
-            Placement::Failed(message::comes_up_without_sidecar(self.heading.to))
+            Placement::Failed(message::comes_up_without_sidecar(&self.heading.name()))
         } else {
             Placement::Restarting
         }
@@ -117,7 +118,10 @@ impl Question<'_> {
         if !self.is_overdue(workload) {
             return Placement::Restarting;
         }
-        let left = workload.pods.iter().filter(|pod| self.heading.leaves(pod));
+        let left = workload
+            .pods
+            .iter()
+            .filter(|pod| self.leaves(workload, pod));
         let names = left.map(|pod| pod.name.as_str()).collect::<Vec<_>>();
         Placement::Failed(message::pods_do_not_end(&names))
     }
@@ -133,7 +137,10 @@ impl Question<'_> {
     /// ever (Kubernetes issue 67250): it has to go before its controller makes any pod of the template of before.
     fn in_the_way<'w>(&self, workload: &'w Workload) -> Option<&'w Arc<Pod>> {
         let waits = self.heading.is_back() && workload.key.kind.rolls_by_ordinal();
-        let mut pods = workload.pods.iter().filter(|pod| self.heading.leaves(pod));
+        let mut pods = workload
+            .pods
+            .iter()
+            .filter(|pod| self.leaves(workload, pod));
         let stuck = |pod: &&Arc<Pod>| {
             !pod.ready && pod.trouble.is_some() && !self.refused.contains_key(&pod.uid)
         };
@@ -154,13 +161,13 @@ impl Question<'_> {
     /// Whether its restart was ours, on the way that is now gone back: but for StatefulSets that is not waited for.
     pub(super) fn was_moved_forward(&self, workload: &Workload) -> bool {
         let mark = workload.mark.as_deref();
-        let from = self.heading.from;
-        from.is_some_and(|from| mark_attempt(mark, from).is_some())
+        let from = self.heading.mark_before();
+        from.is_some_and(|from| mark_attempt(mark, &from).is_some())
     }
 
     fn again(&self, attempt: u32, template: Option<TemplateRevision>) -> Placement {
         Placement::Stale(Turn::Restart {
-            mark: format!("{}.{}", self.heading.to, attempt + 1),
+            mark: format!("{}.{}", self.heading.mark(), attempt + 1),
             template,
         })
     }

@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::heading::Heading;
 use crate::view::Workload;
 
 /// When a restart that began then has failed, unless it makes progress until then.
@@ -31,12 +32,11 @@ pub fn stalls_at(workload: &Workload, began: Timestamp, timeout: SignedDuration)
 /// new side came up and failed, so what keeps them away (a quota, a policy) has to be asked for.
 pub fn waits_for_pods(
     workload: &Workload,
-    to: &str,
+    heading: Heading<'_>,
     now: Timestamp,
     timeout: SignedDuration,
 ) -> bool {
-    let comes_up =
-        |pod: &&std::sync::Arc<crate::view::Pod>| pod.revision.as_deref() == Some(to) && !pod.ready;
+    let comes_up = |pod: &&std::sync::Arc<crate::view::Pod>| heading.arrived(pod) && !pod.ready;
     let Some(began) = workload.restarted_at.filter(|_| !workload.settled) else {
         return false;
     };

@@ -37,10 +37,7 @@ fn placement_of(change: Spoil) -> Placement {
 
 /// Where the workload stands on the way back from the target.
 fn back_from_target(upgrade: &Upgrade, view: &MeshView) -> Placement {
-    let heading = Heading {
-        to: "default",
-        from: Some(TARGET),
-    };
+    let heading = Heading::back("default", TARGET);
     let judged = assess_toward(now(), heading, None, upgrade, view).expect("all is seen");
     judged.placements[0].1.clone()
 }

@@ -9,6 +9,7 @@ impl Effect {
             self,
             Effect::UpgradeBase(_)
                 | Effect::InstallRevision(_)
+                | Effect::UpgradeIstiod(_)
                 | Effect::PointDefaultRevision(_)
                 | Effect::ReleaseTags(_)
                 | Effect::RetireRevision { .. }
@@ -55,6 +56,7 @@ impl Effect {
             | Effect::BackUp(_)
             | Effect::UpgradeBase(_)
             | Effect::InstallRevision(_)
+            | Effect::UpgradeIstiod(_)
             | Effect::PointDefaultRevision(_)
             | Effect::ReleaseTags(_)
             | Effect::RetireRevision { .. } => None,
@@ -72,7 +74,7 @@ impl Effect {
             Effect::ClearPendingRelease { release, .. } => {
                 format!("clearing the pending Helm operation on {release}")
             }
-            Effect::UpgradeBase(target) => {
+            Effect::UpgradeBase(target) | Effect::UpgradeIstiod(target) => {
                 format!(
                     "upgrading Helm release {} to {}",
                     target.release, target.version
@@ -145,6 +147,7 @@ impl Effect {
             Effect::ClearPendingRelease { .. } => "clear_pending_release",
             Effect::UpgradeBase(_) => "upgrade_base",
             Effect::InstallRevision(_) => "install_revision",
+            Effect::UpgradeIstiod(_) => "upgrade_istiod",
             Effect::PointDefaultRevision(_) => "point_default_revision",
             Effect::MoveNamespace { .. } => "move_namespace",
             Effect::PointTag { .. } => "point_tag",

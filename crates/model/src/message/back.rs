@@ -1,6 +1,7 @@
 //! What is said of the way back.
 
-use meshlift_api::WorkloadCounts;
+use meshlift_api::{Strategy, WorkloadCounts};
+use meshlift_istio::version::Version;
 
 use super::first_few;
 use crate::record::Record;
@@ -63,6 +64,16 @@ pub fn old_never_served(record: &Record, reason: &str, down: &str, patience: &st
 
 /// How the mesh is left then: `counts` are of the way back.
 pub fn left_between(record: &Record, counts: WorkloadCounts) -> String {
+    if record.strategy == Strategy::InPlace {
+        return format!(
+            "{} of {} workloads run sidecars of {}; the Helm release {}/{} is left as it is.",
+            counts.moved,
+            counts.total,
+            record.source.version,
+            record.source.namespace,
+            record.source.name
+        );
+    }
     format!(
         "{} of {} workloads are on {}; the new control plane ({}) stays and serves the others.",
         counts.moved, counts.total, record.source.version, record.target_version
@@ -85,6 +96,9 @@ pub fn too_late(message: &str, record: &Record) -> String {
 }
 
 pub fn waits_for_old(record: &Record, why: &str) -> String {
+    if record.strategy == Strategy::InPlace {
+        return format!("rolling back: waiting for istiod: {why}");
+    }
     format!(
         "waits for the old control plane ({}), which everything goes back to: {why}",
         record.source.version
@@ -109,6 +123,7 @@ pub fn rolled_back(
         ));
     }
     match users {
+        [] if record.strategy == Strategy::InPlace => text.push_str(", istiod and sidecars"),
         [] => text.push_str(", and the new control plane is gone"),
         users => text.push_str(&format!(
             "; the new control plane ({}) stays, because it is used by {}",
@@ -125,7 +140,28 @@ pub fn rolled_back(
     text
 }
 
+/// Of proxies that keep istiod from going back.
+pub fn proxies_ahead(newest: &str, before: &Version) -> String {
+    format!("a proxy of {newest} is connected, which an istiod of {before} does not support")
+}
+
+/// Of an upgrade in place that cannot go all the way back: what happened, and how the mesh is left.
+pub fn stays_ahead(record: &Record, reason: &str, pods: &[String]) -> (String, String) {
+    let (before, now) = (&record.source.version, &record.target_version);
+    let what = format!(
+        "rolling back ({reason}), and some pods still run sidecars of {now}, which an istiod of {before} does not support: {}",
+        first_few(pods)
+    );
+    let left = format!(
+        "istiod stays at {now} and injects sidecars of {before}: recreate these pods and set spec.requestRollback to true, and the rollback is finished."
+    );
+    (what, left)
+}
+
 pub fn left_after_rollback(record: &Record) -> String {
+    if record.strategy == Strategy::InPlace {
+        return format!("The mesh is on {} again.", record.source.version);
+    }
     format!(
         "The mesh is on {} again, and the new control plane ({}) stays.",
         record.source.version, record.target_version

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use meshlift_api::labels::{ISTIO_REV, SIDECAR_INJECT};
+use meshlift_istio::version::Version;
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
@@ -302,6 +303,13 @@ pub struct Pod {
     pub trouble: Option<String>,
     /// Labels that decide injection.
     pub labels: BTreeMap<String, String>,
+}
+
+impl Pod {
+    /// Version of its sidecar, as its image tells it; none for an image by digest alone, or with a tag of somebody's own.
+    pub fn version(&self) -> Option<Version> {
+        Version::from_image(self.proxy_image.as_deref()?)
+    }
 }
 
 #[cfg(test)]

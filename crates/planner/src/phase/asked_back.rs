@@ -1,7 +1,7 @@
 //! A rollback that a person requests when the upgrade has ended, and both control planes are still there.
 
 use jiff::Timestamp;
-use meshlift_api::{ControlPlaneRef, Mode};
+use meshlift_api::{ControlPlaneRef, Mode, Strategy};
 use meshlift_model::decision::{Decision, Effect, Next, Report, WaitingOn};
 use meshlift_model::message;
 use meshlift_model::record::Record;
@@ -35,7 +35,11 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Opti
     };
     find(&record.target_revision)?;
     // An upgrade in place since then has left nothing of what was recorded.
-    let recorded = |plane: &&ControlPlane| plane.version.as_ref() == Some(&record.source.version);
+    let expected = match record.strategy {
+        Strategy::Canary => &record.source.version,
+        Strategy::InPlace => &record.target_version,
+    };
+    let recorded = |plane: &&ControlPlane| plane.version.as_ref() == Some(expected);
     let report = report(record);
     let waits = |message: String| {
         let report = Report {

@@ -1,7 +1,8 @@
 //! The new control plane beside the old one: CRDs first, then istiod, then the proof that it injects.
 
 use jiff::{SignedDuration, Timestamp};
-use meshlift_api::Step;
+use meshlift_api::{Step, Strategy};
+use meshlift_istio::values;
 use meshlift_model::decision::{
     Chart, ChartTarget, Decision, Effect, Findings, HELM_TIMEOUT, Next, Report, Verdict, Waiting,
     WaitingOn,
@@ -45,20 +46,14 @@ pub(super) fn control_plane(
         Effect::UpgradeBase,
     )
     .or_else(|| {
-        let istiod = ChartTarget {
-            release: record.target_release(),
-            namespace: record.source.namespace.clone(),
-            chart: Chart::Istiod,
-            repository: record.repository.clone(),
-            version: to.clone(),
-            digest: record.digest(Chart::Istiod),
-            values: record.target_values.clone(),
-        };
+        let istiod = record.target_istiod();
         // Of the same version it is left as it is, unless it does not come up: then what was mended
         // since it was installed (an image, a value) has to reach it.
         let down = target_is_down(view, record);
         let differs = |release: &Release| {
-            release.version.as_ref() != Some(to) || (down && release.values != record.target_values)
+            release.version.as_ref() != Some(to)
+                || values::leads_back(&release.values)
+                || (down && release.values != record.target_values)
         };
         let step = Step::InstallingControlPlane;
         helm_step(
@@ -67,7 +62,10 @@ pub(super) fn control_plane(
             istiod,
             step,
             differs,
-            Effect::InstallRevision,
+            match record.strategy {
+                Strategy::Canary => Effect::InstallRevision,
+                Strategy::InPlace => Effect::UpgradeIstiod,
+            },
         )
     })
     .or_else(|| prove(now, upgrade, view, record))
@@ -192,7 +190,7 @@ fn prove(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
     if now >= deadline {
         let what = format!(
             "the new control plane {} did not come up within {}: {}",
-            record.target_revision,
+            record.target_name(),
             message::span(timeout(upgrade)),
             missing.what
         );
@@ -234,8 +232,10 @@ fn unproved(plane: Option<&ControlPlane>, view: &MeshView, record: &Record) -> O
         );
         return Missing::plane("NotFound", what);
     };
-    if !plane.is_ready() {
-        return Missing::plane("NotReady", message::not_ready(plane));
+    // In place a replica of before would inject the sidecars of before.
+    let replaced = record.strategy == Strategy::Canary || !plane.rolling;
+    if !plane.is_ready() || !replaced {
+        return Missing::plane("NotReady", message::not_replaced(plane));
     }
     if let Some(what) = of_another_version(plane, &record.target_version) {
         return Missing::plane("OtherVersion", what);

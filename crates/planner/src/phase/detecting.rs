@@ -1,6 +1,8 @@
 //! Detecting: find the mesh, settle on source and target, check that an upgrade which starts
 //! also ends, and write down what will be needed. Touches nothing.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use meshlift_api::{
     CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, MeshSpec, Mode, Outcome, Phase, Step,
@@ -15,6 +17,7 @@ use meshlift_model::data_plane::{is_elsewhere, unsteady};
 use meshlift_model::decision::{
     BackupScope, Decision, Effect, Findings, Next, Report, Verdict, WaitingOn,
 };
+use meshlift_model::heading::Heading;
 use meshlift_model::injection::{Injector, injector_of};
 use meshlift_model::record::{
     Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag,
@@ -315,18 +318,17 @@ fn record(
     let base_release = course.base_release.clone()?;
     // The record is of one step; the next one begins with a record of its own.
     let to = course.hops.first().unwrap_or(&course.to);
-    let carried = values::istiod(&source_release.values, course.mesh, course.from, to);
-    let carried =
-        carried.map_err(|error| Obstacle::new(&check::VALUES, error.problem(), error.fix()))?;
     let revision = course.revision(to);
-    let target_values = values::of_revision(carried, &revision);
+    let target_values = course
+        .target_values(to)
+        .map_err(|error| Obstacle::new(&check::VALUES, error.problem(), error.fix()))?;
     let recorded = |release: &Release, version: &Version| RecordedRelease {
         name: release.name.clone(),
         namespace: release.namespace.clone(),
         version: version.clone(),
-        values: release.values.clone(),
+        values: values::not_leading_back(&release.values),
     };
-    let none = std::collections::BTreeMap::new();
+    let none = BTreeMap::new();
     let home = &course.source.namespace;
     let in_mesh: Vec<&Namespace> = namespaces
         .iter()
@@ -340,8 +342,9 @@ fn record(
         .collect();
     let base_found = values::base_as_live(&base_release.values, view.live_default());
     let base_version = base_release.version.as_ref().unwrap_or(course.from);
-    Ok(Record {
+    let mut record = Record {
         made_at: now,
+        strategy: upgrade.spec.strategy,
         repository: course.mesh.charts.repository.clone(),
         source: recorded(source_release, course.from),
         source_revision: course.source.revision.clone(),
@@ -378,10 +381,27 @@ fn record(
             .collect(),
         backup: upgrade.backup_name(),
         checks: detection.open_ends(),
-        unsteady: view
-            .workloads
-            .present()
-            .map(|all| unsteady(now, &to.revision(), all))
-            .unwrap_or_default(),
-    })
+        source_proxy_image: proxy_image(course, view),
+        unsteady: Vec::new(),
+    };
+    let workloads = view.workloads.present().into_iter();
+    record.unsteady = workloads
+        .flat_map(|all| unsteady(now, Heading::ahead(&record), all))
+        .collect();
+    Ok(record)
+}
+
+/// The image that most sidecars of the running version have.
+fn proxy_image(course: &Course<'_>, view: &MeshView) -> Option<String> {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for pod in view.sidecars() {
+        let same = pod
+            .version()
+            .is_some_and(|of| of.is_same_build(course.from));
+        if let Some(image) = pod.proxy_image.as_deref().filter(|_| same) {
+            *counts.entry(image).or_default() += 1;
+        }
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.map(|(image, _)| image.to_owned())
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use meshlift_api::{Phase, Rollback, RollbackStatus, Step};
+use meshlift_api::{Phase, Rollback, RollbackStatus, Step, Strategy};
 use meshlift_model::decision::{Decision, Next, Report, WaitingOn};
 use meshlift_model::message;
 use meshlift_model::record::Record;
@@ -36,7 +36,8 @@ pub(super) fn failed(
     match upgrade.spec.rollback {
         Rollback::Never => stays(),
         // Restarted toward a control plane that does not serve, nothing would come up again.
-        Rollback::Automatic if !serves(old) => {
+        // In place Helm leads back, and the replicas of before may serve as long as the new ones do not.
+        Rollback::Automatic if record.strategy == Strategy::Canary && !serves(old) => {
             let what = message::nowhere_to_go(what, record, &message::not_ready(old));
             stop(&what, &message::mesh_left(record, counts), report)
         }
@@ -96,6 +97,9 @@ fn retirement_began<'v>(view: &'v MeshView, record: &Record) -> Result<bool, &'v
     if let Some(why) = view.control_planes.unreadable() {
         return Err(why);
     }
+    if record.strategy == Strategy::InPlace {
+        return Ok(false);
+    }
     if old_plane(view, record).is_none() {
         return Ok(true);
     }
@@ -124,7 +128,8 @@ pub(super) fn serves(plane: &ControlPlane) -> bool {
 
 /// Why the control plane to go back to does not serve, if so.
 fn down(view: &MeshView, record: &Record) -> Option<String> {
-    let old = old_plane(view, record).filter(|plane| !serves(plane));
+    let beside = record.strategy == Strategy::Canary;
+    let old = old_plane(view, record).filter(|plane| beside && !serves(plane));
     old.map(message::not_ready)
 }
 

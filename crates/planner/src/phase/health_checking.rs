@@ -70,6 +70,7 @@ fn check(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
         planes,
     };
     look.soak()
+        .or_else(|| look.replaced())
         .or_else(|| look.keep_old())
         .or_else(|| look.move_default())
         .unwrap_or_else(|| look.retire())
@@ -80,12 +81,12 @@ impl Look<'_> {
         let report = with_data_plane(
             Report::default(),
             &self.judged,
-            &self.record.target_revision,
+            &Heading::ahead(self.record).name(),
         );
         let mut findings = report.findings;
         // It was proved before this phase: a look that missed it for a moment must not stand there to the end.
         if self.target().is_some_and(ControlPlane::is_ready) {
-            let to = &self.record.target_revision;
+            let to = self.record.target_name();
             let message = format!("istiod {to} is ready and injects");
             findings.control_plane_ready = Verdict::yes("Proved", message);
         }
@@ -113,7 +114,7 @@ impl Look<'_> {
             to: self.record.target_plane(),
             moved: Moved {
                 data_plane: &self.judged,
-                heading: Heading::forward(&self.record.target_revision),
+                heading: Heading::ahead(self.record),
                 unsteady: &self.record.unsteady,
                 back_since: None,
             },
@@ -146,7 +147,7 @@ impl Look<'_> {
             Health::Going { soak, end } => {
                 let message = format!(
                     "{}; healthy, watched until {}{}{}",
-                    message::moved(self.judged.proxies, &self.record.target_revision),
+                    message::moved(self.judged.proxies, &Heading::ahead(self.record).name()),
                     message::moment(end),
                     self.old_is_down(),
                     self.injections_unwatched()

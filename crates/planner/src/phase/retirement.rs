@@ -2,7 +2,7 @@
 //! it any more.
 
 use jiff::SignedDuration;
-use meshlift_api::{BlockedWorkload, ControlPlaneRef, Outcome, Phase, Step};
+use meshlift_api::{BlockedWorkload, ControlPlaneRef, Outcome, Phase, Step, Strategy};
 use meshlift_istio::values;
 use meshlift_istio::version::Version;
 use meshlift_model::decision::{
@@ -43,6 +43,11 @@ impl Look<'_> {
             }),
             report,
         ))
+    }
+
+    /// The end of an upgrade in place: nothing is left to remove.
+    pub(super) fn replaced(&self) -> Option<Decision> {
+        (self.record.strategy == Strategy::InPlace).then(|| self.done(Vec::new()))
     }
 
     /// Points the default revision at the new control plane; `None` when it does.
@@ -368,11 +373,12 @@ impl Look<'_> {
             .unwrap_or_default();
         blocked.extend(left);
         let notes = self.notes_on_versions();
-        let message = message::done(&self.record.target_version, &blocked, &notes);
-        let retired = Verdict::yes(
-            "Retired",
-            format!("istiod {} is gone", self.record.source.version),
-        );
+        let message = message::done(self.record, &blocked, &notes);
+        let before = &self.record.source.version;
+        let retired = match self.record.strategy {
+            Strategy::Canary => Verdict::yes("Retired", format!("istiod {before} is gone")),
+            Strategy::InPlace => Verdict::yes("Replaced", message::replaced(self.record)),
+        };
         let mut decision = self.end(message, retired);
         decision.report.blocked = Some(blocked);
         decision

@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{Outcome, Phase, Step};
 use meshlift_model::decision::{Decision, Next, Report};
+use meshlift_model::heading::Heading;
 use meshlift_model::message;
 use meshlift_model::record::Record;
 use meshlift_model::upgrade::Upgrade;
@@ -28,14 +29,15 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
         .or_else(|| data_plane(now, upgrade, view, record));
     let decision = moves.unwrap_or_else(|| {
         let counts = judged(now, upgrade, view, record).unwrap_or_default();
-        let message = message::moved(counts.proxies, &record.target_revision);
+        let to = Heading::of(upgrade, record).name();
+        let message = message::moved(counts.proxies, &to);
         let report = with_data_plane(
             Report {
                 message,
                 ..Report::default()
             },
             &counts,
-            &record.target_revision,
+            &to,
         );
         Decision::new(Next::Enter(Phase::HealthChecking), report)
     });

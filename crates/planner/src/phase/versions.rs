@@ -1,6 +1,7 @@
 //! Which versions really run, beside the revisions that they have: a value or a mirror may have put another image
 //! under the name of the target.
 
+use meshlift_api::Strategy;
 use meshlift_istio::version::Version;
 use meshlift_model::message;
 use meshlift_model::view::{ControlPlane, Pod, Release, Seen, Workload};
@@ -29,9 +30,13 @@ impl Look<'_> {
     /// Workloads with a sidecar of the new revision and of another version: restarted, they got an image that nobody
     /// expected. Those that name an image of their own, and Gateways that istiod renders, may have any.
     pub(super) fn sidecars_of_another_version(&self) -> Vec<String> {
+        // In place a sidecar of another version has not moved, and is named as such.
+        if self.record.strategy == Strategy::InPlace {
+            return Vec::new();
+        }
         let to = &self.record.target_version;
         let other = |pod: &Pod| {
-            let version = pod.proxy_image.as_deref().and_then(Version::from_image);
+            let version = pod.version();
             self.is_moved(pod) && version.is_some_and(|version| !version.is_same_build(to))
         };
         let placements = self.judged.placements.iter();

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use meshlift_api::{
     Approval, Attempts, GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Phase,
-    RestartMethod, Rollback, RollbackStatus, Soak, Step, Wave, WaveState, WaveStatus,
+    RestartMethod, Rollback, RollbackStatus, Soak, Step, Strategy as Replacing, Wave, WaveState,
+    WaveStatus,
 };
 use meshlift_istio::version::{KubernetesVersion, Version};
 use meshlift_model::view::*;
@@ -161,7 +162,7 @@ prop_compose! {
             1 => Just(Installer::Istioctl), 1 => Just(Installer::Sail), 1 => Just(Installer::Unknown),
         ],
         desired in 0_u32..3,
-        (ready, enough) in (0_u32..3, option::of(0_u32..3)),
+        (ready, enough, rolling) in (0_u32..3, option::of(0_u32..3), prop::bool::weighted(0.1)),
         trouble in option::of(text(&["ImagePullBackOff"])),
         has_ca_bundle in prop::bool::weighted(0.8),
         injector in seen(Just(())),
@@ -170,9 +171,9 @@ prop_compose! {
         let webhook = InjectorWebhook { name: "istio-sidecar-injector".into(), has_ca_bundle };
         ControlPlane {
             name: if revision == "default" { "istiod".into() } else { format!("istiod-{revision}") },
-            namespace, revision, version, image: "pilot:x".into(), installer, desired, ready, enough, trouble,
+            namespace, revision, version, image: "pilot:x".into(), installer, desired, ready, enough, rolling, trouble,
             injector: map(injector, |()| webhook),
-            live: map(live, |(connected, injection_failures)| LiveCounters { connected, injection_failures, ..LiveCounters::default() }),
+            live: map(live, |(connected, injection_failures)| LiveCounters { connected, newest: (connected > 1).then_some((1, 31, 0)), injection_failures, ..LiveCounters::default() }),
             requests: Requests::default(), external: false, marks: BTreeMap::new(),
         }
     }
@@ -295,18 +296,20 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn record()(base_values in values(), waves in recorded_waves(), to in select(&["1.31.0", "1.31.0", "1.31.0-x"][..])) -> Record {
+    fn record()(base_values in values(), waves in recorded_waves(), to in select(&["1.31.0", "1.31.0", "1.31.0-x"][..]), in_place in prop::bool::weighted(0.25)) -> Record {
         let version = |text: &str| text.parse::<Version>().expect("a version");
         let recorded = |name: &str| RecordedRelease {
             name: name.into(), namespace: "istio-system".into(), version: version("1.30.2"), values: Map::new(),
         };
         Record {
             made_at: now(),
+            strategy: if in_place { Replacing::InPlace } else { Replacing::Canary },
+            source_proxy_image: in_place.then(|| "example.org/proxyv2:1.30.2".to_owned()),
             repository: "https://charts.example.org".into(),
             source: recorded("istiod"),
             source_revision: "default".into(),
             base: recorded("istio-base"),
-            target_revision: version(to).revision(),
+            target_revision: if in_place { "default".into() } else { version(to).revision() },
             target_version: version(to),
             later: Vec::new(),
             charts: None,
@@ -384,7 +387,7 @@ prop_compose! {
             validator: map(validator, |(service, has_ca_bundle)| Validator { namespace: "istio-system".to_owned(), service, has_ca_bundle }),
             tags: map(tags, |tags| tags.into_iter().map(|revision| Tag { name: "prod".into(), revision, ..Tag::default() }).collect()),
             undecoded: Vec::new(), namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
-            archives: map(archives, |digest| ChartDigests { base: digest.clone(), istiod: digest }),
+            archives: map(archives, |digest| ChartDigests { base: digest.clone(), istiod: digest.clone(), source: Some(digest) }),
             refusals: refused.into_iter().collect(), dependents,
             environment: Environment::default(), diffs: Seen::Absent, plan: None, knowledge: Default::default(), gateways: Seen::Absent,
         }
@@ -501,7 +504,7 @@ prop_compose! {
         method in select(&[RestartMethod::Rollout, RestartMethod::Evict][..]),
         exclude in option::of(labels()),
         (created_at, status) in (moment(), status()),
-        flags in any::<[bool; 4]>(),
+        flags in any::<[bool; 5]>(),
         back in select(&[Rollback::Automatic, Rollback::Manual, Rollback::Never][..]),
         (retry, accepts) in (option::of(text(&["1", "2"])), option::of(text(&["METRICS-UNREADABLE", "x"]))),
         (waves, approvals) in (spec_waves(), prop::collection::btree_set(text(&["canary", "prod", "x"]), 0..3)),
@@ -509,6 +512,7 @@ prop_compose! {
         let spec = json!({ "targetVersion": target, "mesh": mesh });
         let mut spec: MeshUpgradeSpec = serde_json::from_value(spec).expect("a spec");
         spec.paused = flags[0] && flags[1];
+        spec.strategy = if flags[0] && flags[4] { Replacing::InPlace } else { Replacing::Canary };
         spec.data_plane.waves = waves;
         spec.approvals = approvals.into_iter().collect();
         spec.rollback = back;

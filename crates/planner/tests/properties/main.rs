@@ -7,7 +7,7 @@ mod surroundings;
 mod waves;
 
 use any::{now, rollback, upgrade, view};
-use meshlift_api::{MeshUpgradeStatus, Phase, Window};
+use meshlift_api::{MeshUpgradeStatus, Phase, Strategy, Window};
 use meshlift_model::view::{MeshView, Seen};
 use meshlift_model::{Decision, Effect, ErrorClass, Executed, Next, Upgrade};
 use meshlift_planner::{decide, fold, lint, wanted};
@@ -127,9 +127,20 @@ proptest! {
             prop_assert_eq!(to, Phase::Failed);
         }
         prop_assert!(!matches!(decision.next, Next::Record(_)), "{decision:?}");
-        let target = view.record.present().map(|record| record.target_revision.as_str());
+        let record = view.record.present();
+        let in_place = record.is_some_and(|record| record.strategy == Strategy::InPlace);
+        // In place the revision is the same both ways.
+        let target = record.filter(|_| !in_place).map(|record| record.target_revision.as_str());
         for effect in effects(&decision) {
             let forward = match effect {
+                Effect::RestartWorkload { mark, .. } if in_place => {
+                    record.is_some_and(|record| mark.starts_with(&record.target_version.revision()))
+                }
+                _ if in_place => matches!(
+                    effect,
+                    Effect::UpgradeBase(_) | Effect::InstallRevision(_) | Effect::MoveNamespace { .. }
+                        | Effect::PointTag { .. } | Effect::PointDefaultRevision(_) | Effect::RetireRevision { .. }
+                ),
                 Effect::UpgradeBase(_) | Effect::InstallRevision(_) => true,
                 Effect::MoveNamespace { revision, mark, .. } => *mark || Some(revision.as_str()) == target,
                 Effect::PointTag { revision, .. } => Some(revision.as_str()) == target,
@@ -159,7 +170,7 @@ proptest! {
         };
         let decision = decide(now(), &upgrade, &view);
         for effect in effects(&decision) {
-            let helm = matches!(effect, Effect::UpgradeBase(_) | Effect::InstallRevision(_) | Effect::ClearPendingRelease { .. });
+            let helm = matches!(effect, Effect::UpgradeBase(_) | Effect::InstallRevision(_) | Effect::UpgradeIstiod(_) | Effect::ClearPendingRelease { .. });
             let data_plane = matches!(effect, Effect::MoveNamespace { .. } | Effect::RestartWorkload { .. } | Effect::EvictPod { .. });
             let blind = match part {
                 0 => touches_mesh(effect) && !helm,

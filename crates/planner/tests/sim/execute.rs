@@ -4,8 +4,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use meshlift_api::Strategy;
+use meshlift_istio::values::lookup;
 use meshlift_model::view::{
-    HelmRunner, ReleaseState, Seen, StorageRef, Validator, WorkloadKey, WorkloadKind,
+    HelmRunner, Installer, Pod, ReleaseState, Seen, StorageRef, Validator, WorkloadKey,
+    WorkloadKind,
 };
 use meshlift_model::{
     Chart, ChartTarget, Effect, ErrorClass, HELM_TIMEOUT, InjectionLabels, TemplateRevision,
@@ -63,6 +66,7 @@ impl World {
                 self.helm_upgrade(target)
             }
             Effect::InstallRevision(target) => self.install(target),
+            Effect::UpgradeIstiod(target) => self.upgrade_istiod(target),
             Effect::MoveNamespace {
                 name,
                 uid,
@@ -183,6 +187,9 @@ impl World {
         if let Some(why) = target.refuses(archive) {
             return Err((ErrorClass::Blocked, why));
         }
+        let back = self.object.as_ref().is_some_and(|object| {
+            object.spec.strategy == Strategy::InPlace && object.status.rollback.is_some()
+        });
         let now = self.now;
         let serial = self.next_serial();
         let dies = std::mem::take(&mut self.helm.dies);
@@ -204,7 +211,7 @@ impl World {
             return Err((ErrorClass::Transient, format!("helm: {why}")));
         }
         let down = newest.is_some_and(|r| r.version > target.version);
-        assert!(!down, "downgrade of release {}", target.release);
+        assert!(!down || back, "downgrade of release {}", target.release);
         let state = match dies {
             true => ReleaseState::Pending {
                 since: now,
@@ -281,6 +288,37 @@ impl World {
         if lives { Ok(()) } else { Err(died(target)) }
     }
 
+    /// istiod where it is: its replicas are replaced, and those of before serve until the new ones do.
+    fn upgrade_istiod(&mut self, target: &ChartTarget) -> Result<(), Failure> {
+        let lives = self.begin(target)?;
+        let pinned = lookup(&target.values, &["global", "proxy", "image"]);
+        let pinned = pinned.and_then(|image| image.as_str());
+        let members = self.apps.iter().flat_map(|app| &app.pods);
+        let ahead = |pod: &Pod| pod.version().is_some_and(|of| of > target.version);
+        let newer = members.map(|member| &member.pod).find(|pod| ahead(pod));
+        assert!(
+            newer.is_none(),
+            "istiod {} is older than the sidecar of {newer:?}",
+            target.version
+        );
+        let (now, trouble) = (self.now, self.istiod_trouble.clone());
+        let by_release = |i: &&mut Istiod| {
+            i.plane.installer
+                == Installer::Helm {
+                    release: target.release.clone(),
+                }
+        };
+        let istiod = self.istiods.iter_mut().find(by_release);
+        let istiod = istiod.expect("the istiod of the release");
+        // What failed at the target works at the version of before.
+        let forward = istiod.plane.version.as_ref() < Some(&target.version);
+        let trouble = trouble.filter(|_| forward);
+        let ready_at = trouble.is_none().then(|| now + seconds(ISTIOD_STARTUP));
+        istiod.roll(&target.version, pinned, ready_at);
+        istiod.plane.trouble = trouble;
+        if lives { Ok(()) } else { Err(died(target)) }
+    }
+
     fn move_namespace(
         &mut self,
         name: &str,
@@ -346,8 +384,9 @@ impl World {
         if changes {
             let target = mark.split('.').next().unwrap_or_default();
             // One that does not get ready is tried once more.
-            let moved =
-                |m: &crate::world::Member| m.pod.revision.as_deref() == Some(target) && m.pod.ready;
+            let moved = |m: &crate::world::Member| {
+                self.sidecar(&m.pod).as_deref() == Some(target) && m.pod.ready
+            };
             let wakes = app.pods.is_empty() && app.replicas == 0 && template_revision.is_some();
             assert!(
                 wakes || !app.pods.iter().all(moved),
@@ -364,8 +403,10 @@ impl World {
                 ask(&mut template, asked);
             }
             match self.injecting(&key.namespace, &template) {
-                Injection::By(revision) if revision == target => {}
-                Injection::By(other) => panic!("restart of {key} for {target} lands on {other}"),
+                Injection::By(revision) => {
+                    let at = self.lands(revision);
+                    assert_eq!(at, target, "restart of {key} lands elsewhere");
+                }
                 Injection::None => panic!("restart takes {key} out of the mesh"),
                 // No pod is made now.
                 Injection::Refused(_) if app.replicas == 0 => {}

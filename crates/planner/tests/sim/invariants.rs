@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use meshlift_api::{Outcome, Phase, Predicate};
+use meshlift_api::{Outcome, Phase, Predicate, Strategy};
+use meshlift_model::view::Pod;
 use meshlift_model::{Decision, Effect, Next, Waiting, WaitingOn};
 
 use crate::life::OTHER_MESH;
@@ -152,7 +153,7 @@ impl Invariants {
         for app in &world.apps {
             if self.seen.get(&app.uid) != Some(&app.resource_version) {
                 self.seen.insert(app.uid.clone(), app.resource_version);
-                self.look_at(app);
+                self.look_at(world, app);
             }
         }
         let outcome = object.and_then(|object| object.status.outcome);
@@ -164,7 +165,7 @@ impl Invariants {
         self.succeeded &= outcome.is_some();
     }
 
-    fn look_at(&mut self, app: &App) {
+    fn look_at(&mut self, world: &World, app: &App) {
         if app.pods.is_empty() {
             return;
         }
@@ -180,13 +181,11 @@ impl Invariants {
             return;
         }
         self.in_mesh.insert(app.uid.clone());
-        let revision = &app.pods[0].pod.revision;
-        let same = app
-            .pods
-            .iter()
-            .all(|member| member.pod.revision == *revision);
-        if let Some(revision) = revision.as_ref().filter(|_| same && app.settled()) {
-            self.settled.insert((app.uid.clone(), revision.clone()));
+        let at = world.sidecar(&app.pods[0].pod);
+        let mut pods = app.pods.iter();
+        let same = pods.all(|member| world.sidecar(&member.pod) == at);
+        if let Some(at) = at.filter(|_| same && app.settled()) {
+            self.settled.insert((app.uid.clone(), at));
         }
     }
 
@@ -255,14 +254,18 @@ fn is_left_alone(why: Predicate) -> bool {
     )
 }
 
-/// The revision that workloads are moved to.
+/// What workloads are moved to: a revision, in place a version as restarts are marked with it.
 fn heading(world: &World) -> Option<String> {
-    let status = &world.object.as_ref()?.status;
-    let to = match status.rollback {
-        Some(_) => &status.from,
-        None => &status.target,
+    let object = world.object.as_ref()?;
+    let to = match object.status.rollback {
+        Some(_) => &object.status.from,
+        None => &object.status.target,
     };
-    to.as_ref()?.revision.clone()
+    let to = to.as_ref()?;
+    match object.spec.strategy {
+        Strategy::Canary => to.revision.clone(),
+        Strategy::InPlace => Some(to.version.replace('.', "-")),
+    }
 }
 
 /// A workload with a pod that is not at the target and not named.
@@ -276,8 +279,13 @@ fn unnamed(world: &World) -> Option<String> {
             .any(|blocked| blocked.reference.contains(&name))
     };
     let old = |app: &&App| {
-        let mut revisions = app.pods.iter().filter_map(|m| m.pod.revision.as_deref());
-        revisions.any(|revision| revision != to && !revision.starts_with(OTHER_MESH))
+        let other = |pod: &Pod| {
+            let revision = pod.revision.as_deref();
+            revision.is_some_and(|revision| revision.starts_with(OTHER_MESH))
+        };
+        let ours = app.pods.iter().filter(|m| !other(&m.pod));
+        let mut at = ours.filter_map(|m| world.sidecar(&m.pod));
+        at.any(|at| at != to)
     };
     // What is about to go moves nowhere.
     let stays = |app: &&App| {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use meshlift_detect::next_charts;
 use meshlift_model::view::{
     Dependents, LiveCounters, MeshView, PodRefusal, Probe, Recent, Refuser, Release, Replicas,
     Seen, Workload,
@@ -75,6 +76,10 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
     }
     if wanted.archives {
         view.archives = seen(world, "archives", world.archives.clone());
+        let source = next_charts(upgrade, &view).and_then(|charts| charts.source);
+        if let Seen::Present(archives) = &mut view.archives {
+            archives.source = source.map(|_| archives.istiod.clone());
+        }
     }
     if wanted.permissions {
         view.missing_permissions = Seen::Present(world.missing_permissions.clone());
@@ -226,15 +231,21 @@ fn live(world: &World, revision: &str) -> Seen<LiveCounters> {
     if let Some(why) = world.unreadable.get("metrics") {
         return Seen::Unreadable(why.clone());
     }
-    if !istiod.plane.is_ready() {
+    // In the middle of an upgrade in place the replicas of before answer.
+    if !istiod.plane.is_ready() && !istiod.plane.rolling {
         return Seen::Unreadable(format!("{} has no ready pod", istiod.plane.name));
     }
     let members = world.apps.iter().flat_map(|app| &app.pods);
     let pods = members.map(|member| &member.pod).chain(&world.loose);
-    let inside = pods.filter(|pod| pod.revision.as_deref() == Some(revision));
+    let inside: Vec<_> = pods
+        .filter(|pod| pod.revision.as_deref() == Some(revision))
+        .collect();
+    let versions = inside.iter().filter_map(|pod| pod.version());
+    let newest = versions.map(|of| (of.major, of.minor, of.patch)).max();
     let outside = world.outsiders.get(revision).copied().unwrap_or_default();
     Seen::Present(LiveCounters {
-        connected: inside.count() as u64 + outside,
+        connected: inside.len() as u64 + outside,
+        newest,
         injection_failures: world.injection_failures,
         build: istiod
             .plane
@@ -296,14 +307,12 @@ fn probe(world: &World, namespace: &str, sample: &Sample) -> Probe {
     }
     match world.injecting(namespace, &template) {
         Injection::By(by) => {
-            let istiod = world.istiods.iter().find(|i| i.plane.revision == by);
-            let version = istiod.and_then(|i| i.plane.version.as_ref());
-            let version = version.map(ToString::to_string).unwrap_or_default();
+            let injected = world.proxy_image(&by).unwrap_or_default();
             Probe::Injected {
                 revision: by,
                 image: match own_image {
                     true => "example.org/own/proxyv2:1.30.2".to_owned(),
-                    false => format!("example.org/istio/proxyv2:{version}"),
+                    false => injected.to_string(),
                 },
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use meshlift_api::MeshSpec;
+use meshlift_api::{MeshSpec, Strategy};
 use meshlift_istio::version::{KubernetesVersion, Version};
 use meshlift_model::view::{
     ControlPlane, Dependents, Gateway, Installer, Namespace, Pod, Rival, Tag, UpdateStrategy,
@@ -93,6 +93,39 @@ pub struct Istiod {
     pub plane: ControlPlane,
     pub ready_at: Option<Timestamp>,
     pub ca_bundle_at: Option<Timestamp>,
+    /// Image of the sidecars that it injects, where its values name one.
+    pub pinned: Option<Arc<str>>,
+    /// While it is upgraded in place: image of the sidecars that its replicas of before inject.
+    pub replaces: Option<Arc<str>>,
+}
+
+impl Istiod {
+    /// The image of the sidecars that it injects now.
+    fn injects(&self) -> Option<Arc<str>> {
+        let own = || {
+            let version = self.plane.version.as_ref()?;
+            Some(format!("example.org/istio/proxyv2:{version}").into())
+        };
+        let pinned = self.pinned.clone();
+        self.replaces.clone().or(pinned).or_else(own)
+    }
+
+    /// Whether a pod that asks for it is injected: in the middle of a rollout by a replica of before.
+    fn serves(&self) -> bool {
+        self.plane.is_ready() || self.replaces.is_some()
+    }
+
+    /// Replaces its replicas, those of before serving until the new ones are ready.
+    pub fn roll(&mut self, version: &Version, pinned: Option<&str>, ready_at: Option<Timestamp>) {
+        let before = self.injects();
+        self.replaces = before.filter(|_| self.serves());
+        self.pinned = pinned.map(Into::into);
+        self.plane.version = Some(version.clone());
+        self.plane.image = format!("example.org/istio/pilot:{version}");
+        self.plane.ready = 0;
+        self.plane.rolling = self.replaces.is_some();
+        self.ready_at = ready_at;
+    }
 }
 
 /// A workload with its pods.
@@ -214,9 +247,34 @@ impl World {
     /// The image of the sidecar that a revision injects.
     pub fn proxy_image(&self, revision: &str) -> Option<Arc<str>> {
         let mut istiods = self.istiods.iter();
-        let injector = istiods.find(|istiod| istiod.plane.revision == revision)?;
-        let version = injector.plane.version.as_ref()?;
-        Some(format!("example.org/istio/proxyv2:{version}").into())
+        istiods
+            .find(|istiod| istiod.plane.revision == revision)?
+            .injects()
+    }
+
+    /// How the upgrade replaces the control plane.
+    pub fn strategy(&self) -> Strategy {
+        let object = self.object.as_ref();
+        object.map_or(Strategy::Canary, |object| object.spec.strategy)
+    }
+
+    /// What a pod runs, as restarts are marked: the revision of its sidecar, in place the version.
+    pub fn sidecar(&self, pod: &Pod) -> Option<String> {
+        match self.strategy() {
+            Strategy::Canary => pod.revision.clone(),
+            Strategy::InPlace => Some(pod.version()?.revision()),
+        }
+    }
+
+    /// The same of a pod that a revision injects now.
+    pub fn lands(&self, revision: String) -> String {
+        let image = || Version::from_image(&self.proxy_image(&revision)?);
+        match self.strategy() {
+            Strategy::Canary => revision,
+            Strategy::InPlace => image()
+                .map(|version| version.revision())
+                .unwrap_or(revision),
+        }
     }
 
     /// Gives every sidecar the image that its revision injects now, as if it had never had another one.
@@ -245,9 +303,12 @@ impl World {
             Injector::Pod(None) => self.revision_of("default".to_owned()),
             Injector::Nobody => return Injection::None,
         };
-        match planes.iter().find(|plane| plane.revision == revision) {
-            Some(plane) if plane.is_ready() => Injection::By(revision),
-            Some(plane) => Injection::Refused(format!("no endpoints for service {}", plane.name)),
+        match self.istiods.iter().find(|i| i.plane.revision == revision) {
+            Some(istiod) if istiod.serves() => Injection::By(revision),
+            Some(istiod) => {
+                let name = &istiod.plane.name;
+                Injection::Refused(format!("no endpoints for service {name}"))
+            }
             None => Injection::None,
         }
     }
@@ -282,6 +343,9 @@ impl World {
             if due(istiod.ready_at) {
                 istiod.ready_at = None;
                 istiod.plane.ready = istiod.plane.desired;
+                istiod.plane.trouble = None;
+                istiod.replaces = None;
+                istiod.plane.rolling = false;
                 istiod.ca_bundle_at = Some(now + seconds(1));
             }
             if due(istiod.ca_bundle_at) {
@@ -481,6 +545,7 @@ impl Istiod {
                 desired,
                 ready: 0,
                 enough: None,
+                rolling: false,
                 trouble: None,
                 injector: meshlift_model::view::Seen::Present(
                     meshlift_model::view::InjectorWebhook {
@@ -495,6 +560,8 @@ impl Istiod {
             },
             ready_at: None,
             ca_bundle_at: None,
+            pinned: None,
+            replaces: None,
         }
     }
 }

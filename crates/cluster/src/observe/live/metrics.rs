@@ -14,6 +14,7 @@ const SLOW: &str = "10";
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Counters {
     connected: u64,
+    newest: Option<(u32, u32, u32)>,
     injection_failures: u64,
     build: Option<(u32, u32, u32)>,
     processors: u32,
@@ -39,12 +40,15 @@ impl Counters {
         for (name, labels, value) in text.lines().filter_map(sample) {
             let count = value as u64;
             match name {
-                "pilot_xds" => read.connected += count,
+                "pilot_xds" => {
+                    read.connected += count;
+                    let version = label(labels, "version").filter(|_| count > 0);
+                    read.newest = read.newest.max(version.and_then(numbers));
+                }
                 "sidecar_injection_failure_total" => read.injection_failures += count,
                 "go_sched_gomaxprocs_threads" => read.processors = value as u32,
                 "istio_build" if label(labels, "component") == Some("pilot") => {
-                    let tag = label(labels, "tag").and_then(Version::from_image_tag);
-                    read.build = tag.map(|built| (built.major, built.minor, built.patch));
+                    read.build = label(labels, "tag").and_then(numbers);
                 }
                 "pilot_total_xds_rejects" => read.rejects += count,
                 "pilot_xds_pushes" if failed(labels) => read.push_errors += count,
@@ -66,6 +70,7 @@ impl Counters {
     pub(super) fn live(&self) -> LiveCounters {
         LiveCounters {
             connected: self.connected,
+            newest: self.newest,
             injection_failures: self.injection_failures,
             build: self.build,
             admits: match self.processors {
@@ -90,6 +95,12 @@ impl Counters {
             rejects: self.rejects.checked_sub(before.rejects)?,
         })
     }
+}
+
+/// Major, minor and patch of what a label says.
+fn numbers(version: &str) -> Option<(u32, u32, u32)> {
+    let version = Version::from_image_tag(version)?;
+    Some((version.major, version.minor, version.patch))
 }
 
 impl Histogram {
@@ -119,6 +130,7 @@ impl Histogram {
 pub(super) fn sum(one: LiveCounters, other: LiveCounters) -> LiveCounters {
     LiveCounters {
         connected: one.connected + other.connected,
+        newest: one.newest.max(other.newest),
         injection_failures: one.injection_failures + other.injection_failures,
         build: match (one.build, other.build) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -187,6 +199,7 @@ mod tests {
         let text = "# TYPE pilot_xds gauge\npilot_xds{version=\"1.30.2\"} 3\npilot_xds{version=\"1.31.0\"} 4\npilot_xds_pushes{type=\"cds\"} 99\nsidecar_injection_failure_total 2\n";
         let read = Counters::read(text);
         assert_eq!((read.connected, read.injection_failures), (7, 2));
+        assert_eq!(read.newest, Some((1, 31, 0)));
         assert_eq!((read.push_errors, read.live().admits), (0, 0));
     }
 
@@ -195,6 +208,7 @@ mod tests {
         let read = Counters::read(REAL);
         let expected = Counters {
             connected: 19,
+            newest: Some((1, 30, 2)),
             injection_failures: 0,
             build: Some((1, 30, 2)),
             processors: 2,

@@ -8,8 +8,8 @@ use meshlift_model::example::{surrounded, upgrade};
 
 use super::super::{CHECKS, sentence};
 use super::{
-    Spoil, charts, cluster, dependents, gateways, labels_and_webhooks, pods, releases, waves, way,
-    windows, writes,
+    Spoil, charts, cluster, dependents, gateways, in_place, labels_and_webhooks, pods, releases,
+    waves, way, windows, writes,
 };
 use crate::detect::detect;
 
@@ -64,6 +64,7 @@ fn rows() -> Vec<Row> {
         dependents::values(),
         charts::rows(),
         gateways::rows(),
+        in_place::rows(),
         labels_and_webhooks::rows(),
         pods::rows(),
         waves::rows(),

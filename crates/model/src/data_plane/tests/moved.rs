@@ -169,7 +169,7 @@ fn what_was_in_trouble_before_is_known() {
         let Seen::Present(workloads) = &view.workloads else {
             panic!("seen")
         };
-        !unsteady(now(), TARGET, workloads).is_empty()
+        !unsteady(now(), Heading::forward(TARGET), workloads).is_empty()
     };
     assert!(!found(|_| ()));
     assert!(found(|pod| pod.ready = false));

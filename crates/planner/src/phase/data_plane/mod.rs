@@ -49,8 +49,12 @@ pub(super) fn data_plane(
         return Some(blind(now, same_step(upgrade), what, why));
     };
     let report = drive.report();
-    drive
-        .moves(&report)
+    let moves = || {
+        drive
+            .moves(&report)
+            .filter(|_| !drive.heading.is_in_place())
+    };
+    moves()
         .or_else(|| drive.restarts(report.clone()))
         .or_else(|| drive.refused_moves(&report))
         .or_else(|| drive.git(&report))
@@ -96,7 +100,7 @@ impl<'a> Drive<'a> {
     pub(super) fn report(&self) -> Report {
         let expected = Expected::of(self.heading, self.record);
         let proved = proof::is_shown(self.view, expected) || self.judged.shows_target();
-        let to = self.heading.to;
+        let to = &self.heading.name();
         let ready = Findings {
             control_plane_ready: match proved || self.view.probes.is_empty() {
                 true => Verdict::yes("Proved", format!("istiod {to} is ready and injects")),
@@ -109,7 +113,7 @@ impl<'a> Drive<'a> {
             waves: self.statuses(),
             ..Report::default()
         };
-        with_data_plane(report, &self.judged, self.heading.to)
+        with_data_plane(report, &self.judged, &self.heading.name())
     }
 
     /// `wave canary: ` where there is more than one.

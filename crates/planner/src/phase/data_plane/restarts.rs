@@ -100,7 +100,7 @@ impl Drive<'_> {
 
     pub(super) fn say(&self, progress: &Progress) -> String {
         let counts = self.counts();
-        let said = message::restarting(counts, self.heading.to, progress);
+        let said = message::restarting(counts, &self.heading.name(), progress);
         format!("{}{said}", self.wave())
     }
 
@@ -124,7 +124,7 @@ impl Drive<'_> {
     fn failed(&self, failed: &[String], report: Report) -> Decision {
         let what = format!(
             "not ready on {}: {}",
-            self.heading.to,
+            self.heading.name(),
             message::first_few(failed)
         );
         failing::failed(

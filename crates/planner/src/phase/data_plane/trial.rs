@@ -28,7 +28,7 @@ pub fn trial(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Vec<Effect> 
     let Some((record, _)) = drafted(now, upgrade, view) else {
         return Vec::new();
     };
-    let heading = Heading::forward(&record.target_revision);
+    let heading = Heading::ahead(&record);
     let stages = Stages::of(upgrade, &record).opened();
     let Some(judged) = assess_toward(now, heading, Some(&stages), upgrade, view) else {
         return Vec::new();
@@ -65,7 +65,7 @@ impl Drive<'_> {
                 _ => self.effect(
                     workload,
                     &Turn::Restart {
-                        mark: self.heading.to.to_owned(),
+                        mark: self.heading.mark(),
                         template: None,
                     },
                 ),

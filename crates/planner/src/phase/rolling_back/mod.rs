@@ -2,13 +2,14 @@
 //! and when all is well on the old control plane, the new one goes.
 
 mod default_revision;
+mod in_place;
 mod proof;
 mod removal;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use meshlift_api::conditions::CONTROL_PLANE_READY;
-use meshlift_api::{BlockedWorkload, Predicate};
+use meshlift_api::{BlockedWorkload, Predicate, Strategy};
 use meshlift_model::data_plane::Placement;
 use meshlift_model::decision::{Decision, Findings, Next, Report, Verdict, WaitingOn};
 use meshlift_model::record::Record;
@@ -50,6 +51,9 @@ pub(super) fn decide(
         releases,
         reason,
     };
+    if record.strategy == Strategy::InPlace {
+        return back.in_place();
+    }
     back.old_is_down()
         .or_else(|| back.default_revision())
         .or_else(|| back.moves())
@@ -102,9 +106,9 @@ impl<'a> Back<'a> {
 
     /// What is said of the data plane, whatever is done next.
     fn report(&self) -> Report {
-        let (judged, to) = (&self.drive.judged, self.drive.heading.to);
-        let report = with_data_plane(Report::default(), judged, to);
-        let moved = message::moved(judged.proxies, to);
+        let (judged, to) = (&self.drive.judged, self.drive.heading.name());
+        let report = with_data_plane(Report::default(), judged, &to);
+        let moved = message::moved(judged.proxies, &to);
         Report {
             waves: self.drive.statuses(),
             findings: Findings {

@@ -30,7 +30,7 @@ impl Back<'_> {
             Health::Going { soak, end } => {
                 let message = format!(
                     "{}; healthy, watched until {}",
-                    message::moved(self.drive.judged.proxies, self.drive.heading.to),
+                    message::moved(self.drive.judged.proxies, &self.drive.heading.name()),
                     message::moment(end)
                 );
                 let until = end.min(later(now, POLL));

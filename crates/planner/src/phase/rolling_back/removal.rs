@@ -1,6 +1,6 @@
 //! The new control plane goes when nothing uses it, and else stays and is named with who does.
 
-use meshlift_api::{Outcome, Phase, Step};
+use meshlift_api::{Outcome, Phase, Step, Strategy};
 use meshlift_model::decision::{Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
 use meshlift_model::detection::METRICS_UNREADABLE;
 use meshlift_model::message;
@@ -143,12 +143,16 @@ impl Back<'_> {
     }
 
     /// The end; `users` are those for whom the new control plane stays.
-    fn rolled_back(&self, users: &[String]) -> Decision {
+    pub(super) fn rolled_back(&self, users: &[String]) -> Decision {
         let (record, report) = (self.drive.record, self.report());
         let blocked = report.blocked.as_ref().map_or(0, Vec::len);
         let asked = self.drive.upgrade.spec.request_rollback;
         let message = message::rolled_back(record, self.reason, users, blocked, asked);
         let (reason, ready) = match users.is_empty() {
+            _ if record.strategy == Strategy::InPlace => (
+                "Restored",
+                format!("istiod runs {} again", record.source.version),
+            ),
             true => (
                 "Removed",
                 format!("istiod {} is gone", record.target_revision),
@@ -165,7 +169,7 @@ impl Back<'_> {
                 control_plane_ready: Verdict::no(reason, ready),
                 data_plane_upgraded: Verdict::no(
                     "RolledBack",
-                    message::moved(self.drive.judged.proxies, self.drive.heading.to),
+                    message::moved(self.drive.judged.proxies, &self.drive.heading.name()),
                 ),
                 healthy: Verdict::no("RolledBack", self.reason),
                 ..report.findings.clone()

@@ -6,6 +6,7 @@ mod ending;
 mod gateways;
 mod going_well;
 mod going_wrong;
+mod in_place;
 mod meanwhile;
 mod moved;
 mod owned;
@@ -167,6 +168,7 @@ fn shop(target: &str) -> World {
         archives: ChartDigests {
             base: "ba5e".into(),
             istiod: "1d".into(),
+            source: None,
         },
         helm: Helm::default(),
         istiods: vec![istiod],
@@ -304,6 +306,7 @@ pub fn all() -> Vec<Story> {
         ending::all(),
         two_meshes::all(),
         proofs::all(),
+        in_place::all(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -14,7 +14,7 @@ fn wave(name: &str, selector: Value, soak: u64) -> Wave {
     }
 }
 
-fn named(name: &str, namespaces: &[&str], soak: u64) -> Wave {
+pub(super) fn named(name: &str, namespaces: &[&str], soak: u64) -> Wave {
     wave(name, json!({ "names": namespaces }), soak)
 }
 

@@ -106,6 +106,8 @@ pub struct IstiodFact {
     pub ready: u32,
     /// Replicas that must be available for its Deployment to be.
     pub enough: u32,
+    /// Whether replicas of an older template still run beside those of the newest, or its controller has not seen that yet.
+    pub rolling: bool,
     /// What one pod asks a node for.
     pub requests: Requests,
     /// Whether it is the control plane of other clusters.
@@ -151,6 +153,8 @@ fn workload<W: WorkloadObject>(object: &W) -> Option<WorkloadFact> {
         desired: spec.replicas.unwrap_or(1),
         ready: status.available_replicas.min(status.updated_replicas),
         enough: spec.enough(),
+        rolling: meta.generation > Some(status.observed_generation)
+            || status.replicas > status.updated_replicas,
         requests: requests(
             &pod.containers,
             &pod.init_containers,

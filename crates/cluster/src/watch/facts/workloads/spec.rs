@@ -161,7 +161,7 @@ impl<'de> Deserialize<'de> for Partition {
 pub(super) struct Status {
     #[serde(deserialize_with = "generation")]
     pub(super) observed_generation: i64,
-    replicas: u32,
+    pub(super) replicas: u32,
     pub(super) updated_replicas: u32,
     ready_replicas: u32,
     pub(super) available_replicas: u32,

@@ -65,6 +65,9 @@ impl Drive<'_> {
 
     /// All that is moved by us if every stage is open, also where the control plane that is moved to is yet to come.
     pub(in crate::phase::data_plane) fn moves_in_the_end(&self) -> Batch {
+        if self.heading.is_in_place() {
+            return Batch::new();
+        }
         let plane = ControlPlane {
             namespace: self.record.source.namespace.clone(),
             name: format!("istiod-{}", self.heading.to),

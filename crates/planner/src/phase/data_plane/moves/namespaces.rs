@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
-use meshlift_api::{GatewayOrder, Move};
+use meshlift_api::{GatewayOrder, Move, Strategy};
 use meshlift_model::decision::{Effect, InjectionLabels};
 use meshlift_model::injection::{Injector, Revisions};
 use meshlift_model::record::{Record, RecordedNamespace};
@@ -188,6 +188,10 @@ fn left_with_its_gateways(upgrade: &Upgrade, view: &MeshView, namespace: &Namesp
 
 /// Whether a namespace is relabelled: injected by the old control plane, and nothing speaks against it.
 pub fn to_move(upgrade: &Upgrade, view: &MeshView, record: &Record, namespace: &Namespace) -> bool {
+    // In place labels lead where they always did.
+    if record.strategy == Strategy::InPlace {
+        return false;
+    }
     let revisions = Revisions::of(upgrade, view);
     let by_source = match revisions.injector(&namespace.labels, &BTreeMap::new()) {
         Injector::Namespace(revision) => revision == record.source_revision,

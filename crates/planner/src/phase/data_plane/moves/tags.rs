@@ -25,7 +25,8 @@ pub fn tags_to_move(
     view: &MeshView,
     record: &Record,
 ) -> Vec<String> {
-    let Some(drive) = Drive::look(now, upgrade, view, record) else {
+    let drive = Drive::look(now, upgrade, view, record).filter(|d| !d.heading.is_in_place());
+    let Some(drive) = drive else {
         return Vec::new();
     };
     let moves = |tag: &&Tag| {

@@ -1,0 +1,133 @@
+//! What an upgrade in place needs: somebody who serves while a replica is replaced, and sidecars that say what they are.
+
+use meshlift_api::Severity;
+use meshlift_model::view::Seen;
+
+use super::capacity::{budgets_of, deployment, least};
+use super::subject::{Member, about, count, judge, names};
+use super::{Check, Finding, Look, Subject};
+
+pub(super) static REPLICAS: Check = Check {
+    code: "IN-PLACE-REPLICAS",
+    reason: "InPlaceNeedsReplicas",
+    severity: Severity::Blocking,
+    acceptable: false,
+    title: "istiod runs with at least two replicas",
+    explanation: "In place the same istiod that injects and configures every sidecar is replaced. Its injection webhook fails closed, so with one replica no pod with a sidecar could start while that is replaced, and no proxy would get its configuration.",
+    fix: "Set autoscaleMin (or replicaCount, without an autoscaler) of the istiod release to 2, or use strategy Canary.",
+    source: "istio.io docs/setup/upgrade/in-place",
+    look: Look::Mesh(replicas),
+};
+
+pub(super) static BUDGET: Check = Check {
+    code: "IN-PLACE-BUDGET",
+    reason: "InPlaceNeedsBudget",
+    severity: Severity::Blocking,
+    acceptable: true,
+    title: "istiod has a disruption budget",
+    explanation: "While a replica is replaced, a drain may take the other one: without a budget nothing keeps it. Then nobody injects.",
+    fix: "Let the chart make one (global.defaultPodDisruptionBudget.enabled), or accept it while no node is drained.",
+    source: "istio manifests/charts/istio-control/istio-discovery/templates/poddisruptionbudget.yaml",
+    look: Look::Mesh(budget),
+};
+
+pub(super) static VERSIONS: Check = Check {
+    code: "IN-PLACE-VERSIONS",
+    reason: "InPlaceNeedsVersions",
+    severity: Severity::Blocking,
+    acceptable: false,
+    title: "the image of every sidecar says its version",
+    explanation: "In place the revision is the same before and after, so only the version tells a sidecar that has moved from one that has not. It is read from the tag of the image.",
+    fix: "Use images with the version in their tag, or strategy Canary, which tells sidecars by their revision.",
+    source: "",
+    look: Look::Mesh(versions),
+};
+
+pub(super) static GATEWAYS: Check = Check {
+    code: "IN-PLACE-GATEWAYS",
+    reason: "InPlaceRollsGateways",
+    severity: Severity::Warning,
+    acceptable: true,
+    title: "no Gateway is rendered by the istiod that is upgraded",
+    explanation: "istiod itself renders the Deployments of Gateway API Gateways, with its own version. In place all of them roll as soon as it is upgraded, at the same time and before any wave.",
+    fix: "Give each Gateway two replicas, or use strategy Canary, which moves Gateways one by one.",
+    source: "istio pilot/pkg/config/kube/gateway/deploymentcontroller.go",
+    look: Look::Mesh(gateways),
+};
+
+fn replicas(subject: &Subject<'_>) -> Vec<Finding> {
+    let plane = subject.course.source;
+    if let Seen::Unreadable(why) = &subject.view.environment.autoscalers {
+        return vec![Finding::unknown("the autoscaler of istiod", why)];
+    }
+    let (least, field) = least(subject, plane);
+    let fewest = least.min(plane.ready);
+    if fewest >= 2 {
+        return Vec::new();
+    }
+    let release = match &subject.course.source_release {
+        Ok(release) => format!("{} -n {}", release.name, release.namespace),
+        Err(_) => plane.name.clone(),
+    };
+    let finding = Finding::wrong(
+        format!("{} runs with as little as one replica", plane.name),
+        format!(
+            "scale it first: helm upgrade {release} --reuse-values --set {field}=2 with the chart that runs; or set spec.strategy to Canary"
+        ),
+    );
+    vec![finding.about([deployment(plane)])]
+}
+
+fn budget(subject: &Subject<'_>) -> Vec<Finding> {
+    let plane = subject.course.source;
+    let budgets = &subject.view.environment.budgets;
+    judge(budgets, "the disruption budgets", |budgets| {
+        if !budgets_of(plane, budgets).is_empty() {
+            return Vec::new();
+        }
+        let finding = Finding::wrong(
+            format!(
+                "no disruption budget keeps {} up while it is upgraded",
+                plane.name
+            ),
+            "set global.defaultPodDisruptionBudget.enabled to true in the istiod release; or accept IN-PLACE-BUDGET while no node is drained",
+        );
+        vec![finding.about([deployment(plane)])]
+    })
+}
+
+fn versions(subject: &Subject<'_>) -> Vec<Finding> {
+    let own = |member: &Member<'_>| {
+        member
+            .workload
+            .is_some_and(|workload| workload.own_proxy_image)
+    };
+    let unknown: Vec<Member<'_>> = subject
+        .members()
+        .filter(|member| !own(member) && member.pod.version().is_none())
+        .collect();
+    about(names(unknown.iter().copied()), |_| {
+        Finding::wrong(
+            format!(
+                "the version of {} cannot be told from the image",
+                count(unknown.len(), "sidecar")
+            ),
+            "set spec.strategy to Canary, or give the images tags with their version",
+        )
+    })
+}
+
+fn gateways(subject: &Subject<'_>) -> Vec<Finding> {
+    let rendered = subject
+        .workloads()
+        .filter(|workload| workload.managed_gateway);
+    about(rendered.map(|workload| workload.key.short()), |all| {
+        Finding::wrong(
+            format!(
+                "{} rendered by istiod, all of which roll as soon as it is upgraded",
+                count(all.len(), "gateway")
+            ),
+            "give each two replicas, or set spec.strategy to Canary",
+        )
+    })
+}
