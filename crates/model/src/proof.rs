@@ -22,6 +22,8 @@ use crate::view::{MeshView, Probe, Refuser, UpdateStrategy, Workload, WorkloadKe
 pub struct DryRuns {
     /// The revision that shall inject them; none where any may.
     pub revision: Option<String>,
+    /// In place the version of the sidecar that it shall inject: the revision is the same before and after.
+    pub version: Option<Version>,
     /// One for each namespace.
     pub pods: BTreeMap<String, Sample>,
 }

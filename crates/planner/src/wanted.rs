@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use meshlift_api::{Mode, Phase, Step};
 use meshlift_model::data_plane::{DataPlaneView, Placement, assess_toward, waits_for_pods};
-use meshlift_model::heading::Heading;
+use meshlift_model::heading::{By, Heading};
 use meshlift_model::proof::{self, DryRuns};
 use meshlift_model::stages::Stages;
 use meshlift_model::upgrade::Upgrade;
@@ -201,7 +201,15 @@ impl Judged<'_> {
             pods.insert(to.namespace.clone(), sample);
         }
         let revision = Some(to.revision.clone());
-        Some(DryRuns { revision, pods })
+        let version = match self.heading.by {
+            By::Revision => None,
+            By::Version { to, .. } => Some(to.clone()),
+        };
+        Some(DryRuns {
+            revision,
+            version,
+            pods,
+        })
     }
 }
 
@@ -213,6 +221,7 @@ fn rehearsal(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Option<DryRu
     let judged = assess_toward(now, heading, None, upgrade, view)?;
     Some(DryRuns {
         revision: None,
+        version: None,
         pods: proof::samples(&judged, true, |_| false),
     })
 }

@@ -1,7 +1,7 @@
 //! Values of which there are only a few.
 
 use clap::{Args, ValueEnum};
-use meshlift_api::UpgradePath;
+use meshlift_api::{Strategy, UpgradePath};
 
 /// Forms for programs.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,25 @@ impl From<PathChoice> for UpgradePath {
         match choice {
             PathChoice::EachMinor => Self::EachMinor,
             PathChoice::FewestRestarts => Self::FewestRestarts,
+        }
+    }
+}
+
+/// How the control plane is replaced.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "PascalCase")]
+pub enum StrategyChoice {
+    /// A second control plane beside the old one.
+    Canary,
+    /// The same control plane, where it is.
+    InPlace,
+}
+
+impl From<StrategyChoice> for Strategy {
+    fn from(choice: StrategyChoice) -> Self {
+        match choice {
+            StrategyChoice::Canary => Self::Canary,
+            StrategyChoice::InPlace => Self::InPlace,
         }
     }
 }

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use meshlift_api::{DEFAULT_CHARTS_REPOSITORY, DEFAULT_MESH, GoDuration};
 
-pub use self::choice::{Diff, Form, ListOutput, ManualWay, Output, PathChoice, StreamOutput};
+pub use self::choice::{
+    Diff, Form, ListOutput, ManualWay, Output, PathChoice, StrategyChoice, StreamOutput,
+};
 pub use self::keeping::{
     BackupArgs, BackupCommand, BackupListArgs, CreateArgs, ExportArgs, LogArgs, RestoreArgs,
     ShowArgs, ValuesArgs,
@@ -169,12 +171,15 @@ pub struct Way {
     /// Which versions to stop at when the target is several minors away [default: EachMinor]
     #[arg(long, value_enum, ignore_case = true)]
     pub path: Option<PathChoice>,
+    /// How the control plane is replaced [default: Canary]
+    #[arg(long, value_enum, ignore_case = true)]
+    pub strategy: Option<StrategyChoice>,
     /// Instead, a MeshUpgrade in a file, as it would be applied (waves, windows, ...); - for standard input
     #[arg(
         short = 'f',
         long = "filename",
         value_name = "FILE",
-        conflicts_with_all = ["mesh", "to", "path"]
+        conflicts_with_all = ["mesh", "to", "path", "strategy"]
     )]
     pub file: Option<PathBuf>,
 }
@@ -243,6 +248,9 @@ pub struct UpgradeArgs {
     /// Which versions to stop at when the target is several minors away [default: EachMinor]
     #[arg(long, value_enum, ignore_case = true)]
     pub path: Option<PathChoice>,
+    /// How the control plane is replaced [default: Canary]
+    #[arg(long, value_enum, ignore_case = true)]
+    pub strategy: Option<StrategyChoice>,
     /// Only let the operator detect and plan; the mesh is not touched
     #[arg(long)]
     pub preflight: bool,

@@ -117,6 +117,7 @@ pub(super) async fn wanted(
     Ok(MeshUpgradeSpec {
         accept_risks: accept.to_vec(),
         path: way.path.map(Into::into).unwrap_or_default(),
+        strategy: way.strategy.map(Into::into).unwrap_or_default(),
         ..spec(&way.mesh, mode, &to)
     })
 }

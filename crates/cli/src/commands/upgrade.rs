@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use meshlift_api::{MeshUpgrade, Mode, UpgradePath};
+use meshlift_api::{MeshUpgrade, Mode, Strategy, UpgradePath};
 use serde_json::{Map, Value, json};
 
 use super::check::{known, wanted};
@@ -79,6 +79,7 @@ async fn may_start(
             mesh: args.mesh.clone(),
             to: Some(args.to.clone()),
             path: args.path,
+            strategy: args.strategy,
             file: None,
         };
         let spec = wanted(&look, &way, &args.accept, Mode::Apply).await?;
@@ -129,6 +130,9 @@ fn object(name: &str, args: &UpgradeArgs) -> Value {
         spec.insert("mode".into(), "Preflight".into());
     } else {
         spec.insert("mode".into(), "Apply".into());
+    }
+    if let Some(chosen) = args.strategy {
+        spec.insert("strategy".into(), json!(Strategy::from(chosen)));
     }
     if let Some(chosen) = args.path {
         spec.insert("path".into(), json!(UpgradePath::from(chosen)));
@@ -208,11 +212,12 @@ mod tests {
         let least = json!({ "targetVersion": "1.31", "mesh": "default", "mode": "Apply" });
         assert_eq!(spec, least);
         let line = "--to 1.31.0 --mesh east --preflight --accept A,B --accept C --soak 1h30m \
-            --retire-after 10m --max-concurrent 7 --path fewestrestarts";
+            --retire-after 10m --max-concurrent 7 --path fewestrestarts --strategy inplace";
         let everything = json!({
             "targetVersion": "1.31.0", "mesh": "east", "mode": "Preflight",
             "acceptRisks": ["A", "B", "C"], "healthCheck": { "soak": "1h30m" },
             "path": "FewestRestarts",
+            "strategy": "InPlace",
             "retire": { "after": "10m" }, "dataPlane": { "restart": { "maxConcurrent": 7 } },
         });
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 use meshlift_api::labels::{FIELD_MANAGER, ISTIO_INJECTION, ISTIO_REV, SIDECAR_STATUS};
+use meshlift_istio::version::Version;
 use meshlift_model::view::{MeshView, Probe, WorkloadKey};
 use meshlift_model::{DryRuns, Sample, TemplateRevision};
 use tokio::time::{Instant, timeout_at};
@@ -37,9 +38,24 @@ pub(super) struct Probes {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Proved {
     revision: Option<String>,
+    version: Option<Version>,
     namespace: String,
     labels: Vec<Option<String>>,
     sample: String,
+}
+
+impl Proved {
+    fn is_proved_by(&self, probe: &Probe) -> bool {
+        let Probe::Injected { revision, image } = probe else {
+            return false;
+        };
+        let version = || Version::from_image(image);
+        let same = |wanted: &Version| version().is_some_and(|found| found.is_same_build(wanted));
+        self.revision
+            .as_ref()
+            .is_none_or(|wanted| wanted == revision)
+            && self.version.as_ref().is_none_or(same)
+    }
 }
 
 impl Probes {
@@ -79,6 +95,7 @@ impl Probes {
     ) -> (String, Probe) {
         let key = Proved {
             revision: wanted.revision.clone(),
+            version: wanted.version.clone(),
             namespace: namespace.to_owned(),
             labels: injection_labels(view, namespace),
             sample: format!("{sample:?}"),
@@ -89,9 +106,8 @@ impl Probes {
     async fn proved(&self, key: &Proved, sample: &Sample) -> Probe {
         let probe = self.proofs.get(key, self.probe(&key.namespace, sample));
         let probe = probe.await.unwrap_or_else(Probe::Failed);
-        let wanted = key.revision.as_ref();
-        let proved = matches!(&probe, Probe::Injected { revision, .. } if wanted.is_none_or(|w| w == revision));
-        if !proved {
+        // What was injected by the istiod of before says nothing of the one that has replaced it.
+        if !key.is_proved_by(&probe) {
             self.proofs.forget(key);
         }
         probe
@@ -260,5 +276,34 @@ fn judge(pod: &Pod) -> Probe {
     Probe::Injected {
         revision: revision.unwrap_or_default(),
         image: image.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_place_only_a_sidecar_of_the_version_that_is_wanted_proves_anything() {
+        let proved = |version: Option<&str>, image: &str| {
+            let key = Proved {
+                revision: Some("default".into()),
+                version: version.map(|version| version.parse().expect("a version")),
+                namespace: "shop".into(),
+                labels: Vec::new(),
+                sample: String::new(),
+            };
+            key.is_proved_by(&Probe::Injected {
+                revision: "default".into(),
+                image: image.into(),
+            })
+        };
+        assert!(proved(None, "example.org/proxyv2:1.30.2"));
+        assert!(proved(
+            Some("1.31.0"),
+            "example.org/proxyv2:1.31.0-distroless"
+        ));
+        assert!(!proved(Some("1.31.0"), "example.org/proxyv2:1.30.2"));
+        assert!(!proved(Some("1.31.0"), "example.org/proxyv2@sha256:abc"));
     }
 }

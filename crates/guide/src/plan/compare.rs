@@ -1,5 +1,6 @@
 //! Which manifests a plan compares, and what came of it.
 
+use meshlift_api::Strategy;
 use meshlift_istio::values;
 use meshlift_model::decision::{Chart, ChartTarget};
 use meshlift_model::diff::{ManifestError, ReleaseChange, ReleaseDiff, Revisions, diff};
@@ -40,7 +41,12 @@ pub fn comparisons(record: &Record) -> Vec<Comparison> {
         release: release.name.clone(),
         namespace: release.namespace.clone(),
     };
-    let (base, default, istiod) = targets(record);
+    let base = base_target(record);
+    let istiod = record.target_istiod();
+    let default = ChartTarget {
+        values: values::base_with_default(&record.base_values, &record.target_revision),
+        ..base.clone()
+    };
     let revisions = Revisions {
         old: record.source_revision.clone(),
         new: record.target_revision.clone(),
@@ -51,12 +57,21 @@ pub fn comparisons(record: &Record) -> Vec<Comparison> {
         new,
         revisions: None,
     };
+    let first = plain(
+        ReleaseChange::Base,
+        stored(&record.base),
+        Manifest::Rendered(base.clone()),
+    );
+    if record.strategy == Strategy::InPlace {
+        let upgraded = plain(
+            ReleaseChange::InPlace,
+            stored(&record.source),
+            Manifest::Rendered(istiod),
+        );
+        return vec![first, upgraded];
+    }
     vec![
-        plain(
-            ReleaseChange::Base,
-            stored(&record.base),
-            Manifest::Rendered(base.clone()),
-        ),
+        first,
         Comparison {
             change: ReleaseChange::Install,
             old: stored(&record.source),
@@ -76,9 +91,9 @@ pub fn comparisons(record: &Record) -> Vec<Comparison> {
     ]
 }
 
-/// The `base` release, the same with the default revision moved, and the new istiod release.
-fn targets(record: &Record) -> (ChartTarget, ChartTarget, ChartTarget) {
-    let base = ChartTarget {
+/// The `base` release at the target.
+fn base_target(record: &Record) -> ChartTarget {
+    ChartTarget {
         release: record.base.name.clone(),
         namespace: record.base.namespace.clone(),
         chart: Chart::Base,
@@ -86,20 +101,7 @@ fn targets(record: &Record) -> (ChartTarget, ChartTarget, ChartTarget) {
         version: record.target_version.clone(),
         digest: record.digest(Chart::Base),
         values: record.base_values.clone(),
-    };
-    let default = ChartTarget {
-        values: values::base_with_default(&record.base_values, &record.target_revision),
-        ..base.clone()
-    };
-    let istiod = ChartTarget {
-        release: record.target_release(),
-        namespace: record.source.namespace.clone(),
-        chart: Chart::Istiod,
-        digest: record.digest(Chart::Istiod),
-        values: record.target_values.clone(),
-        ..base.clone()
-    };
-    (base, default, istiod)
+    }
 }
 
 /// Compares, once both manifests are there.

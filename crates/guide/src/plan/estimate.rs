@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use meshlift_api::MeshUpgradeSpec;
+use meshlift_api::{MeshUpgradeSpec, Strategy};
 use meshlift_model::message::span;
 use meshlift_model::time::signed;
 use meshlift_model::view::WorkloadKind;
@@ -99,14 +99,21 @@ pub(crate) fn estimate(spec: &MeshUpgradeSpec, waves: &[&[Restart]], admitted: u
         ("restarts", (restarting(STEP.0), restarting(STEP.1))),
         (WAVES, (soaks, soaks)),
         ("soak (spec.healthCheck.soak)", (soak, soak)),
+    ];
+    let removal = [
         (
             "the old control plane stays (spec.retire.after)",
             (after, after),
         ),
         ("default revision and removal", seconds(RETIREMENT)),
     ];
+    // In place nothing stays, and nothing is removed.
+    let removal = removal
+        .into_iter()
+        .filter(|_| spec.strategy == Strategy::Canary);
     let parts: Vec<EstimatedPart> = parts
         .into_iter()
+        .chain(removal)
         .filter(|(what, (_, high))| *what != WAVES || !high.is_zero())
         .map(|(what, (low, high))| EstimatedPart {
             what: what.to_owned(),

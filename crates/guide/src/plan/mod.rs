@@ -265,7 +265,10 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
             &waves::by_wave(&stages, view, &restarts),
             admitted(record, view),
         ),
-        old_used_by: old_used_by(record, view, &tags, &blocked),
+        old_used_by: match record.strategy {
+            Strategy::Canary => old_used_by(record, view, &tags, &blocked),
+            Strategy::InPlace => Vec::new(),
+        },
         tags,
         namespaces,
         restarts,
@@ -354,6 +357,19 @@ fn release_steps(record: &Record, view: &MeshView) -> Vec<ReleaseStep> {
             to,
         ));
     }
+    if record.strategy == Strategy::InPlace {
+        if !installed {
+            let from = Some(record.source.version.clone());
+            steps.push(step(
+                ReleaseChange::InPlace,
+                ReleaseAction::Upgrade,
+                target,
+                from,
+                Some(to.clone()),
+            ));
+        }
+        return steps;
+    }
     if !installed {
         let to = Some(to.clone());
         steps.push(step(
@@ -430,6 +446,14 @@ impl Plan {
         }
     }
 
+    /// What sidecars are told by: the revision, in place the version.
+    pub(crate) fn to_name(&self) -> String {
+        match self.strategy {
+            Strategy::Canary => self.to_revision.clone(),
+            Strategy::InPlace => self.to.to_string(),
+        }
+    }
+
     /// Objects of a release that come, change and go, in words.
     pub(crate) fn changes(&self, step: &ReleaseStep) -> String {
         let counted = step.diff.as_ref().map(|diff| diff.summary().to_string());
@@ -453,11 +477,15 @@ impl Plan {
             _ => format!(" for the step to {}", self.to),
         };
         format!(
-            "{}{hops}, an estimate: {} restarts, {} at a time and {} in a namespace, with the soak and the time the old control plane stays",
+            "{}{hops}, an estimate: {} restarts, {} at a time and {} in a namespace, with the soak{}",
             self.estimate.range(),
             self.restarts.len(),
             self.limits.mesh,
-            self.limits.namespace
+            self.limits.namespace,
+            match self.strategy {
+                Strategy::Canary => " and the time the old control plane stays",
+                Strategy::InPlace => "",
+            }
         )
     }
 }

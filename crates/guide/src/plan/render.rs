@@ -195,7 +195,10 @@ impl Plan {
             &mut text,
             &format!(
                 "Sidecars: {}, of them {} of {} already, and {} whose revision cannot be told",
-                proxies.total, proxies.current, self.to_revision, proxies.unknown
+                proxies.total,
+                proxies.current,
+                self.to_name(),
+                proxies.unknown
             ),
         );
         text
@@ -320,6 +323,9 @@ fn does(step: &ReleaseStep, revision: &str) -> String {
     let (from, to) = (shown(&step.from), shown(&step.to));
     match step.change {
         ReleaseChange::Base => format!("upgrade of chart {chart} from {from} to {to}"),
+        ReleaseChange::InPlace => {
+            format!("upgrade in place of chart {chart} from {from} to {to}")
+        }
         ReleaseChange::Install => format!("install of chart {chart} {to}"),
         ReleaseChange::DefaultRevision => {
             format!("upgrade of chart {chart}: the default revision moves to {revision}")

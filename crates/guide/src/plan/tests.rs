@@ -53,8 +53,10 @@ metadata:
 fn compared(comparison: &Comparison) -> ReleaseDiff {
     let old = istiod("", "default", "1.30.2", "");
     let new = istiod("-1-31-0", "1-31-0", "1.31.0", ROLE);
+    let in_place = istiod("", "default", "1.31.0", "");
     let (old, new) = match comparison.change {
         ReleaseChange::Install => (old.as_str(), new.as_str()),
+        ReleaseChange::InPlace => (old.as_str(), in_place.as_str()),
         ReleaseChange::Retire => (old.as_str(), ""),
         ReleaseChange::Base | ReleaseChange::DefaultRevision => (crd("1.30.2"), crd("1.31.0")),
     };
@@ -138,6 +140,34 @@ fn status_gets_counts_and_not_lists() {
         "plan_summary",
         format!("{}\n{}", told.join("\n"), summary.estimate)
     );
+}
+
+#[test]
+fn in_place_the_release_is_upgraded_and_nothing_is_removed() {
+    let (mut upgrade, mut view) = mesh();
+    upgrade.spec.strategy = Strategy::InPlace;
+    let workloads = match &mut view.workloads {
+        Seen::Present(workloads) => workloads,
+        _ => panic!("no workloads"),
+    };
+    for pod in workloads.iter_mut().flat_map(|workload| &mut workload.pods) {
+        Arc::make_mut(pod).proxy_image = Some("example.org/proxyv2:1.30.2".into());
+    }
+    let record = Record {
+        strategy: Strategy::InPlace,
+        target_revision: "default".into(),
+        ..record()
+    };
+    view.diffs = Seen::Present(comparisons(&record).iter().map(compared).collect());
+    let plan = plan(&PlanInputs {
+        now: now(),
+        upgrade: &upgrade,
+        view: &view,
+        record: &record,
+        hops: &[version("1.31.0")],
+    })
+    .expect("a plan");
+    assert_snapshot!("plan_in_place", plan.render(DiffStyle::Summary));
 }
 
 #[test]

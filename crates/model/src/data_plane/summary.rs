@@ -71,7 +71,7 @@ impl<'a> DataPlaneView<'a> {
 
     /// Names a workload that is not moved, or not as one may think.
     pub(super) fn name(&mut self, q: &Question<'_>, workload: &'a Workload, placement: &Placement) {
-        let to = q.heading.to;
+        let to = &q.heading.name();
         if let Placement::Blocked(predicate) = *placement {
             self.blocked.push(blocked_workload(workload, predicate, to));
         } else if let Placement::Held(held) = placement

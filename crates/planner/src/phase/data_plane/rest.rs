@@ -35,7 +35,7 @@ impl<'a> Drive<'a> {
 
     /// The data plane with everything named that has not moved.
     pub(in crate::phase) fn naming_rest(mut self) -> DataPlaneView<'a> {
-        let to = self.heading.to;
+        let to = &self.heading.name();
         let judged = std::mem::take(&mut self.judged);
         let mut judged = judged.naming_busy(to);
         for (workload, placement) in &mut judged.placements {

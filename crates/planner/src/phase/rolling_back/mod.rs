@@ -123,7 +123,7 @@ impl<'a> Back<'a> {
     /// What is still on the new control plane when nothing more is waited for is told like everything that
     /// cannot be moved.
     fn name_what_is_left(&mut self) {
-        let to = self.drive.heading.to;
+        let to = &self.drive.heading.name();
         let judged = std::mem::take(&mut self.drive.judged);
         let mut judged = judged.naming_busy(to);
         for (workload, placement) in &mut judged.placements {
