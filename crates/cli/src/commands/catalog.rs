@@ -85,9 +85,12 @@ fn overview(terminal: &Terminal, all: &[&MinorRelease]) -> String {
 }
 
 fn in_full(terminal: &Terminal, release: &MinorRelease) -> String {
-    let words = |all: Vec<String>| match all.is_empty() {
-        true => "-".to_owned(),
-        false => all.join(", "),
+    let words = |all: Vec<String>| {
+        if all.is_empty() {
+            "-".to_owned()
+        } else {
+            all.join(", ")
+        }
     };
     let day = release.released.map(|day| day.to_string());
     let end = release.end_of_life.map(|end| end.to_string());
