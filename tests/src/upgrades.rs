@@ -92,9 +92,10 @@ pub async fn wait_status(
     let upgrades = bed.upgrades();
     until(what, limit, || async {
         let status = upgrades.get(name).await?.status.unwrap_or_default();
-        Ok(match wanted(&status) {
-            true => Ok(status),
-            false => Err(shown(&status)),
+        Ok(if wanted(&status) {
+            Ok(status)
+        } else {
+            Err(shown(&status))
         })
     })
     .await

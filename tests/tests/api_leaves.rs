@@ -83,9 +83,10 @@ async fn all_say_something<K: Resource<DynamicType = ()>>(
     let what = format!("every {} says what became of it", K::kind(&()));
     until(&what, LIMIT, || async {
         let silent = silent::<K>(client, names).await?;
-        Ok(match silent.is_empty() {
-            true => Ok(()),
-            false => Err(format!(
+        Ok(if silent.is_empty() {
+            Ok(())
+        } else {
+            Err(format!(
                 "{} say nothing, among them {:?}",
                 silent.len(),
                 silent
@@ -93,7 +94,7 @@ async fn all_say_something<K: Resource<DynamicType = ()>>(
                     .map(|object| object.data.to_string())
                     .take(5)
                     .collect::<Vec<_>>()
-            )),
+            ))
         })
     })
     .await
@@ -194,9 +195,10 @@ async fn named(upgrades: &Api<DynamicObject>, name: &str, field: &str) -> Result
         let stalled = stalled
             .filter(|condition| condition["type"] == "Stalled")
             .any(|condition| condition["status"] == "True");
-        Ok(match message.contains(field) && stalled {
-            true => Ok(()),
-            false => Err(status.to_string()),
+        Ok(if message.contains(field) && stalled {
+            Ok(())
+        } else {
+            Err(status.to_string())
         })
     })
     .await

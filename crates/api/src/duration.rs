@@ -109,9 +109,10 @@ impl From<GoDuration> for Duration {
 /// CRDs refuse.
 impl fmt::Display for GoDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.is_zero() {
-            true => f.write_str("0s"),
-            false => fmt::Debug::fmt(&self.0, f),
+        if self.0.is_zero() {
+            f.write_str("0s")
+        } else {
+            fmt::Debug::fmt(&self.0, f)
         }
     }
 }

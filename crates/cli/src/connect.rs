@@ -137,9 +137,10 @@ fn names(kubeconfig: &Kubeconfig) -> String {
         .iter()
         .map(|named| named.name.as_str())
         .collect();
-    match all.is_empty() {
-        true => "it has none".to_owned(),
-        false => format!("it has {}", all.join(", ")),
+    if all.is_empty() {
+        "it has none".to_owned()
+    } else {
+        format!("it has {}", all.join(", "))
     }
 }
 

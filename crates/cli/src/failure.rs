@@ -22,9 +22,10 @@ impl std::error::Error for Usage {}
 pub(crate) fn request(doing: &str, server: &str, error: kube::Error) -> Error {
     match error {
         kube::Error::Api(status) => {
-            let said = match status.message.is_empty() {
-                true => status.reason.clone(),
-                false => status.message.clone(),
+            let said = if status.message.is_empty() {
+                status.reason.clone()
+            } else {
+                status.message.clone()
             };
             match status.code {
                 401 => anyhow!(

@@ -260,14 +260,13 @@ pub(crate) fn spec(mesh: &str, mode: Mode, to: &str) -> MeshUpgradeSpec {
 
 fn no_such_mesh(name: &str, mut there: Vec<String>) -> String {
     there.sort();
-    match there.is_empty() {
-        true => {
-            "no Istio was found in this cluster (a Deployment with label app=istiod)".to_owned()
-        }
-        false => format!(
+    if there.is_empty() {
+        "no Istio was found in this cluster (a Deployment with label app=istiod)".to_owned()
+    } else {
+        format!(
             "there is no mesh {name}: name another with --mesh (there is {})",
             there.join(", ")
-        ),
+        )
     }
 }
 
@@ -291,9 +290,10 @@ fn spinner() -> ProgressBar {
 
 fn reading(open: &[Unsettled]) -> String {
     let names: Vec<&str> = open.iter().map(|table| table.what).collect();
-    match names.is_empty() {
-        true => "looks at the mesh".to_owned(),
-        false => format!("reads the cluster: {}", names.join(", ")),
+    if names.is_empty() {
+        "looks at the mesh".to_owned()
+    } else {
+        format!("reads the cluster: {}", names.join(", "))
     }
 }
 

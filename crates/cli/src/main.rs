@@ -19,9 +19,10 @@ async fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
-            match error.is::<Usage>() {
-                true => ExitCode::from(2),
-                false => ExitCode::FAILURE,
+            if error.is::<Usage>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
             }
         }
     }

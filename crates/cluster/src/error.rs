@@ -150,9 +150,10 @@ fn helm_class(output: &str) -> ErrorClass {
         "don't meet the specifications",
     ];
     let output = output.to_lowercase();
-    match NEEDS_A_PERSON.iter().any(|words| output.contains(words)) {
-        true => ErrorClass::Blocked,
-        false => ErrorClass::Transient,
+    if NEEDS_A_PERSON.iter().any(|words| output.contains(words)) {
+        ErrorClass::Blocked
+    } else {
+        ErrorClass::Transient
     }
 }
 

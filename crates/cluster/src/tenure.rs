@@ -116,9 +116,10 @@ impl Tenure {
             Act::Request => REQUEST,
             Act::Helm => HELM,
         };
-        match self.left() >= needed {
-            true => Ok(()),
-            false => Err(Error::Deposed),
+        if self.left() >= needed {
+            Ok(())
+        } else {
+            Err(Error::Deposed)
         }
     }
 

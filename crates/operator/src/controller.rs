@@ -233,9 +233,10 @@ impl Context {
     ) -> Result<Recorded, Error> {
         let before = object.status.clone().unwrap_or_default();
         if !is_weighty(&before, after) && !self.may_write_counts(object) {
-            return Ok(match before == *after {
-                true => Recorded::AsItWas,
-                false => Recorded::Later,
+            return Ok(if before == *after {
+                Recorded::AsItWas
+            } else {
+                Recorded::Later
             });
         }
         let written = status::write(&self.client, &self.watches, object, after).await?;

@@ -49,9 +49,10 @@ async fn ready(watches: Watches) -> (StatusCode, String) {
         return (StatusCode::SERVICE_UNAVAILABLE, why);
     }
     let blind = stale(&watches.health());
-    match blind.is_empty() {
-        true => (StatusCode::OK, "ok".to_owned()),
-        false => (StatusCode::SERVICE_UNAVAILABLE, blind.join("\n")),
+    if blind.is_empty() {
+        (StatusCode::OK, "ok".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, blind.join("\n"))
     }
 }
 

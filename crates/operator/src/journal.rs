@@ -115,9 +115,10 @@ impl Journal {
     /// Where a log is kept; one that is not yet there only if `make` says so.
     fn place(&self, name: &str, make: bool) -> Option<Place> {
         let mut places = self.places();
-        match make {
-            true => Some(Arc::clone(places.entry(name.to_owned()).or_default())),
-            false => places.get(name).map(Arc::clone),
+        if make {
+            Some(Arc::clone(places.entry(name.to_owned()).or_default()))
+        } else {
+            places.get(name).map(Arc::clone)
         }
     }
 

@@ -93,9 +93,10 @@ fn interval(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| "write it as 15m or 6h".to_owned())?;
     let interval = Duration::from(interval);
-    match interval >= Duration::from_secs(1) {
-        true => Ok(interval),
-        false => Err("it is shorter than 1s".to_owned()),
+    if interval >= Duration::from_secs(1) {
+        Ok(interval)
+    } else {
+        Err("it is shorter than 1s".to_owned())
     }
 }
 

@@ -109,9 +109,10 @@ pub(crate) async fn discover(context: Arc<Context>, mut stopping: watch::Receive
     let mut changes = context.watches.changes();
     loop {
         changes.borrow_and_update();
-        let again = match context.make_missing().await {
-            true => None,
-            false => Some(MAKE_AGAIN),
+        let again = if context.make_missing().await {
+            None
+        } else {
+            Some(MAKE_AGAIN)
         };
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },

@@ -91,9 +91,10 @@ pub async fn run(
     // Tells our requests from others in an audit log.
     config.headers.push((USER_AGENT, NAME));
     let watching = watching_client(config.clone())?;
-    let tenure = match options.leader_election {
-        true => Tenure::none(),
-        false => Tenure::unlimited(),
+    let tenure = if options.leader_election {
+        Tenure::none()
+    } else {
+        Tenure::unlimited()
     };
     let acting = acting_client(config.clone(), &tenure)?;
     let (watches, follow) = Watches::start(&watching);

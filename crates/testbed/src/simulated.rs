@@ -169,9 +169,10 @@ pub async fn wait_complete(client: &Client, labels: &str, limit: Duration) -> Re
             match event {
                 Ok(Event::Init) => open.clear(),
                 Ok(Event::InitApply(object) | Event::Apply(object)) => {
-                    match is_complete(&object) {
-                        true => open.remove(&Key::of(&object)),
-                        false => open.insert(Key::of(&object)),
+                    if is_complete(&object) {
+                        open.remove(&Key::of(&object))
+                    } else {
+                        open.insert(Key::of(&object))
                     };
                 }
                 Ok(Event::InitDone) => listed = true,

@@ -1,4 +1,5 @@
-//! Generates what is derived from the code: CRDs, RBAC, the page of the checks and the plain manifests.
+//! Generates what is derived from the code (CRDs, RBAC, the page of the checks and the plain manifests) and checks the
+//! house rules.
 
 mod checks;
 mod crds;
@@ -6,6 +7,7 @@ mod deploy;
 mod helm;
 mod output;
 mod rbac;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +35,12 @@ enum Command {
         #[arg(long, env = "HELM")]
         helm: Option<PathBuf>,
     },
+    /// Check the house rules; print each violation and exit with 1 if there is one.
+    Tidy {
+        /// Also print the violations in the paths that are exempt from a rule.
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 fn main() -> Result<ExitCode> {
@@ -41,6 +49,7 @@ fn main() -> Result<ExitCode> {
             let helm = helm.or_else(helm::find).context(helm::MISSING)?;
             generate(&repository()?, &helm, check)
         }
+        Command::Tidy { all } => tidy::run(&repository()?, all),
     }
 }
 

@@ -36,9 +36,10 @@ pub(crate) async fn wait_mesh(
             return Ok(Err("there is none".to_owned()));
         };
         let status = mesh.status.clone().unwrap_or_default();
-        Ok(match accept(&status) {
-            true => Ok(mesh),
-            false => Err(serde_yaml_ng::to_string(&status)?),
+        Ok(if accept(&status) {
+            Ok(mesh)
+        } else {
+            Err(serde_yaml_ng::to_string(&status)?)
         })
     })
     .await

@@ -128,10 +128,7 @@ async fn every_stuck_one_is_named(
 async fn each_serves(bed: &Bed, members: &[Member]) -> Result<()> {
     let ready = ready_revisions(bed).await?;
     for Member { key, fate } in members {
-        let revision = match fate.is_stuck() {
-            true => "default",
-            false => "1-31-0",
-        };
+        let revision = if fate.is_stuck() { "default" } else { "1-31-0" };
         let found = ready.get(key);
         ensure!(
             found.is_some_and(|found| *found == [revision]),

@@ -165,9 +165,10 @@ async fn run(bed: &Bed, folder: &Path, command: &str) -> Result<()> {
     progress::line(&format!("{command}\n{}{}", first(&said), first(&error)));
     // To find nothing is what is to be seen there.
     let nothing = command.contains("| grep '\"revision\"");
-    match output.status.success() || (nothing && said.is_empty() && error.is_empty()) {
-        true => Ok(()),
-        false => bail!("`{command}` failed ({}): {error}", output.status),
+    if output.status.success() || (nothing && said.is_empty() && error.is_empty()) {
+        Ok(())
+    } else {
+        bail!("`{command}` failed ({}): {error}", output.status)
     }
 }
 

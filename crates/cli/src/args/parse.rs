@@ -5,9 +5,10 @@ use meshlift_istio::version::TargetVersion;
 
 /// The text stays as it was written: the types would write it their own way. The API server takes no longer ones.
 pub(super) fn duration(text: &str) -> Result<String, String> {
-    match positive(text)? > LONGEST {
-        true => Err(NoDuration::TooLong.to_string()),
-        false => Ok(text.to_owned()),
+    if positive(text)? > LONGEST {
+        Err(NoDuration::TooLong.to_string())
+    } else {
+        Ok(text.to_owned())
     }
 }
 

@@ -85,10 +85,6 @@ fn overview(terminal: &Terminal, all: &[&MinorRelease]) -> String {
 }
 
 fn in_full(terminal: &Terminal, release: &MinorRelease) -> String {
-    let words = |all: Vec<String>| match all.is_empty() {
-        true => "-".to_owned(),
-        false => all.join(", "),
-    };
     let day = release.released.map(|day| day.to_string());
     let end = release.end_of_life.map(|end| end.to_string());
     let tested = release.tested.map(|range| range.to_string());
@@ -97,28 +93,31 @@ fn in_full(terminal: &Terminal, release: &MinorRelease) -> String {
     let compatible = release.compatibility_versions.iter().flatten();
     let gateway = release.gateway_api.iter();
     let rows = [
-        ("released", words(day.into_iter().collect())),
-        ("end of life", words(end.into_iter().collect())),
+        ("released", words_or_dash(day.into_iter().collect())),
+        ("end of life", words_or_dash(end.into_iter().collect())),
         ("Kubernetes", release.kubernetes.to_string()),
-        ("also tested", words(tested.into_iter().collect())),
+        ("also tested", words_or_dash(tested.into_iter().collect())),
         (
             "istioctl refuses below",
-            words(refuses.into_iter().collect()),
+            words_or_dash(refuses.into_iter().collect()),
         ),
-        ("lowest patch to come from", words(from.collect())),
+        ("lowest patch to come from", words_or_dash(from.collect())),
         (
             "compatibilityVersion",
-            words(compatible.map(ToString::to_string).collect()),
+            words_or_dash(compatible.map(ToString::to_string).collect()),
         ),
         (
             "Gateway API",
-            words(
+            words_or_dash(
                 gateway
                     .map(|min| format!("{} {}", min.crd, min.minimum))
                     .collect(),
             ),
         ),
-        ("image hub", words(release.hub.iter().cloned().collect())),
+        (
+            "image hub",
+            words_or_dash(release.hub.iter().cloned().collect()),
+        ),
     ];
     let title = format!("Istio {}", release.minor);
     let mut text = terminal.paint(Tone::Strong, &title) + "\n";
@@ -144,6 +143,14 @@ fn in_full(terminal: &Terminal, release: &MinorRelease) -> String {
         text += &table(terminal, &columns, rows);
     }
     text
+}
+
+fn words_or_dash(words: Vec<String>) -> String {
+    if words.is_empty() {
+        "-".to_owned()
+    } else {
+        words.join(", ")
+    }
 }
 
 fn value(release: &MinorRelease) -> Value {

@@ -125,9 +125,10 @@ pub(super) async fn wanted(
 /// What a MeshUpgrade in a file asks for.
 fn from_file(file: &Path) -> Result<MeshUpgradeSpec> {
     let name = file.display();
-    let text = match file == Path::new("-") {
-        true => std::io::read_to_string(std::io::stdin()),
-        false => std::fs::read_to_string(file),
+    let text = if file == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(file)
     };
     let text = text.with_context(|| format!("{name} cannot be read"))?;
     let what = || format!("{name} holds no MeshUpgrade, or not only one");

@@ -81,12 +81,13 @@ pub(super) fn unknown(program: &str, code: &str) -> String {
         .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
     let near: Vec<String> = near.into_iter().take(3).map(|(_, code)| code).collect();
-    match near.is_empty() {
-        true => format!("there is no check or risk {code}: `{program} explain` lists them"),
-        false => format!(
+    if near.is_empty() {
+        format!("there is no check or risk {code}: `{program} explain` lists them")
+    } else {
+        format!(
             "there is no check or risk {code}: did you mean {}? `{program} explain` lists them",
             near.join(", ")
-        ),
+        )
     }
 }
 
@@ -155,12 +156,13 @@ impl Entry<'_> {
                 true,
             ),
         };
-        let accept = match acceptable {
-            true => format!(
+        let accept = if acceptable {
+            format!(
                 "Can be accepted: --accept {0}, or spec.acceptRisks: [{0}].",
                 self.code()
-            ),
-            false => "Cannot be accepted: it must be mended.".to_owned(),
+            )
+        } else {
+            "Cannot be accepted: it must be mended.".to_owned()
         };
         let head = terminal.paint(Tone::Strong, self.code());
         let part = |title: &str, text: &str| {

@@ -86,9 +86,10 @@ impl View {
     fn tell(&mut self, log: &Log) -> Result<Reads> {
         let mut text = String::new();
         for line in log.lines().iter().filter(|line| line.n > self.told) {
-            text.push_str(&match self.json {
-                true => serde_json::to_string(line)? + "\n",
-                false => shown(line),
+            text.push_str(&if self.json {
+                serde_json::to_string(line)? + "\n"
+            } else {
+                shown(line)
             });
         }
         let Some(last) = log.lines().last() else {
@@ -96,9 +97,10 @@ impl View {
         };
         self.told = last.n;
         let read = text.is_empty() || tell(&text)?;
-        match read && !last.phase.is_terminal() {
-            true => Ok(Reads::On),
-            false => Ok(Reads::Ended),
+        if read && !last.phase.is_terminal() {
+            Ok(Reads::On)
+        } else {
+            Ok(Reads::Ended)
         }
     }
 }

@@ -69,17 +69,19 @@ fn approvals(upgrade: &MeshUpgrade, wanted: &[String]) -> Result<Change> {
     approvals.extend(wanted.iter().cloned());
     approvals.sort();
     approvals.dedup();
-    Ok(match approvals.len() == upgrade.spec.approvals.len() {
-        true => Change::None,
-        false => Change::Spec(json!({ "approvals": approvals })),
+    Ok(if approvals.len() == upgrade.spec.approvals.len() {
+        Change::None
+    } else {
+        Change::Spec(json!({ "approvals": approvals }))
     })
 }
 
 /// Holds an upgrade before its next change, or lets it go on.
 pub(super) async fn pause(context: &Context<'_>, args: &PauseArgs, paused: bool) -> Result<Exit> {
-    let (what, already) = match paused {
-        true => ("paused", "is paused already"),
-        false => ("resumed", "is not paused"),
+    let (what, already) = if paused {
+        ("paused", "is paused already")
+    } else {
+        ("resumed", "is not paused")
     };
     let steering = Steering {
         what,
@@ -95,9 +97,10 @@ fn held(upgrade: &MeshUpgrade, paused: bool) -> Result<Change> {
     if paused && has_ended(upgrade) {
         bail!("{}", ended(upgrade, "nothing to hold"));
     }
-    Ok(match upgrade.spec.paused == paused {
-        true => Change::None,
-        false => Change::Spec(json!({ "paused": paused })),
+    Ok(if upgrade.spec.paused == paused {
+        Change::None
+    } else {
+        Change::Spec(json!({ "paused": paused }))
     })
 }
 
@@ -133,9 +136,10 @@ fn back(upgrade: &MeshUpgrade) -> Result<Change> {
             phase.map_or_else(|| "not begun".to_owned(), |phase| phase.to_string())
         ),
     }
-    Ok(match upgrade.spec.request_rollback {
-        true => Change::None,
-        false => Change::Spec(json!({ "requestRollback": true })),
+    Ok(if upgrade.spec.request_rollback {
+        Change::None
+    } else {
+        Change::Spec(json!({ "requestRollback": true }))
     })
 }
 

@@ -99,11 +99,10 @@ async fn may_start(
         }
         return Ok(blocked.then_some(Exit::Blocked));
     }
-    let question = match blocked {
-        true => {
-            format!("Apply MeshUpgrade {name} all the same? It waits until this is mended. [y/N] ")
-        }
-        false => format!("Upgrade mesh {} to {} now? [y/N] ", args.mesh, args.to),
+    let question = if blocked {
+        format!("Apply MeshUpgrade {name} all the same? It waits until this is mended. [y/N] ")
+    } else {
+        format!("Upgrade mesh {} to {} now? [y/N] ", args.mesh, args.to)
     };
     match (asked(&question)?, blocked) {
         (true, _) => Ok(None),

@@ -147,9 +147,10 @@ pub(crate) fn show(terminal: &Terminal, contents: &Contents) -> String {
 fn heading(header: &Header) -> String {
     let versions = [&header.from, &header.to].into_iter().flatten();
     let versions: Vec<&str> = versions.map(|plane| plane.version.as_str()).collect();
-    let versions = match versions.is_empty() {
-        true => String::new(),
-        false => format!(", {}", versions.join(" to ")),
+    let versions = if versions.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", versions.join(" to "))
     };
     let by = match &header.upgrade {
         Some(upgrade) => format!(" by MeshUpgrade {upgrade}"),

@@ -42,9 +42,10 @@ fn way(terminal: &Terminal, found: &Detection) -> String {
     let way: Vec<&str> = std::iter::once(from.version.as_str())
         .chain(versions)
         .collect();
-    let text = match found.at_target {
-        true => format!("The mesh is at {} already.\n", target.version),
-        false => format!("Istio {}\n", way.join(" -> ")),
+    let text = if found.at_target {
+        format!("The mesh is at {} already.\n", target.version)
+    } else {
+        format!("Istio {}\n", way.join(" -> "))
     };
     terminal.paint(Tone::Strong, &text)
 }

@@ -64,9 +64,10 @@ pub(crate) fn counts(workloads: &WorkloadCounts) -> String {
         .map(|(n, what)| format!("{n} {what}"))
         .collect();
     let of = format!("{}/{} workloads", workloads.moved, workloads.total);
-    match told.is_empty() {
-        true => of,
-        false => format!("{of}: {}", told.join(", ")),
+    if told.is_empty() {
+        of
+    } else {
+        format!("{of}: {}", told.join(", "))
     }
 }
 
@@ -85,9 +86,10 @@ pub(crate) fn verdict(name: &str, status: &MeshUpgradeStatus, now: Timestamp) ->
         (None, None) => "ended".to_owned(),
     };
     let took = took(status, now).map_or(String::new(), |took| format!(" in {took}"));
-    match status.message.is_empty() {
-        true => format!("{name}: {how}{took}"),
-        false => format!("{name}: {how}{took}: {}", status.message),
+    if status.message.is_empty() {
+        format!("{name}: {how}{took}")
+    } else {
+        format!("{name}: {how}{took}: {}", status.message)
     }
 }
 

@@ -189,9 +189,10 @@ fn refused(resource: &str, error: kube::Error) -> Error {
 }
 
 fn right(kind: &ApiResource) -> String {
-    match kind.group.is_empty() {
-        true => kind.plural.clone(),
-        false => format!("{}.{}", kind.plural, kind.group),
+    if kind.group.is_empty() {
+        kind.plural.clone()
+    } else {
+        format!("{}.{}", kind.plural, kind.group)
     }
 }
 

@@ -177,20 +177,22 @@ fn follow(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action 
     if secure && attempt.url().scheme() != "https" {
         return attempt.error("it redirects from https to an address that is not");
     }
-    match attempt.previous().len() > REDIRECTS {
-        true => attempt.error("it redirects too often"),
-        false => attempt.follow(),
+    if attempt.previous().len() > REDIRECTS {
+        attempt.error("it redirects too often")
+    } else {
+        attempt.follow()
     }
 }
 
 fn certificates(bundle: &str) -> Result<Vec<Certificate>, Error> {
     let read = Certificate::from_pem_bundle(bundle.as_bytes()).unwrap_or_default();
-    match read.is_empty() {
-        true => Err(Error::Unreadable(
+    if read.is_empty() {
+        Err(Error::Unreadable(
             "spec.charts.caBundle of the Mesh has no certificate in PEM: put one in, or remove it"
                 .to_owned(),
-        )),
-        false => Ok(read),
+        ))
+    } else {
+        Ok(read)
     }
 }
 

@@ -114,9 +114,10 @@ impl Source {
             shown(&self.charts)
         );
         let load = async {
-            match self.is_oci() {
-                true => self.load_by_tag(secrets, chart, version).await,
-                false => self.load_by_index(secrets, chart, version).await,
+            if self.is_oci() {
+                self.load_by_tag(secrets, chart, version).await
+            } else {
+                self.load_by_index(secrets, chart, version).await
             }
         };
         let loaded = tokio::time::timeout(DOWNLOAD_LIMIT, load).await;

@@ -177,11 +177,12 @@ pub(super) async fn register_mesh(
     let mut meshes = all.present().into_iter().flatten();
     if let Some(known) = meshes.find(|mesh| &mesh.spec.control_plane_namespace == home) {
         let known = known.name_any();
-        return match known == name {
-            true => Ok(()),
-            false => Err(Error::Unreadable(format!(
+        return if known == name {
+            Ok(())
+        } else {
+            Err(Error::Unreadable(format!(
                 "there is no Mesh {name}, and the mesh in namespace {home} is called {known}: set spec.mesh to {known}"
-            ))),
+            )))
         };
     }
     let mut spec = spec.clone();

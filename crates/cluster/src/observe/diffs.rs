@@ -67,9 +67,10 @@ impl Diffs {
                 Err(why) => return Seen::Unreadable(why),
             }
         }
-        match diffs.is_empty() {
-            true => Seen::Absent,
-            false => Seen::Present(diffs),
+        if diffs.is_empty() {
+            Seen::Absent
+        } else {
+            Seen::Present(diffs)
         }
     }
 }

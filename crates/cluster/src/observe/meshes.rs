@@ -126,9 +126,10 @@ impl Observer {
         };
         let facts = self.watches.injection_rules.all();
         let mut rules = facts.present().into_iter().flatten().flat_map(|f| &f.rules);
-        match rules.any(leads_away) {
-            true => self.surroundings.injectors(&self.watches).await,
-            false => Seen::Absent,
+        if rules.any(leads_away) {
+            self.surroundings.injectors(&self.watches).await
+        } else {
+            Seen::Absent
         }
     }
 }

@@ -24,18 +24,20 @@ pub(super) fn of(status: &Status) -> Probe {
     }
     let Some(why) = admission(message) else {
         let admitted = status.code == 422 || status.code == 400;
-        return match admitted {
-            true => refused(Refuser::Other, message),
-            false => Probe::Failed(short(message)),
+        return if admitted {
+            refused(Refuser::Other, message)
+        } else {
+            Probe::Failed(short(message))
         };
     };
     // What is used and asked for differs from one try to the next.
     if let Some(quota) = quoted(why, "exceeded quota: ", ',') {
         return refused(Refuser::Quota, &format!("exceeded quota {quota}"));
     }
-    let by = match why.starts_with("violates PodSecurity") {
-        true => Refuser::PodSecurity,
-        false => Refuser::Other,
+    let by = if why.starts_with("violates PodSecurity") {
+        Refuser::PodSecurity
+    } else {
+        Refuser::Other
     };
     refused(by, why)
 }

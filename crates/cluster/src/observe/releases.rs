@@ -223,9 +223,10 @@ fn unpack<T: DeserializeOwned>(packed: &[u8]) -> Result<T, String> {
 }
 
 fn release(stored: Stored, upgrade: &str, runner: &Runner) -> Release {
-    let by = match stored.upgrade.as_deref() == Some(upgrade) {
-        true => runner.whose(stored.signature.as_deref()),
-        false => HelmRunner::Foreign,
+    let by = if stored.upgrade.as_deref() == Some(upgrade) {
+        runner.whose(stored.signature.as_deref())
+    } else {
+        HelmRunner::Foreign
     };
     let metadata = stored.payload.chart.metadata;
     let state = match stored.status.as_str() {
@@ -286,9 +287,10 @@ mod tests {
         });
         let one = json!({ "metadata": {}, "data": { "release": STANDARD.encode(data) } });
         let service = tower::service_fn(move |request: Request<Body>| {
-            let answer = match request.uri().path().ends_with("/secrets") {
-                true => list.to_string(),
-                false => one.to_string(),
+            let answer = if request.uri().path().ends_with("/secrets") {
+                list.to_string()
+            } else {
+                one.to_string()
             };
             async { Ok::<_, tower::BoxError>(Response::new(Body::from(answer.into_bytes()))) }
         });

@@ -121,9 +121,10 @@ impl BenchArgs {
 
     /// How many of the standing pods one workload has: in a large mesh as many as all others.
     pub(super) fn per_standing(&self) -> usize {
-        match self.large {
-            true => self.size().replicas,
-            false => 100,
+        if self.large {
+            self.size().replicas
+        } else {
+            100
         }
     }
 }

@@ -18,9 +18,10 @@ impl FromStr for Filter {
         let mut words = text.split('/').map(str::to_owned);
         let kind = words.next().unwrap_or_default();
         let rest: Vec<String> = words.collect();
-        match kind.is_empty() || rest.len() > 2 {
-            true => Err("write KIND, KIND/NAMESPACE or KIND/NAMESPACE/NAME, as in VirtualService/shop/cart; KIND/NAME for what has no namespace".to_owned()),
-            false => Ok(Self { kind, rest }),
+        if kind.is_empty() || rest.len() > 2 {
+            Err("write KIND, KIND/NAMESPACE or KIND/NAMESPACE/NAME, as in VirtualService/shop/cart; KIND/NAME for what has no namespace".to_owned())
+        } else {
+            Ok(Self { kind, rest })
         }
     }
 }

@@ -80,9 +80,10 @@ fn job(object: JobObject) -> Option<PodTemplate> {
     let mut conditions = object.status.conditions.iter().flatten();
     let ended =
         |of: &Condition| ["Complete", "Failed"].contains(&of.kind.as_str()) && of.status == "True";
-    match conditions.any(ended) {
-        true => None,
-        false => asking("Job", &object, &object.spec.template),
+    if conditions.any(ended) {
+        None
+    } else {
+        asking("Job", &object, &object.spec.template)
     }
 }
 

@@ -93,9 +93,10 @@ pub(in crate::observe) struct Right(String);
 
 impl Right {
     pub(in crate::observe) fn of(plural: &str, group: &str) -> Self {
-        match group.is_empty() {
-            true => Self(plural.to_owned()),
-            false => Self(format!("{plural}.{group}")),
+        if group.is_empty() {
+            Self(plural.to_owned())
+        } else {
+            Self(format!("{plural}.{group}"))
         }
     }
 

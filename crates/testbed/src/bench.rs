@@ -129,9 +129,10 @@ impl Bench<'_> {
     async fn measure(&self, binary: &Path) -> Result<Figures> {
         let began = Timestamp::now();
         let floor_before = self.floor("the floor, before").await?;
-        let kubectl = match self.args.kubectl() {
-            true => Some(self.kubectl().await?),
-            false => None,
+        let kubectl = if self.args.kubectl() {
+            Some(self.kubectl().await?)
+        } else {
+            None
         };
         let mut figures = self.operator(binary).await?;
         figures.began = began;

@@ -118,10 +118,7 @@ fn head(
         .as_ref()
         .filter(|_| !status.phase.is_some_and(Phase::is_terminal))
         .map_or(String::new(), |at| format!(", for {}", between(at.0, now)));
-    let held = match upgrade.spec.paused {
-        true => ", paused",
-        false => "",
-    };
+    let held = if upgrade.spec.paused { ", paused" } else { "" };
     let at = format!("{}{since}{held}", stage(status));
     say("phase", &terminal.paint(tone(status), &at));
     if let Some(outcome) = status.outcome {

@@ -125,10 +125,7 @@ pub async fn install(cluster: &Cluster, version: &str, options: IstioOptions) ->
 pub async fn install_with_istioctl(cluster: &Cluster, version: &str, set: &[&str]) -> Result<()> {
     let wanted = version.to_owned();
     let istioctl = tokio::task::spawn_blocking(move || tools::istioctl(&wanted)).await??;
-    let patience = match cluster.has_node() {
-        true => "3m",
-        false => "1s",
-    };
+    let patience = if cluster.has_node() { "3m" } else { "1s" };
     let mut arguments: Vec<String> = vec![
         "install".into(),
         "--skip-confirmation".into(),

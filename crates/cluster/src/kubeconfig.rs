@@ -236,9 +236,10 @@ fn authorities(cluster: &Mapping) -> Result<Vec<Vec<u8>>> {
         .filter(|block| block.tag() == "CERTIFICATE")
         .map(pem::Pem::into_contents)
         .collect();
-    match found.is_empty() {
-        true => Err(shape(FIELD, "a certificate: PEM, in base64")),
-        false => Ok(found),
+    if found.is_empty() {
+        Err(shape(FIELD, "a certificate: PEM, in base64"))
+    } else {
+        Ok(found)
     }
 }
 

@@ -46,9 +46,10 @@ impl Called {
 
     fn by(path: std::ffi::OsString) -> Self {
         let name = std::path::Path::new(&path).file_name();
-        match name.is_some_and(|name| name == "kubectl-meshlift") {
-            true => Self::Plugin,
-            false => Self::Itself,
+        if name.is_some_and(|name| name == "kubectl-meshlift") {
+            Self::Plugin
+        } else {
+            Self::Itself
         }
     }
 

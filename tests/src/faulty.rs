@@ -204,9 +204,10 @@ impl Upstream {
         let is_operator =
             agent.is_some_and(|agent| agent.as_bytes().starts_with(OPERATOR.as_bytes()));
         let site = Site::of(request.method(), request.uri());
-        let fault = match is_operator && !self.spares.spares(&site) {
-            true => self.rotation().next(&site),
-            false => None,
+        let fault = if is_operator && !self.spares.spares(&site) {
+            self.rotation().next(&site)
+        } else {
+            None
         };
         match fault {
             None => self.forward(request).await,

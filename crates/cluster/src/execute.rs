@@ -135,9 +135,10 @@ impl Executor {
         if paused(newest.present(), effect) {
             return Ok(());
         }
-        let act = match effect.runs_helm() {
-            true => Act::Helm,
-            false => Act::Request,
+        let act = if effect.runs_helm() {
+            Act::Helm
+        } else {
+            Act::Request
         };
         let one = self.one(object, upgrade, effect);
         let result = self.while_leading(act, one).await;

@@ -34,14 +34,14 @@ pub const GUESTS: &str = "guests";
 /// Loads the image into the cluster and applies the shop's manifests.
 pub async fn deploy(cluster: &Cluster, injection: &Injection) -> Result<()> {
     load_image(cluster).await?;
-    apply(cluster, include_str!("shop.yaml"), injection)
+    apply(cluster, include_str!("shop/shop.yaml"), injection)
         .await
         .context("applying the shop's manifests")
 }
 
 /// Applies what stands beside the shop, once the shop is deployed: two namespaces more, two replicas in each.
 pub async fn deploy_neighbours(cluster: &Cluster, injection: &Injection) -> Result<()> {
-    apply(cluster, include_str!("neighbours.yaml"), injection)
+    apply(cluster, include_str!("shop/neighbours.yaml"), injection)
         .await
         .context("applying the manifests of the shop's neighbours")
 }

@@ -120,9 +120,10 @@ impl LiveClient {
             .await
             .map_err(Error::kube(what.clone()))?;
         // Without build information it is not istiod that answered.
-        match text.contains("istio_build") || text.contains("pilot_info") {
-            true => Ok(Counters::read(&text)),
-            false => Err(Error::Unreadable(format!("{what}: they are not istiod's"))),
+        if text.contains("istio_build") || text.contains("pilot_info") {
+            Ok(Counters::read(&text))
+        } else {
+            Err(Error::Unreadable(format!("{what}: they are not istiod's")))
         }
     }
 }
