@@ -82,6 +82,7 @@ pub(crate) fn istiod(revision: &str, of: &str) -> ControlPlane {
     ControlPlane {
         namespace: "istio-system".into(),
         name: format!("istiod{suffix}"),
+        uid: format!("uid-istiod{suffix}"),
         revision: revision.into(),
         version: Some(version(of)),
         image: format!("example.org/pilot:{of}"),
@@ -188,6 +189,8 @@ pub(crate) fn record() -> Record {
         later: Vec::new(),
         charts: Some(charts()),
         target_values: Map::new(),
+        raised_minimum: None,
+        budget: None,
         base_values: Map::new(),
         namespaces: Vec::new(),
         waves: Vec::new(),

@@ -4,6 +4,7 @@
 //! mesh. It has no clock, no client, no randomness; CI proves it from the dependency tree. So
 //! every story of an upgrade can be told, crashed and told again in a test.
 
+mod budgets;
 pub mod check;
 mod data_plane;
 mod decision;
@@ -25,6 +26,7 @@ mod proof;
 mod record;
 mod reference;
 mod refusals;
+mod replicas;
 mod revision;
 pub mod risk;
 mod selector;
@@ -53,8 +55,8 @@ pub use pace::admitted_by;
 pub use phase::{decide, next_version, trial};
 pub use proof::{DryRuns, Sample};
 pub use record::{
-    ChartDigests, Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag,
-    RecordedWave,
+    ChartDigests, Record, RecordedBudget, RecordedGateway, RecordedNamespace, RecordedRelease,
+    RecordedTag, RecordedWave,
 };
 pub use refusals::{Failure, Refusal, Refusals, Tried};
 pub use stages::{GATEWAYS, REST, Stage, Stages};

@@ -9,6 +9,7 @@ impl Effect {
             self,
             Effect::UpgradeBase(_)
                 | Effect::InstallRevision(_)
+                | Effect::RestoreMinimum(_)
                 | Effect::PointDefaultRevision(_)
                 | Effect::ReleaseTags(_)
                 | Effect::RetireRevision { .. }
@@ -47,6 +48,7 @@ impl Effect {
             | Effect::LabelGateway { uid, .. }
             | Effect::RestartWorkload { uid, .. }
             | Effect::EvictPod { uid, .. } => Some(uid),
+            Effect::CopyBudget { owner_uid, .. } => Some(owner_uid),
             Effect::RegisterMesh { .. }
             | Effect::HoldDeletion
             | Effect::LetGo
@@ -55,6 +57,7 @@ impl Effect {
             | Effect::BackUp(_)
             | Effect::UpgradeBase(_)
             | Effect::InstallRevision(_)
+            | Effect::RestoreMinimum(_)
             | Effect::PointDefaultRevision(_)
             | Effect::ReleaseTags(_)
             | Effect::RetireRevision { .. } => None,
@@ -84,6 +87,15 @@ impl Effect {
                     target.release, target.version
                 )
             }
+            Effect::RestoreMinimum(target) => {
+                format!("restoring autoscaleMin of Helm release {}", target.release)
+            }
+            Effect::CopyBudget {
+                namespace,
+                of,
+                revision,
+                ..
+            } => format!("copying PodDisruptionBudget {namespace}/{of} for revision {revision}"),
             Effect::PointDefaultRevision(target) => {
                 format!(
                     "pointing the default revision by Helm release {}",
@@ -145,6 +157,8 @@ impl Effect {
             Effect::ClearPendingRelease { .. } => "clear_pending_release",
             Effect::UpgradeBase(_) => "upgrade_base",
             Effect::InstallRevision(_) => "install_revision",
+            Effect::RestoreMinimum(_) => "restore_minimum",
+            Effect::CopyBudget { .. } => "copy_budget",
             Effect::PointDefaultRevision(_) => "point_default_revision",
             Effect::MoveNamespace { .. } => "move_namespace",
             Effect::PointTag { .. } => "point_tag",

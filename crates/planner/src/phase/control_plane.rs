@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use meshlift_api::Step;
 
 use super::failing::failed;
+use super::handing_over::copy_budget;
 use super::upgrading::{same_step, step_began, timeout};
 use super::versions::of_another_version;
 use super::{BACKSTOP, POLL, blind, later, wait};
@@ -16,6 +17,7 @@ use crate::proof::{self, Expected};
 use crate::record::Record;
 use crate::upgrade::Upgrade;
 use crate::view::{ControlPlane, HelmRunner, MeshView, Probe, Release, ReleaseState, Seen};
+use crate::wanted::is_proving;
 
 /// Brings up the new control plane; `None` when it is there and proved.
 pub(super) fn control_plane(
@@ -50,13 +52,14 @@ pub(super) fn control_plane(
             repository: record.repository.clone(),
             version: to.clone(),
             digest: record.digest(Chart::Istiod),
-            values: record.target_values.clone(),
+            values: record.values_beside_old(),
         };
         // Of the same version it is left as it is, unless it does not come up: then what was mended
         // since it was installed (an image, a value) has to reach it.
         let down = target_is_down(view, record);
+        let wanted = istiod.values.clone();
         let differs = |release: &Release| {
-            release.version.as_ref() != Some(to) || (down && release.values != record.target_values)
+            release.version.as_ref() != Some(to) || (down && release.values != wanted)
         };
         let step = Step::InstallingControlPlane;
         helm_step(
@@ -68,6 +71,7 @@ pub(super) fn control_plane(
             Effect::InstallRevision,
         )
     })
+    .or_else(|| copy_budget(now, view, record, same_step(upgrade)))
     .or_else(|| prove(now, upgrade, view, record))
 }
 
@@ -173,7 +177,7 @@ fn prove(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
         return Some(blind(now, same_step(upgrade), "the control planes", why));
     }
     let plane = view.plane(record.target_plane());
-    let missing = unproved(plane, view, record)?;
+    let missing = unproved(plane, view, record).or_else(|| too_small(plane?, upgrade, record))?;
     let report = Report {
         step: Some(Step::ProvingControlPlane),
         message: format!("waits for the new control plane: {}", missing.what),
@@ -222,6 +226,16 @@ impl Missing {
             recheck: BACKSTOP,
         })
     }
+}
+
+/// The new control plane is as large as the old one before anything moves to it. Once something has, its size is its
+/// owner's.
+fn too_small(plane: &ControlPlane, upgrade: &Upgrade, record: &Record) -> Option<Missing> {
+    let wanted = record.raised_minimum?;
+    if plane.desired >= wanted || !is_proving(upgrade) {
+        return None;
+    }
+    Missing::plane("TooFewReplicas", message::too_few_replicas(plane, wanted))
 }
 
 fn unproved(plane: Option<&ControlPlane>, view: &MeshView, record: &Record) -> Option<Missing> {

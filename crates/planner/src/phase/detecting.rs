@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use meshlift_api::{
     CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, MeshSpec, Mode, Outcome, Phase, Step,
 };
+use serde_json::{Map, Value};
 
 use super::asked_back;
 use super::current::Sidecars;
@@ -18,11 +19,12 @@ use crate::decision::{BackupScope, Decision, Effect, Findings, Next, Report, Ver
 use crate::detect::{Detected, Detection};
 use crate::injection::{Injector, injector_of};
 use crate::record::{Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag};
+use crate::replicas::{self, Start};
 use crate::stages;
 use crate::upgrade::Upgrade;
 use crate::version::Version;
 use crate::view::{ControlPlane, Gateway, MeshView, Namespace, Release, Seen, Tag};
-use crate::{message, values};
+use crate::{budgets, message, values};
 
 pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
     if let Some(rival) = in_the_way(upgrade, &view.rivals) {
@@ -299,6 +301,16 @@ fn gateways(view: &MeshView) -> Vec<RecordedGateway> {
         .collect()
 }
 
+/// The values that the new control plane has in the end, and the minimum of its autoscaler until then.
+fn sized(owned: Map<String, Value>, course: &Course<'_>) -> (Map<String, Value>, Option<u32>) {
+    let own = &course.mesh.values.istiod;
+    match replicas::start(&owned, own, course.source.desired) {
+        Start::AsConfigured => (owned, None),
+        Start::Minimum(minimum) => (owned, Some(minimum)),
+        Start::Count(count) => (replicas::with(owned, replicas::COUNT, count), None),
+    }
+}
+
 fn record(
     now: Timestamp,
     upgrade: &Upgrade,
@@ -325,7 +337,7 @@ fn record(
     let carried =
         carried.map_err(|error| Obstacle::new(&check::VALUES, error.problem(), error.fix()))?;
     let revision = course.revision(to);
-    let target_values = values::of_revision(carried, &revision);
+    let (target_values, raised_minimum) = sized(values::of_revision(carried, &revision), course);
     let recorded = |release: &Release, version: &Version| RecordedRelease {
         name: release.name.clone(),
         namespace: release.namespace.clone(),
@@ -357,12 +369,18 @@ fn record(
         },
         target_version: to.clone(),
         charts: view.archives.present().cloned(),
-        target_revision: revision,
+        target_revision: revision.clone(),
         later: course.hops.iter().skip(1).cloned().collect(),
         waves: stages::pinned(upgrade, &stages::Candidates::of(upgrade, view)),
         tags: tags(course, view),
         gateways: gateways(view),
         target_values,
+        raised_minimum,
+        budget: view
+            .environment
+            .budgets
+            .present()
+            .and_then(|all| budgets::to_copy(all, course.source, &source_release.name, &revision)),
         base_values: values::base(&base_found, course.mesh),
         namespaces: in_mesh
             .iter()

@@ -16,6 +16,8 @@ pub enum ReleaseChange {
     Install,
     /// The default revision moves to the new control plane.
     DefaultRevision,
+    /// The autoscaler of the new control plane has its own minimum again.
+    RestoreMinimum,
     /// The old control plane is removed.
     Retire,
 }
@@ -77,6 +79,14 @@ pub fn comparisons(record: &Record) -> Vec<Comparison> {
         namespace: release.namespace.clone(),
     };
     let (base, default, istiod) = targets(record);
+    let restored = record.raised_minimum.map(|_| {
+        let owned = ChartTarget {
+            values: record.target_values.clone(),
+            ..istiod.clone()
+        };
+        let raised = Manifest::Rendered(istiod.clone());
+        (raised, Manifest::Rendered(owned))
+    });
     let revisions = Revisions {
         old: record.source_revision.clone(),
         new: record.target_revision.clone(),
@@ -87,7 +97,9 @@ pub fn comparisons(record: &Record) -> Vec<Comparison> {
         new,
         revisions: None,
     };
-    vec![
+    let restored =
+        restored.map(|(raised, owned)| plain(ReleaseChange::RestoreMinimum, raised, owned));
+    [
         plain(
             ReleaseChange::Base,
             stored(&record.base),
@@ -104,12 +116,15 @@ pub fn comparisons(record: &Record) -> Vec<Comparison> {
             Manifest::Rendered(base),
             Manifest::Rendered(default),
         ),
-        plain(
-            ReleaseChange::Retire,
-            stored(&record.source),
-            Manifest::Nothing,
-        ),
     ]
+    .into_iter()
+    .chain(restored)
+    .chain([plain(
+        ReleaseChange::Retire,
+        stored(&record.source),
+        Manifest::Nothing,
+    )])
+    .collect()
 }
 
 /// The `base` release, the same with the default revision moved, and the new istiod release.
@@ -132,7 +147,7 @@ fn targets(record: &Record) -> (ChartTarget, ChartTarget, ChartTarget) {
         namespace: record.source.namespace.clone(),
         chart: Chart::Istiod,
         digest: record.digest(Chart::Istiod),
-        values: record.target_values.clone(),
+        values: record.values_beside_old(),
         ..base.clone()
     };
     (base, default, istiod)

@@ -11,6 +11,7 @@ use meshlift_planner::{
     Chart, ChartTarget, Effect, ErrorClass, HELM_TIMEOUT, InjectionLabels, TemplateRevision,
 };
 
+use crate::budgets::minimum;
 use crate::helm::{Revision, Stored};
 use crate::world::{Injection, Istiod, World, seconds};
 
@@ -63,6 +64,8 @@ impl World {
                 self.helm_upgrade(target)
             }
             Effect::InstallRevision(target) => self.install(target),
+            Effect::RestoreMinimum(target) => self.restore_minimum(target),
+            Effect::CopyBudget { .. } => self.copy_budget(effect),
             Effect::MoveNamespace {
                 name,
                 uid,
@@ -271,13 +274,15 @@ impl World {
             "revision {revision} is of another mesh"
         );
         if !self.istiods.iter().any(|i| i.plane.revision == revision) {
-            let mut istiod = Istiod::helm(&revision, &target.release, &target.version, 2);
+            let replicas = minimum(target);
+            let mut istiod = Istiod::helm(&revision, &target.release, &target.version, replicas);
             istiod.plane.namespace.clone_from(&target.namespace);
             istiod.plane.trouble.clone_from(&self.istiod_trouble);
             let healthy = self.istiod_trouble.is_none();
             istiod.ready_at = healthy.then(|| self.now + seconds(ISTIOD_STARTUP));
             self.istiods.push(istiod);
         }
+        self.render_budget(target);
         if lives { Ok(()) } else { Err(died(target)) }
     }
 
@@ -427,6 +432,7 @@ impl World {
         if let Some(stored) = self.helm.releases.iter().find(|r| r.name == release) {
             self.nothing_goes_along(stored, revision);
         }
+        self.lose_budgets(release, revision);
         self.istiods.retain(|i| i.plane.revision != revision);
         self.helm.releases.retain(|r| r.name != release);
         self.wrote(format!("release {release}"));

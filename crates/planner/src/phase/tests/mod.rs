@@ -20,6 +20,7 @@ use crate::view::{
     Validator,
 };
 
+mod availability;
 mod before_the_soak;
 mod dry_run_pods;
 mod ending;

@@ -53,7 +53,7 @@ pub(super) fn from(of: &str, world: &mut World) {
 /// The image of istiod by its full name: the chart of the target would run the old one.
 fn image_by_full_name() -> Story {
     let mut world = registered("1.31.0");
-    let values = json!({ "pilot": { "image": "reg.corp/istio/pilot:1.30.2" } });
+    let values = json!({ "pilot": { "image": "reg.corp/istio/pilot:1.30.2" }, "autoscaleMin": 2 });
     world.helm.releases[1] = release("istiod", "istiod", "1.30.2", values);
     with(
         story("image_by_full_name", world),

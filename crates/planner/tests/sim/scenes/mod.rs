@@ -13,6 +13,7 @@ mod pace;
 mod proofs;
 mod refusals;
 mod refused;
+mod replicas;
 mod rollback;
 mod tags;
 mod two_meshes;
@@ -102,6 +103,7 @@ fn values() -> Value {
     json!({
         "global": { "hub": "example.org/istio", "imagePullPolicy": "Never" },
         "meshConfig": { "accessLogFile": "/dev/stdout" },
+        "autoscaleMin": 2,
     })
 }
 
@@ -303,6 +305,7 @@ pub fn all() -> Vec<Story> {
         ending::all(),
         two_meshes::all(),
         proofs::all(),
+        replicas::all(),
     ];
     groups.into_iter().flatten().collect()
 }
