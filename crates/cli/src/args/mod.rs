@@ -169,12 +169,15 @@ pub struct Way {
     /// Which versions to stop at when the target is several minors away [default: EachMinor]
     #[arg(long, value_enum, ignore_case = true)]
     pub path: Option<PathChoice>,
+    /// Name of the new revision [default: from the version]
+    #[arg(long, value_name = "NAME")]
+    pub revision: Option<String>,
     /// Instead, a MeshUpgrade in a file, as it would be applied (waves, windows, ...); - for standard input
     #[arg(
         short = 'f',
         long = "filename",
         value_name = "FILE",
-        conflicts_with_all = ["mesh", "to", "path"]
+        conflicts_with_all = ["mesh", "to", "path", "revision"]
     )]
     pub file: Option<PathBuf>,
 }
@@ -243,6 +246,9 @@ pub struct UpgradeArgs {
     /// Which versions to stop at when the target is several minors away [default: EachMinor]
     #[arg(long, value_enum, ignore_case = true)]
     pub path: Option<PathChoice>,
+    /// Name of the new revision [default: from the version]
+    #[arg(long, value_name = "NAME")]
+    pub revision: Option<String>,
     /// Only let the operator detect and plan; the mesh is not touched
     #[arg(long)]
     pub preflight: bool,

@@ -116,6 +116,7 @@ pub(super) async fn wanted(
     Ok(MeshUpgradeSpec {
         accept_risks: accept.to_vec(),
         path: way.path.map(Into::into).unwrap_or_default(),
+        revision: way.revision.clone(),
         ..spec(&way.mesh, mode, &to)
     })
 }

@@ -79,6 +79,7 @@ async fn may_start(
             mesh: args.mesh.clone(),
             to: Some(args.to.clone()),
             path: args.path,
+            revision: args.revision.clone(),
             file: None,
         };
         let spec = wanted(&look, &way, &args.accept, Mode::Apply).await?;
@@ -132,6 +133,9 @@ fn object(name: &str, args: &UpgradeArgs) -> Value {
     }
     if let Some(chosen) = args.path {
         spec.insert("path".into(), json!(UpgradePath::from(chosen)));
+    }
+    if let Some(name) = &args.revision {
+        spec.insert("revision".into(), name.as_str().into());
     }
     if !args.accept.is_empty() {
         spec.insert("acceptRisks".into(), json!(args.accept));
@@ -208,11 +212,11 @@ mod tests {
         let least = json!({ "targetVersion": "1.31", "mesh": "default", "mode": "Apply" });
         assert_eq!(spec, least);
         let line = "--to 1.31.0 --mesh east --preflight --accept A,B --accept C --soak 1h30m \
-            --retire-after 10m --max-concurrent 7 --path fewestrestarts";
+            --retire-after 10m --max-concurrent 7 --path fewestrestarts --revision canary";
         let everything = json!({
             "targetVersion": "1.31.0", "mesh": "east", "mode": "Preflight",
             "acceptRisks": ["A", "B", "C"], "healthCheck": { "soak": "1h30m" },
-            "path": "FewestRestarts",
+            "path": "FewestRestarts", "revision": "canary",
             "retire": { "after": "10m" }, "dataPlane": { "restart": { "maxConcurrent": 7 } },
         });
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -44,7 +44,7 @@ mod writes;
 
 use meshlift_api::{CheckStatus, MeshSpec, Severity};
 
-use crate::revision::new_revision;
+use crate::revision::revision_of;
 use crate::upgrade::Upgrade;
 use crate::version::Version;
 use crate::view::{ControlPlane, MeshView, Release, Seen};
@@ -106,8 +106,8 @@ pub(crate) struct Subject<'a> {
 
 /// What the survey settled on: from where to where.
 pub(crate) struct Course<'a> {
-    /// Name of the Mesh.
-    pub(crate) name: &'a str,
+    /// Who asks for it.
+    pub(crate) upgrade: &'a Upgrade,
     /// Every control plane of the cluster.
     pub(crate) planes: &'a [ControlPlane],
     pub(crate) mesh: &'a MeshSpec,
@@ -124,7 +124,7 @@ pub(crate) struct Course<'a> {
 impl Course<'_> {
     /// Revision that a version gets in this mesh.
     pub(crate) fn revision(&self, version: &Version) -> String {
-        new_revision(version, self.name, &self.source.namespace, self.planes)
+        revision_of(self.upgrade, version, &self.source.namespace, self.planes)
     }
 }
 

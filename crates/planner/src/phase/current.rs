@@ -8,7 +8,7 @@ use super::survey::find_base;
 use crate::check::{Obstacle, found};
 use crate::data_plane::{excluded, of_another_mesh};
 use crate::message;
-use crate::revision::new_revision;
+use crate::revision::revision_of;
 use crate::upgrade::Upgrade;
 use crate::version::Version;
 use crate::view::{ControlPlane, Installer, MeshView, Pod, Seen, Workload, WorkloadKey};
@@ -74,7 +74,7 @@ fn can_renew(
 ) -> bool {
     let mesh = view.mesh.present();
     let ours = mesh.is_some_and(|mesh| mesh.mesh_type == MeshType::Dedicated);
-    let revision = new_revision(to, &upgrade.spec.mesh, &plane.namespace, planes);
+    let revision = revision_of(upgrade, to, &plane.namespace, planes);
     ours && matches!(plane.installer, Installer::Helm { .. }) && plane.revision != revision
 }
 

@@ -405,7 +405,7 @@ fn record(
         unsteady: view
             .workloads
             .present()
-            .map(|all| unsteady(now, &to.revision(), all))
+            .map(|all| unsteady(now, &revision, all))
             .unwrap_or_default(),
     })
 }

@@ -6,7 +6,7 @@ use super::current::{Remainder, Sidecars, remainder};
 use crate::check::{self, Course, Obstacle, found, must_see, target};
 use crate::mesh_list::meshes;
 use crate::message;
-use crate::revision::new_revision;
+use crate::revision::revision_of;
 use crate::steps::step_rule;
 use crate::upgrade::Upgrade;
 use crate::version::{StepRule, Version, path, resolve};
@@ -59,9 +59,8 @@ pub(crate) fn survey<'a>(
             sidecars,
         });
     }
-    let name = &upgrade.spec.mesh;
     let home = &mesh.control_plane_namespace;
-    let revision = new_revision(&to, name, home, planes);
+    let revision = revision_of(upgrade, &to, home, planes);
     let source = source_plane(&here, home, &revision)?;
     let from = source
         .version
@@ -75,7 +74,7 @@ pub(crate) fn survey<'a>(
     }
     let (source_release, base_release) = releases_of(source, view)?;
     Ok(Surveyed::Way(Box::new(Course {
-        name,
+        upgrade,
         planes,
         mesh,
         source,

@@ -8,8 +8,8 @@ use meshlift_api::{CheckResult, CheckStatus, Phase, Severity};
 use super::super::{CHECKS, sentence};
 use super::Spoil;
 use super::{
-    charts, cluster, dependents, gateways, labels_and_webhooks, pods, releases, waves, way,
-    windows, writes,
+    charts, cluster, dependents, gateways, labels_and_webhooks, pods, releases, revisions, waves,
+    way, windows, writes,
 };
 use crate::detect::detect;
 use crate::example::{surrounded, upgrade};
@@ -59,6 +59,7 @@ fn rows() -> Vec<Row> {
     let groups = [
         way::rows(),
         releases::rows(),
+        revisions::rows(),
         cluster::rows(),
         dependents::rows(),
         dependents::owners(),
