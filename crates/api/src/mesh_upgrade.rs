@@ -28,6 +28,8 @@ use crate::{DEFAULT_MESH, DataPlane, Gateways, MeshUpgradeStatus, Rollback, Wind
          && self.spec.mode == oldSelf.spec.mode \
          && self.spec.strategy == oldSelf.spec.strategy \
          && self.spec.path == oldSelf.spec.path \
+         && has(self.spec.revision) == has(oldSelf.spec.revision) \
+         && (!has(self.spec.revision) || self.spec.revision == oldSelf.spec.revision) \
          && self.spec.acceptRisks == oldSelf.spec.acceptRisks \
          && self.spec.dataPlane == oldSelf.spec.dataPlane \
          && self.spec.gateways == oldSelf.spec.gateways \
@@ -69,6 +71,11 @@ pub struct MeshUpgradeSpec {
     /// Which versions an upgrade across several minors stops at. Defaults to EachMinor.
     #[serde(default)]
     pub path: UpgradePath,
+    /// Name of the new revision: `istio.io/rev` of what moves to it. Defaults to the version (`1-31-0`), with the name
+    /// of the Mesh before it where there are several. Only for an upgrade of one step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::revision")]
+    pub revision: Option<String>,
     /// How workloads move.
     #[serde(default)]
     pub data_plane: DataPlane,

@@ -263,7 +263,7 @@ pub const PERMISSIONS: &[Permission] = &[
         "policy",
         "poddisruptionbudgets",
         &["list"],
-        "detection: which workloads could not be moved by eviction, and whether istiod has a budget",
+        "detection: which workloads could not be moved by eviction; whether istiod has a budget, and whether the new one needs a copy of it",
     ),
     cluster(
         "networking.k8s.io",
@@ -516,10 +516,16 @@ pub const PERMISSIONS: &[Permission] = &[
         "how far istiod is scaled by itself, and how many replicas are enough",
     ),
     control_plane(
+        "",
+        "resourcequotas",
+        &["list"],
+        "detection: whether the quotas beside istiod have room for a second one",
+    ),
+    control_plane(
         "policy",
         "poddisruptionbudgets",
         HELM,
-        "Helm: the disruption budget of istiod",
+        "Helm: the disruption budget of istiod; a copy, for the new istiod, of one that a person made for the old one (operator fence)",
     ),
     control_plane(
         "networking.k8s.io",

@@ -65,6 +65,25 @@ pub(crate) fn wave_name(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The name of a revision. The Helm release istiod-<revision> may have 53 characters.
+pub(crate) fn revision(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 46,
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+                "message": "is not a valid revision: use lower case letters, digits and hyphens, with a letter or digit at both ends",
+            },
+            {
+                "rule": "self != 'default'",
+                "message": "cannot be 'default': that is the revision of an installation without one",
+            },
+        ],
+    })
+}
+
 /// An Istio version or minor.
 pub(crate) fn target_version(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

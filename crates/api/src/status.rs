@@ -191,6 +191,8 @@ pub enum Step {
     KeepingOldControlPlane,
     /// Points the default revision and its validating webhook at the new control plane.
     MovingDefaultRevision,
+    /// Puts back the minimum of the new control plane's autoscaler, which was raised to the replicas of the old one.
+    RestoringAutoscaler,
     /// Removes the old control plane.
     RetiringControlPlane,
     /// Moves the default revision, tags, labels and gateways back to the old control plane.

@@ -174,12 +174,15 @@ pub struct Way {
     /// How the control plane is replaced [default: Canary]
     #[arg(long, value_enum, ignore_case = true)]
     pub strategy: Option<StrategyChoice>,
+    /// Name of the new revision [default: from the version]
+    #[arg(long, value_name = "NAME")]
+    pub revision: Option<String>,
     /// Instead, a MeshUpgrade in a file, as it would be applied (waves, windows, ...); - for standard input
     #[arg(
         short = 'f',
         long = "filename",
         value_name = "FILE",
-        conflicts_with_all = ["mesh", "to", "path", "strategy"]
+        conflicts_with_all = ["mesh", "to", "path", "strategy", "revision"]
     )]
     pub file: Option<PathBuf>,
 }
@@ -251,6 +254,9 @@ pub struct UpgradeArgs {
     /// How the control plane is replaced [default: Canary]
     #[arg(long, value_enum, ignore_case = true)]
     pub strategy: Option<StrategyChoice>,
+    /// Name of the new revision [default: from the version]
+    #[arg(long, value_name = "NAME")]
+    pub revision: Option<String>,
     /// Only let the operator detect and plan; the mesh is not touched
     #[arg(long)]
     pub preflight: bool,

@@ -1,5 +1,6 @@
 //! Executes decisions: one function per effect, each idempotent, none of which waits or chooses.
 
+mod budgets;
 mod evict;
 mod gateways;
 mod objects;
@@ -177,6 +178,7 @@ impl Executor {
             Effect::UpgradeBase(target)
             | Effect::InstallRevision(target)
             | Effect::UpgradeIstiod(target)
+            | Effect::RestoreMinimum(target)
             | Effect::PointDefaultRevision(target)
             | Effect::ReleaseTags(target) => self.install(upgrade, target).await,
             Effect::RetireRevision {
@@ -246,6 +248,7 @@ impl Executor {
             Effect::KeepTag { .. } => {
                 within(LIMIT, &what, tags::keep(client, watches, effect)).await
             }
+            Effect::CopyBudget { .. } => within(LIMIT, &what, budgets::copy(client, effect)).await,
             Effect::LabelGateway { .. } => {
                 within(LIMIT, &what, gateways::label(client, watches, effect)).await
             }

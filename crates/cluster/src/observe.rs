@@ -298,7 +298,7 @@ impl Observer {
         let namespace = control_plane_namespace(upgrade, view);
         let home = namespace.as_deref();
         // Each waits for answers of its own.
-        let (catalog, releases, environment, dependents, missing, backup) = tokio::join!(
+        let (catalog, releases, environment, dependents, missing, backup, budgets) = tokio::join!(
             async {
                 let mesh = view.mesh.present().filter(|_| wanted.catalog)?;
                 Some(offered(self.charts.versions(&mesh.charts).await))
@@ -324,8 +324,13 @@ impl Observer {
                 wanted.backup.then_some(())?;
                 Some(self.backup(upgrade).await)
             },
+            async {
+                let home = home.filter(|_| wanted.budgets)?;
+                Some(self.surroundings.budgets(home).await)
+            },
         );
         view.backup = backup.unwrap_or_default();
+        view.budgets = budgets.unwrap_or_default();
         view.catalog = catalog.unwrap_or_default();
         view.releases = releases.unwrap_or_default();
         view.environment = environment.unwrap_or_default();

@@ -10,7 +10,7 @@ use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{ControlPlane, Installer, MeshView, Pod, Seen, Workload, WorkloadKey};
 
 use crate::check::{Obstacle, found};
-use crate::revision::new_revision;
+use crate::revision::revision_of;
 use crate::survey::find_base;
 
 /// What is left to do for a mesh whose only control plane is of the target.
@@ -78,7 +78,7 @@ fn can_renew(
     if upgrade.spec.strategy == Strategy::InPlace {
         return ours && matches!(plane.installer, Installer::Helm { .. });
     }
-    let revision = new_revision(to, &upgrade.spec.mesh, &plane.namespace, planes);
+    let revision = revision_of(upgrade, to, &plane.namespace, planes);
     ours && matches!(plane.installer, Installer::Helm { .. }) && plane.revision != revision
 }
 

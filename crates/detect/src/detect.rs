@@ -56,8 +56,8 @@ pub fn next_charts(upgrade: &Upgrade, view: &MeshView) -> Option<NextCharts> {
     // Of a run that was begun before, the record knows where it came from.
     let before = if *course.from == next { recorded } else { None };
     let source = before.unwrap_or(course.from);
-    let leads_back =
-        course.strategy == Strategy::InPlace && upgrade.spec.rollback != Rollback::Never;
+    let leads_back = course.upgrade.spec.strategy == Strategy::InPlace
+        && upgrade.spec.rollback != Rollback::Never;
     Some(NextCharts {
         source: leads_back.then(|| source.clone()),
         next,

@@ -1,8 +1,37 @@
 //! The name that a new control plane gets as its revision.
 
 use meshlift_api::DEFAULT_MESH;
+use meshlift_api::labels::DEFAULT_REVISION;
 use meshlift_istio::version::Version;
+use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::ControlPlane;
+
+/// Revision of the control plane that an upgrade installs for a version: as it is asked for, or made of the version.
+pub fn revision_of(
+    upgrade: &Upgrade,
+    version: &Version,
+    home: &str,
+    planes: &[ControlPlane],
+) -> String {
+    match &upgrade.spec.revision {
+        Some(name) => name.clone(),
+        None => new_revision(version, &upgrade.spec.mesh, home, planes),
+    }
+}
+
+/// Why a name is not valid for a revision; none if it is. The API server asks the same, and is not there when a file is
+/// checked.
+pub fn invalid(name: &str) -> Option<&'static str> {
+    let part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if name == DEFAULT_REVISION {
+        return Some("it is the revision of an installation without one");
+    }
+    let is_label =
+        name.starts_with(part) && name.ends_with(part) && name.chars().all(|c| part(c) || c == '-');
+    (!is_label).then_some(
+        "use lower case letters, digits and hyphens, with a letter or digit at both ends",
+    )
+}
 
 /// Revision of the control plane that brings a mesh to a version: `1-31-0`, where there are several meshes
 /// `team-b-1-31-0`. Two control planes of one revision would both inject whatever asks for it, and a second mesh could
@@ -33,6 +62,16 @@ mod tests {
             namespace: namespace.into(),
             revision: revision.into(),
             ..ControlPlane::default()
+        }
+    }
+
+    #[test]
+    fn a_revision_is_a_label_of_dns_and_not_the_default_one() {
+        for name in ["canary", "1-31-0", "9", "a-b"] {
+            assert_eq!(invalid(name), None, "{name}");
+        }
+        for name in ["", "default", "Canary", "a.b", "-a", "a-", "a_b", "ä"] {
+            assert!(invalid(name).is_some(), "{name}");
         }
     }
 

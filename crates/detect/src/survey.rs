@@ -9,7 +9,7 @@ use meshlift_model::view::{ControlPlane, MeshView, Release, Seen};
 use crate::check::{self, Course, Obstacle, found, must_see, target};
 use crate::current::{Remainder, Sidecars, remainder};
 use crate::mesh_list::meshes;
-use crate::revision::new_revision;
+use crate::revision::revision_of;
 use crate::steps::step_rule;
 
 /// What the survey found.
@@ -64,9 +64,8 @@ pub fn survey<'a>(upgrade: &'a Upgrade, view: &'a MeshView) -> Result<Surveyed<'
             sidecars,
         });
     }
-    let name = &upgrade.spec.mesh;
     let home = &mesh.control_plane_namespace;
-    let revision = new_revision(&to, name, home, planes);
+    let revision = revision_of(upgrade, &to, home, planes);
     let source = source_plane(&here, home, &revision)?;
     let from = source
         .version
@@ -84,8 +83,7 @@ pub fn survey<'a>(upgrade: &'a Upgrade, view: &'a MeshView) -> Result<Surveyed<'
     }
     let (source_release, base_release) = releases_of(source, view)?;
     Ok(Surveyed::Way(Box::new(Course {
-        strategy: upgrade.spec.strategy,
-        name,
+        upgrade,
         planes,
         mesh,
         source,

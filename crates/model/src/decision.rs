@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::detection::Detection;
 use crate::record::Record;
-use crate::view::{Release, StorageRef, WorkloadKey};
+use crate::view::{BudgetRule, Release, StorageRef, WorkloadKey};
 
 /// Helm's own limit for one operation. Who begins one gives it this; who finds one that another process began waits for
 /// longer.
@@ -82,6 +82,25 @@ pub enum Effect {
     InstallRevision(ChartTarget),
     /// Bring the istiod that runs to another version or to other values, where it is.
     UpgradeIstiod(ChartTarget),
+    /// Give the autoscaler of the new control plane the minimum that its owner chose.
+    RestoreMinimum(ChartTarget),
+    /// Make a disruption budget for the new control plane like the one that a person made for the old one.
+    CopyBudget {
+        /// Namespace of both.
+        namespace: String,
+        /// Name of the copy.
+        name: String,
+        /// Name of the budget that it is a copy of.
+        of: String,
+        /// Revision of the pods that it selects.
+        revision: String,
+        /// Deployment that owns the copy, so that it is removed with it.
+        owner: String,
+        /// UID of that.
+        owner_uid: String,
+        /// What it demands.
+        rule: BudgetRule,
+    },
     /// Point the default revision, with its validating webhook, at the new control plane.
     PointDefaultRevision(ChartTarget),
     /// Write the injection labels of a namespace, in one patch.

@@ -126,6 +126,8 @@ pub enum ReleaseChange {
     Base,
     /// The new control plane is installed beside the old one.
     Install,
+    /// The autoscaler of the new control plane has its own minimum again.
+    RestoreMinimum,
     /// istiod comes to the target version where it is.
     InPlace,
     /// The default revision moves to the new control plane.

@@ -81,6 +81,7 @@ pub fn istiod(revision: &str, of: &str) -> ControlPlane {
     ControlPlane {
         namespace: "istio-system".into(),
         name: format!("istiod{suffix}"),
+        uid: format!("uid-istiod{suffix}"),
         revision: revision.into(),
         version: Some(version(of)),
         image: format!("example.org/pilot:{of}"),
@@ -189,6 +190,8 @@ pub fn record() -> Record {
         later: Vec::new(),
         charts: Some(charts()),
         target_values: Map::new(),
+        raised_minimum: None,
+        budget: None,
         base_values: Map::new(),
         namespaces: Vec::new(),
         waves: Vec::new(),

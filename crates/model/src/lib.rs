@@ -1,6 +1,7 @@
 //! The mesh as it was observed, what is recorded of it before the first change, what may be decided, and how every
 //! workload of the data plane stands.
 
+pub mod budgets;
 pub mod data_plane;
 pub mod decision;
 pub mod detection;
@@ -22,6 +23,7 @@ pub mod proof;
 pub mod record;
 pub mod reference;
 pub mod refusals;
+pub mod replicas;
 pub mod selector;
 pub mod stages;
 pub mod time;
@@ -42,8 +44,8 @@ pub use outcome::{ErrorClass, Executed, RefusedWrite, backoff};
 pub use pace::admitted_by;
 pub use proof::{DryRuns, Sample};
 pub use record::{
-    ChartDigests, Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag,
-    RecordedWave,
+    ChartDigests, Record, RecordedBudget, RecordedGateway, RecordedNamespace, RecordedRelease,
+    RecordedTag, RecordedWave,
 };
 pub use refusals::{Failure, Refusal, Refusals, Tried};
 pub use stages::{GATEWAYS, REST, Stage, Stages};

@@ -1,5 +1,6 @@
 //! The sentences people read in status, events and logs.
 
+mod availability;
 mod back;
 mod proof;
 mod versions;
@@ -9,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use meshlift_api::labels::{ISTIO_INJECTION, ISTIO_REV};
 use meshlift_api::{BlockedWorkload, PaceStatus, ProxyCounts, Strategy, WorkloadCounts};
 
+pub use self::availability::*;
 pub use self::back::*;
 pub use self::proof::*;
 pub use self::versions::*;

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::decision::{Chart, ChartTarget};
-use crate::view::{MeshView, PlaneId, WorkloadKey};
+use crate::replicas;
+use crate::view::{BudgetRule, MeshView, PlaneId, WorkloadKey};
 
 /// The record of one upgrade, kept in a Secret because Helm values may hold secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,8 +42,15 @@ pub struct Record {
     /// version may be another archive by the time that it is needed.
     #[serde(default)]
     pub charts: Option<ChartDigests>,
-    /// Values for the new istiod release.
+    /// Values for the new istiod release, as they are when the upgrade has ended.
     pub target_values: Map<String, Value>,
+    /// Fewest replicas that the autoscaler of the new control plane keeps while both run: as many as the old one had. None
+    /// where `target_values` ask for as many by themselves.
+    #[serde(default)]
+    pub raised_minimum: Option<u32>,
+    /// A disruption budget that somebody made for the old control plane alone.
+    #[serde(default)]
+    pub budget: Option<RecordedBudget>,
     /// Values for the `base` release at the target version.
     pub base_values: Map<String, Value>,
     /// Injection labels of every namespace of the mesh.
@@ -97,6 +105,16 @@ pub struct RecordedRelease {
     pub version: Version,
     /// Values the user gave.
     pub values: Map<String, Value>,
+}
+
+/// A disruption budget as it was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedBudget {
+    /// Name.
+    pub name: String,
+    /// What it demands.
+    pub rule: BudgetRule,
 }
 
 /// A wave as it was planned.
@@ -158,6 +176,7 @@ impl Record {
         self.keep_tags(earlier, view);
         self.keep_gateways(earlier, view);
         self.keep_unsteady(earlier);
+        self.keep_minimum(earlier, view);
         self
     }
 
@@ -179,6 +198,20 @@ impl Record {
         self.unsteady.extend(before);
         self.unsteady.sort();
         self.unsteady.dedup();
+    }
+
+    /// What an earlier run raised is put back by this one.
+    fn keep_minimum(&mut self, earlier: Option<&Record>, view: &MeshView) {
+        let Some(raised) = earlier.and_then(|earlier| earlier.raised_minimum) else {
+            return;
+        };
+        let mut releases = view.releases.present().into_iter().flatten();
+        let target = releases.find(|release| {
+            release.name == self.target_release() && release.namespace == self.source.namespace
+        });
+        if target.is_some_and(|release| replicas::has_minimum(&release.values, raised)) {
+            self.raised_minimum = Some(raised);
+        }
     }
 
     fn keep_base(&mut self, earlier: Option<&Record>) {
@@ -256,6 +289,15 @@ impl Record {
         }
     }
 
+    /// Values that the new istiod release has while both control planes run.
+    pub fn values_beside_old(&self) -> Map<String, Value> {
+        let values = self.target_values.clone();
+        match self.raised_minimum {
+            Some(raised) => replicas::with(values, replicas::MINIMUM, raised),
+            None => values,
+        }
+    }
+
     /// Digest of the archive of a chart at the target version, if the detection saw it.
     pub fn digest(&self, chart: Chart) -> Option<String> {
         let charts = self.charts.as_ref()?;
@@ -290,7 +332,7 @@ impl Record {
             repository: self.repository.clone(),
             version: self.target_version.clone(),
             digest: self.digest(Chart::Istiod),
-            values: self.target_values.clone(),
+            values: self.values_beside_old(),
         }
     }
 
@@ -395,6 +437,23 @@ mod tests {
         assert_eq!(kept.tags, second.tags);
         assert_eq!(kept.gateways, second.gateways);
         assert_eq!(kept.base.version, first.base.version, "CRDs stay");
+    }
+
+    #[test]
+    fn a_minimum_that_an_earlier_run_raised_is_put_back_by_the_next() {
+        let first = Record {
+            raised_minimum: Some(3),
+            ..record()
+        };
+        let second = Record {
+            raised_minimum: None,
+            ..record()
+        };
+        let mut view = view(Some(&first), Some(TARGET));
+        assert_eq!(second.clone().continuing(&view).raised_minimum, None);
+        let installed = &mut crate::example::releases(&mut view)[2];
+        installed.values = first.values_beside_old();
+        assert_eq!(second.continuing(&view).raised_minimum, Some(3));
     }
 
     #[test]

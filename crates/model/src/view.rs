@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 
 pub use self::dependents::{Dependents, Labelled, PodTemplate};
 pub use self::environment::{
-    Autoscaler, Budget, Cluster, Crd, Drift, Environment, EnvoyFilter, HelmRelease, InjectionRule,
-    Node, NodeAgent, NodeAgentKind, RefusedTrial, Requests, RiskMatch, Selection, Trial,
-    gitops_tool,
+    Autoscaler, Budget, BudgetRule, Cluster, Crd, Drift, Environment, EnvoyFilter, HelmRelease,
+    InjectionRule, Node, NodeAgent, NodeAgentKind, Quota, RefusedTrial, Requests, RiskMatch,
+    Selection, Trial, gitops_tool,
 };
 pub use self::workloads::{
     Pod, Replicas, UpdateStrategy, Workload, WorkloadKey, WorkloadKind, asks_itself,
@@ -118,6 +118,8 @@ pub struct MeshView {
     pub archives: Seen<ChartDigests>,
     /// Name of the backup of this run, if it is there as a whole; only looked at when wanted.
     pub backup: Seen<String>,
+    /// Disruption budgets in the namespace of the control planes; only looked at when wanted.
+    pub budgets: Seen<Vec<Budget>>,
     /// What the upgrade would change in Helm releases.
     pub diffs: Seen<Vec<ReleaseDiff>>,
     /// What the upgrade would do, drawn up once everything else has been observed; for a preflight, where there is a way.
@@ -214,6 +216,8 @@ pub struct ControlPlane {
     pub namespace: String,
     /// Name of the Deployment.
     pub name: String,
+    /// UID of the Deployment.
+    pub uid: String,
     /// Revision; `default` for one without.
     pub revision: String,
     /// Version, from the image tag or the version label.

@@ -250,6 +250,7 @@ fn step_reason(step: Step) -> &'static str {
         Step::Soaking => "Soaking",
         Step::KeepingOldControlPlane => "KeepingOldControlPlane",
         Step::MovingDefaultRevision => "MovingDefaultRevision",
+        Step::RestoringAutoscaler => "RestoringAutoscaler",
         Step::RetiringControlPlane => "RetiringControlPlane",
         Step::MovingBack => "MovingBack",
         Step::RestartingBack => "RestartingBack",

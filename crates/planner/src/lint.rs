@@ -127,7 +127,9 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
             ours(record, &target.release)?;
             target_ready(view, record.plane(heading.to), name)
         }
-        Effect::UpgradeBase(_) | Effect::InstallRevision(_) if heading.is_back() => {
+        Effect::UpgradeBase(_) | Effect::InstallRevision(_) | Effect::RestoreMinimum(_)
+            if heading.is_back() =>
+        {
             Err(Violation::WrongWay(name, "back"))
         }
         Effect::UpgradeBase(target) | Effect::InstallRevision(target) => {
@@ -137,6 +139,14 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
             ours(record, &target.release)?;
             in_place(view, record, heading, target)
         }
+        Effect::RestoreMinimum(target) => {
+            ours(record, &target.release)?;
+            target_ready(view, record.plane(heading.to), name)
+        }
+        Effect::CopyBudget { revision, .. } if revision != heading.to => {
+            Err(Violation::WrongWay(name, heading.word()))
+        }
+        Effect::CopyBudget { .. } => Ok(()),
         Effect::ClearPendingRelease { release, .. } => ours(record, release),
         Effect::KeepTag { .. } => Ok(()),
         Effect::ReleaseTags(target) => {

@@ -30,6 +30,8 @@ pub struct Wanted {
     pub releases: ReleasesWanted,
     /// Who depends on a control plane without running: each look is a list for every kind.
     pub dependents: ReleasesWanted,
+    /// Disruption budgets beside the control planes.
+    pub budgets: bool,
     /// Metrics of the control planes.
     pub live_counters: bool,
     /// Revisions of the control planes whose metrics tell how fast workloads may restart: as known for ten seconds.
@@ -82,6 +84,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
                     true => ReleasesWanted::Fresh,
                     false => ReleasesWanted::No,
                 },
+                budgets: is_proving(upgrade) && has_budget(view),
                 live_counters: judged.as_ref().is_some_and(|of| {
                     of.is_verified(view)
                         || (is_proving(upgrade) && of.destination(view).is_some())
@@ -98,6 +101,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
         }
         Phase::HealthChecking => Wanted {
             live_counters: true,
+            budgets: retirement_due(now, upgrade) && has_budget(view),
             // Who asks to move back may come too late.
             releases: match retirement_due(now, upgrade) || upgrade.spec.request_rollback {
                 true => ReleasesWanted::Fresh,
@@ -114,8 +118,14 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
     }
 }
 
+/// Whether the old control plane has a budget that is copied for the new one.
+fn has_budget(view: &MeshView) -> bool {
+    let record = view.record.present();
+    record.is_some_and(|record| record.budget.is_some())
+}
+
 /// Whether the new control plane is being proved: its metrics report its version.
-fn is_proving(upgrade: &Upgrade) -> bool {
+pub(crate) fn is_proving(upgrade: &Upgrade) -> bool {
     let steps = [
         Step::UpgradingBase,
         Step::InstallingControlPlane,

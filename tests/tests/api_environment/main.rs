@@ -13,7 +13,7 @@ use meshlift_cluster::{Observer, Settings, Watches};
 use meshlift_istio::version::KubernetesVersion;
 use meshlift_model::view::{
     Autoscaler, Environment, EnvoyFilter, HelmRelease, MeshView, Node, NodeAgent, NodeAgentKind,
-    Requests, Seen,
+    Quota, Requests, Seen,
 };
 use meshlift_testbed::Options;
 use meshlift_testbed::versions::ISTIO_FROM;
@@ -151,6 +151,16 @@ fn complete(view: &MeshView) -> Result<()> {
         around.autoscalers == Seen::Present(expected),
         "{:?}",
         around.autoscalers
+    );
+    let expected = vec![Quota {
+        namespace: ISTIO.into(),
+        name: "mesh".into(),
+        ..Quota::default()
+    }];
+    ensure!(
+        around.quotas == Seen::Present(expected),
+        "{:?}",
+        around.quotas
     );
     let expected = vec![NodeAgent {
         kind: NodeAgentKind::Cni,

@@ -107,6 +107,31 @@ fn api_bad_fields_are_refused_by_name() -> Result<()> {
         ),
         ("empty mesh", with("mesh", json!("")), &["spec.mesh"]),
         (
+            "a revision in capitals",
+            with("revision", json!("Prod")),
+            &["spec.revision", "is not a valid revision: use lower case"],
+        ),
+        (
+            "a revision with a dot",
+            with("revision", json!("1.31")),
+            &["spec.revision", "is not a valid revision"],
+        ),
+        (
+            "the default revision",
+            with("revision", json!("default")),
+            &["spec.revision", "cannot be 'default'"],
+        ),
+        (
+            "a long revision",
+            with("revision", json!("x".repeat(47))),
+            &["spec.revision", "46"],
+        ),
+        (
+            "no revision",
+            with("revision", json!("")),
+            &["spec.revision"],
+        ),
+        (
             "paused word",
             with("paused", json!("yes")),
             &["spec.paused", "boolean"],
@@ -205,6 +230,7 @@ fn api_good_versions_and_durations_are_accepted() -> Result<()> {
             let mut object = upgrade("accepted");
             object["spec"] = json!({
                 "targetVersion": version,
+                "revision": "prod-1",
                 "healthCheck": { "soak": "1h30m" },
                 "retire": { "after": "8760h" },
                 "dataPlane": {
@@ -237,6 +263,7 @@ fn api_while_it_runs_only_what_steers_it_may_change() -> Result<()> {
                 json!({ "healthCheck": { "soak": "1s" } }),
                 json!({ "retire": { "after": "1s" } }),
                 json!({ "rollback": "Manual" }),
+                json!({ "revision": "other" }),
                 json!({ "gateways": { "order": "None" } }),
                 json!({ "windows": [{ "start": "22:00", "end": "04:00" }] }),
                 json!({ "paused": true, "targetVersion": "1.30" }),

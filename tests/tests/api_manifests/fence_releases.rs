@@ -76,6 +76,65 @@ fn api_fence_roles_grant_what_istio_grants() -> Result<()> {
 }
 
 #[test]
+fn api_fence_budgets_only_for_the_istiod_of_a_revision() -> Result<()> {
+    let budget = |namespace: &str, labels: Value, selector: Value| {
+        let mut budget = object(
+            "policy/v1",
+            "PodDisruptionBudget",
+            "istiod-1-31-0-copy",
+            Some(namespace),
+        );
+        budget["metadata"]["labels"] = labels;
+        merged(
+            budget,
+            json!({ "spec": { "maxUnavailable": 1, "selector": { "matchLabels": selector } } }),
+        )
+    };
+    let ours = || json!({ "app.kubernetes.io/managed-by": "meshlift", "istio.io/rev": "1-31-0" });
+    let istiod = || json!({ "app": "istiod", "istio.io/rev": "1-31-0" });
+    with_cluster(async |env| {
+        let copy = budget(ISTIO, ours(), istiod());
+        env.create(&env.operator, &copy, true).await?;
+        for (what, object) in [
+            (
+                "not marked as ours",
+                budget(ISTIO, json!({ "istio.io/rev": "1-31-0" }), istiod()),
+            ),
+            (
+                "for every istiod",
+                budget(ISTIO, ours(), json!({ "app": "istiod" })),
+            ),
+            ("for all pods", budget(ISTIO, ours(), json!({}))),
+            (
+                "for another revision",
+                budget(
+                    ISTIO,
+                    ours(),
+                    json!({ "app": "istiod", "istio.io/rev": "default" }),
+                ),
+            ),
+            (
+                "for something else",
+                budget(
+                    ISTIO,
+                    ours(),
+                    json!({ "app": "grafana", "istio.io/rev": "1-31-0" }),
+                ),
+            ),
+        ] {
+            env.create_refused("releases", what, &object).await?;
+        }
+        // What is there is not written again, nor removed.
+        env.create(&env.admin, &copy, false).await?;
+        let loose = json!({ "spec": { "maxUnavailable": "100%" } });
+        env.patch_refused("releases", &copy, loose).await?;
+        let result = env.delete_as_operator(&copy).await;
+        refused_by("meshlift-operator-fence-releases", "delete a copy", result)?;
+        Ok(())
+    })
+}
+
+#[test]
 fn api_fence_bindings_only_for_the_control_plane() -> Result<()> {
     let binding = |role: &str, subject: Value| {
         let binding = helm_object(

@@ -6,8 +6,9 @@ mod hands;
 use anyhow::{Context, Result, ensure};
 use hands::{Hands, Object};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::config::Kubeconfig;
-use meshlift_model::view::{Gateway, MeshView, Tag};
+use meshlift_model::view::{BudgetRule, Gateway, MeshView, Tag};
 use meshlift_model::{Effect, ErrorClass, Executed};
 use meshlift_testbed::Options;
 use meshlift_tests::bed::{Bed, ISTIO};
@@ -33,6 +34,12 @@ const ISTIOD: Object = Object {
     namespace: Some(ISTIO),
     name: "istiod-1-31-0",
 };
+const BUDGET: Object = Object {
+    group: "policy",
+    kind: "PodDisruptionBudget",
+    namespace: Some(ISTIO),
+    name: "istiod-1-31-0-copy",
+};
 const GATEWAY: Object = Object {
     group: "gateway.networking.k8s.io",
     kind: "Gateway",
@@ -50,6 +57,7 @@ fn api_moves_write_what_they_say_and_nothing_else() -> Result<()> {
         a_tag_of_another_look_is_left_alone(&hands, &pointed).await?;
         a_tag_is_kept(&hands).await?;
         a_gateway_is_moved_and_let_go(&hands).await?;
+        a_budget_is_copied_once(&hands).await?;
         the_fence_holds(&hands).await?;
         bed.cluster.down().await
     })
@@ -220,6 +228,39 @@ async fn a_gateway_is_moved_and_let_go(hands: &Hands) -> Result<()> {
         "{after}"
     );
     Ok(())
+}
+
+async fn a_budget_is_copied_once(hands: &Hands) -> Result<()> {
+    let copy = || Effect::CopyBudget {
+        namespace: ISTIO.into(),
+        name: BUDGET.name.into(),
+        of: "by-hand".into(),
+        revision: "1-31-0".into(),
+        owner: "istiod-1-31-0".into(),
+        owner_uid: "6d5f1f6e-0000-4000-8000-000000000001".into(),
+        rule: BudgetRule {
+            max_unavailable: Some(IntOrString::Int(1)),
+            ..BudgetRule::default()
+        },
+    };
+    let executed = hands.execute(copy()).await?;
+    ensure!(executed == Executed::Done, "{executed:?}");
+    let stored = hands.stored(&BUDGET).await?;
+    let selector = json!({ "matchLabels": { "app": "istiod", "istio.io/rev": "1-31-0" } });
+    ensure!(
+        stored["spec"] == json!({ "maxUnavailable": 1, "selector": selector }),
+        "{stored}"
+    );
+    let owner = &stored["metadata"]["ownerReferences"][0];
+    ensure!(
+        owner["kind"] == "Deployment" && owner["name"] == "istiod-1-31-0",
+        "{stored}"
+    );
+    let executed = hands.execute(copy()).await?;
+    ensure_conflict(&executed)?;
+    hands
+        .refused(&BUDGET, json!({ "spec": { "maxUnavailable": "100%" } }))
+        .await
 }
 
 async fn the_fence_holds(hands: &Hands) -> Result<()> {

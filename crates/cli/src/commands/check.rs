@@ -118,6 +118,7 @@ pub(super) async fn wanted(
         accept_risks: accept.to_vec(),
         path: way.path.map(Into::into).unwrap_or_default(),
         strategy: way.strategy.map(Into::into).unwrap_or_default(),
+        revision: way.revision.clone(),
         ..spec(&way.mesh, mode, &to)
     })
 }

@@ -11,12 +11,11 @@ use super::{Context, print, upgrades};
 use crate::args::{Output, UpgradeArgs, Way};
 use crate::connect::Connection;
 use crate::exit::Exit;
-use crate::failure;
 use crate::follow::{Following, follow};
 use crate::look::Look;
 use crate::output::encode;
-use crate::render;
 use crate::terminal::asked;
+use crate::{failure, render};
 
 /// Owns what this program writes.
 pub(super) const FIELD_MANAGER: &str = "meshlift-cli";
@@ -80,6 +79,7 @@ async fn may_start(
             to: Some(args.to.clone()),
             path: args.path,
             strategy: args.strategy,
+            revision: args.revision.clone(),
             file: None,
         };
         let spec = wanted(&look, &way, &args.accept, Mode::Apply).await?;
@@ -135,6 +135,9 @@ fn object(name: &str, args: &UpgradeArgs) -> Value {
     }
     if let Some(chosen) = args.path {
         spec.insert("path".into(), json!(UpgradePath::from(chosen)));
+    }
+    if let Some(name) = &args.revision {
+        spec.insert("revision".into(), name.as_str().into());
     }
     if !args.accept.is_empty() {
         spec.insert("acceptRisks".into(), json!(args.accept));
@@ -211,12 +214,11 @@ mod tests {
         let least = json!({ "targetVersion": "1.31", "mesh": "default", "mode": "Apply" });
         assert_eq!(spec, least);
         let line = "--to 1.31.0 --mesh east --preflight --accept A,B --accept C --soak 1h30m \
-            --retire-after 10m --max-concurrent 7 --path fewestrestarts --strategy inplace";
+            --retire-after 10m --max-concurrent 7 --path fewestrestarts --strategy inplace --revision canary";
         let everything = json!({
             "targetVersion": "1.31.0", "mesh": "east", "mode": "Preflight",
             "acceptRisks": ["A", "B", "C"], "healthCheck": { "soak": "1h30m" },
-            "path": "FewestRestarts",
-            "strategy": "InPlace",
+            "path": "FewestRestarts", "strategy": "InPlace", "revision": "canary",
             "retire": { "after": "10m" }, "dataPlane": { "restart": { "maxConcurrent": 7 } },
         });
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use meshlift_api::labels::{DEFAULT_REVISION, DEFAULT_VALIDATOR, MANAGED_BY};
 use meshlift_istio::version::Version;
 use meshlift_model::view::{
-    ControlPlane, InjectorWebhook, Installer, Seen, Tag, Validator, WorkloadKey,
+    ControlPlane, InjectorWebhook, Installer, Seen, Tag, Validator, Workload,
 };
 
 use crate::watch::{IstiodFact, Watches, WebhookFact};
@@ -15,7 +15,7 @@ pub(super) fn look(watches: &Watches) -> Seen<Vec<ControlPlane>> {
     watches.workloads[0].all().map(|deployments| {
         let planes = deployments.iter().filter_map(|deployment| {
             let istiod = deployment.istiod.as_ref()?;
-            Some(control_plane(watches, &deployment.workload.key, istiod))
+            Some(control_plane(watches, &deployment.workload, istiod))
         });
         let mut planes: Vec<ControlPlane> = planes.collect();
         planes.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -23,10 +23,12 @@ pub(super) fn look(watches: &Watches) -> Seen<Vec<ControlPlane>> {
     })
 }
 
-fn control_plane(watches: &Watches, key: &WorkloadKey, istiod: &IstiodFact) -> ControlPlane {
+fn control_plane(watches: &Watches, workload: &Workload, istiod: &IstiodFact) -> ControlPlane {
+    let key = &workload.key;
     ControlPlane {
         namespace: key.namespace.clone(),
         name: key.name.clone(),
+        uid: workload.uid.clone(),
         revision: istiod.revision.clone(),
         version: version(&istiod.image, &istiod.labels),
         image: istiod.image.clone(),

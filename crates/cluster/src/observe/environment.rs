@@ -10,6 +10,7 @@ mod installers;
 pub(super) mod list;
 mod node_agents;
 mod nodes;
+mod quotas;
 mod selections;
 
 use std::time::Duration;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use kube::Client;
 use meshlift_model::view::{
     Autoscaler, Budget, ControlPlane, Environment, EnvoyFilter, HelmRelease, InjectionRule,
-    NodeAgent, Seen, Selection,
+    NodeAgent, Quota, Seen, Selection,
 };
 
 use self::crds::{CrdFact, Crds};
@@ -43,6 +44,7 @@ pub(super) struct Surroundings {
     nodes: Cached<(), Found<NodeFact>>,
     budgets: Cached<(), Found<Budget>>,
     autoscalers: Cached<String, Found<Autoscaler>>,
+    quotas: Cached<String, Found<Quota>>,
     injectors: Injectors,
     envoy_filters: Cached<(), Found<EnvoyFilter>>,
 }
@@ -57,6 +59,7 @@ impl Surroundings {
             nodes: Cached::new(AGE),
             budgets: Cached::new(AGE),
             autoscalers: Cached::new(AGE),
+            quotas: Cached::new(AGE),
             injectors: Injectors::new(client.clone()),
             envoy_filters: Cached::new(AGE),
             client,
@@ -72,6 +75,7 @@ impl Surroundings {
         self.nodes.forget_all();
         self.budgets.forget_all();
         self.autoscalers.forget_all();
+        self.quotas.forget_all();
         self.injectors.forget();
         self.envoy_filters.forget_all();
     }
@@ -92,6 +96,12 @@ impl Surroundings {
                 plane.enough = Some(plane.enough.unwrap_or(plane.desired).min(scaler.min));
             }
         }
+    }
+
+    /// Disruption budgets of a namespace, as they are now.
+    pub(super) async fn budgets(&self, namespace: &str) -> Seen<Vec<Budget>> {
+        let looked = budgets::look_in(self.client.clone(), namespace).await;
+        found(looked.map_err(|error| error.to_string()))
     }
 
     /// Webhooks that inject sidecars.
@@ -127,11 +137,17 @@ impl Surroundings {
             let look = autoscalers::look(client(), &home);
             Some(self.autoscalers.get(&home, look).await)
         };
+        let quotas = async {
+            let home = home?.to_owned();
+            let look = quotas::look(client(), &home);
+            Some(self.quotas.get(&home, look).await)
+        };
         let (
             (crds, other_installers, helm_releases),
             nodes,
             budgets,
             autoscalers,
+            quotas,
             injectors,
             envoy_filters,
             selections,
@@ -140,6 +156,7 @@ impl Surroundings {
             self.nodes.get(&(), nodes::look(client())),
             self.budgets.get(&(), budgets::look(client())),
             autoscalers,
+            quotas,
             self.injectors.look(watches),
             self.envoy_filters.get(&(), envoy_filters::look(client())),
             self.selections.get(&(), selections::look(client())),
@@ -149,6 +166,7 @@ impl Surroundings {
             nodes: nodes::with_room(found(nodes), watches),
             budgets: found(budgets),
             autoscalers: autoscalers.map_or(Seen::Absent, found),
+            quotas: quotas.map_or(Seen::Absent, found),
             injectors,
             node_agents: node_agents::look(watches),
             envoy_filters: found(envoy_filters),

@@ -1,14 +1,14 @@
 //! Whether istiod bears the loss of a node, and whether a second one finds room beside it.
 
-use std::collections::BTreeMap;
-
 use meshlift_api::Severity;
-use meshlift_api::labels::{DEFAULT_REVISION, ISTIO_REV};
-use meshlift_model::selector;
-use meshlift_model::view::{Autoscaler, Budget, ControlPlane, Node, Requests, Seen};
+use meshlift_model::replicas::Start;
+use meshlift_model::view::{Autoscaler, Budget, ControlPlane, Node, Quota, Requests, Seen};
+use meshlift_model::{budgets, replicas};
 
 use super::subject::judge;
 use super::{Check, Finding, Look, Subject};
+
+const MIB: i64 = 1024 * 1024;
 
 pub(super) static SINGLE: Check = Check {
     code: "ISTIOD-SINGLE",
@@ -16,7 +16,7 @@ pub(super) static SINGLE: Check = Check {
     severity: Severity::Warning,
     acceptable: true,
     title: "istiod has at least two replicas",
-    explanation: "The injection webhook fails closed. While the only replica of istiod restarts or moves to another node, no pod with a sidecar can start, and the restarts of an upgrade start many. The new control plane gets the same number of replicas.",
+    explanation: "The injection webhook fails closed. While the only replica of istiod restarts or moves to another node, no pod with a sidecar can start, and the restarts of an upgrade start many. The new control plane starts with as many replicas as the old one runs.",
     fix: "Set autoscaleMin (or replicaCount, without an autoscaler) to 2 under spec.values.istiod of the Mesh.",
     source: "istio manifests/charts/istio-control/istio-discovery/values.yaml (autoscaleMin: 1)",
     look: Look::Mesh(single),
@@ -28,7 +28,7 @@ pub(super) static BUDGET: Check = Check {
     severity: Severity::Info,
     acceptable: true,
     title: "istiod has a disruption budget that leaves room",
-    explanation: "Without a budget a drain may take all replicas of istiod at once; with one that allows no disruption a drain never ends. Neither stops an upgrade of Istio, and both hurt when nodes are upgraded at the same time. The chart makes a budget once there are two replicas.",
+    explanation: "Without a budget a drain may take all replicas of istiod at once; with one that allows no disruption a drain never ends. Neither stops an upgrade of Istio, and both hurt when nodes are upgraded at the same time. The chart makes a budget once there are two replicas. One that a person made for the old control plane alone is copied for the new one.",
     fix: "Give istiod two replicas, and a budget with maxUnavailable: 1.",
     source: "istio manifests/charts/istio-control/istio-discovery/templates/poddisruptionbudget.yaml",
     look: Look::Mesh(budget),
@@ -39,9 +39,9 @@ pub(super) static NO_ROOM: Check = Check {
     reason: "NoRoom",
     severity: Severity::Blocking,
     acceptable: true,
-    title: "the nodes have room for a second istiod",
-    explanation: "The old control plane serves until the last workload has left it, so the new one needs room beside it, with the same requests for each replica. Without room its pods stay Pending and the upgrade ends as failed before it has moved anything.",
-    fix: "Add nodes, or ask for less under spec.values.istiod.resources of the Mesh. Where a node autoscaler adds nodes by itself, accept it.",
+    title: "there is room for a second istiod",
+    explanation: "The old control plane serves until the last workload has left it, so the new one needs room beside it: as many replicas as the old one runs now, with the same requests for each. The nodes must have that room, and the ResourceQuotas of the control plane's namespace must allow it. Without room its pods stay Pending and the upgrade ends as failed before it has moved anything.",
+    fix: "Add nodes or raise the quota, or ask for less under spec.values.istiod.resources of the Mesh. Where a node autoscaler adds nodes by itself, accept it.",
     source: "istio manifests/charts/istio-control/istio-discovery/values.yaml (resources)",
     look: Look::Hop(no_room),
 };
@@ -83,39 +83,14 @@ fn single(subject: &Subject<'_>) -> Vec<Finding> {
     vec![finding.about(std::iter::once(deployment(plane)).chain(scaler))]
 }
 
-/// Labels that the chart gives the pods of a control plane, as far as budgets select by them.
-fn pod_labels(plane: &ControlPlane) -> BTreeMap<String, String> {
-    let istio = match plane.revision.as_str() {
-        DEFAULT_REVISION => "pilot",
-        _ => "istiod",
-    };
-    [
-        ("app", "istiod"),
-        ("app.kubernetes.io/name", "istiod"),
-        ("istio", istio),
-        (ISTIO_REV, plane.revision.as_str()),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
-}
-
-/// The disruption budgets that cover a control plane.
-pub(super) fn budgets_of<'b>(plane: &ControlPlane, budgets: &'b [Budget]) -> Vec<&'b Budget> {
-    let labels = pod_labels(plane);
-    budgets
-        .iter()
-        .filter(|budget| budget.namespace == plane.namespace)
-        .filter(|budget| selector::matches(&budget.selector, &labels))
-        .collect()
-}
-
 fn budget(subject: &Subject<'_>) -> Vec<Finding> {
     let plane = subject.course.source;
     judge(
         &subject.view.environment.budgets,
         "the disruption budgets",
         |budgets| {
-            let ours = budgets_of(plane, budgets);
+            let ours: Vec<&Budget> =
+                budgets::of_revision(budgets, &plane.namespace, &plane.revision).collect();
             if ours.is_empty() {
                 let finding = Finding::wrong(
                     format!(
@@ -153,26 +128,82 @@ fn no_room(subject: &Subject<'_>) -> Vec<Finding> {
     if is_there || subject.from != subject.course.from {
         return Vec::new();
     }
+    let wanted = starts_with(subject);
+    let mut findings = judge(&subject.view.environment.nodes, "the nodes", |nodes| {
+        on_nodes(subject.course.source, nodes, wanted)
+    });
+    findings.extend(judge(
+        &subject.view.environment.quotas,
+        "the resource quotas",
+        |quotas| within_quotas(subject.course.source, quotas, wanted),
+    ));
+    findings
+}
+
+/// How many replicas the new control plane starts with.
+fn starts_with(subject: &Subject<'_>) -> u32 {
     let plane = subject.course.source;
-    judge(&subject.view.environment.nodes, "the nodes", |nodes| {
-        // An autoscaler adds replicas later, when there is load.
-        let scaler = autoscaler(subject, plane).map(|scaler| scaler.min.max(1));
-        let wanted = u64::from(scaler.unwrap_or(plane.desired));
-        let room: u64 = nodes.iter().map(|node| fits(node, plane.requests)).sum();
-        if nodes.is_empty() || room >= wanted {
-            return Vec::new();
-        }
-        let Requests { cpu, memory } = plane.requests;
-        let mib = memory / (1024 * 1024);
-        let finding = Finding::wrong(
-            format!(
-                "a second istiod needs room for {wanted} pods with {cpu}m of CPU and {mib} MiB of memory each, and the nodes have room for {room}"
-            ),
-            "add nodes, or lower resources.requests under spec.values.istiod of the Mesh; if an autoscaler adds nodes by itself, accept NO-ROOM",
+    let own = &subject.course.mesh.values.istiod;
+    let Some(values) = subject.istiod_values() else {
+        return plane.desired.max(1);
+    };
+    match replicas::start(&values, own, plane.desired) {
+        Start::AsConfigured => replicas::configured(&values).max(1),
+        Start::Minimum(replicas) | Start::Count(replicas) => replicas,
+    }
+}
+
+fn on_nodes(plane: &ControlPlane, nodes: &[Node], wanted: u32) -> Vec<Finding> {
+    let room: u64 = nodes.iter().map(|node| fits(node, plane.requests)).sum();
+    if nodes.is_empty() || room >= u64::from(wanted) {
+        return Vec::new();
+    }
+    let Requests { cpu, memory } = plane.requests;
+    let mib = memory / MIB;
+    let finding = Finding::wrong(
+        format!(
+            "a second istiod needs room for {wanted} pods with {cpu}m of CPU and {mib} MiB of memory each, and the nodes have room for {room}"
+        ),
+        "add nodes, or lower resources.requests under spec.values.istiod of the Mesh; if an autoscaler adds nodes by itself, accept NO-ROOM",
+    );
+    let full = nodes.iter().filter(|node| fits(node, plane.requests) == 0);
+    vec![finding.about(full.map(|node| format!("Node {}", node.name)))]
+}
+
+/// A quota refuses pods when they are made: the Deployment would stay short of replicas, with no pod to show why.
+fn within_quotas(plane: &ControlPlane, quotas: &[Quota], wanted: u32) -> Vec<Finding> {
+    let wanted = i64::from(wanted);
+    let Requests { cpu, memory } = plane.requests;
+    let asked = |quota: &Quota| {
+        let pods = (quota.pods, wanted, 1, " pods");
+        let cpu = (quota.cpu, wanted.saturating_mul(cpu), 1, "m of CPU");
+        let memory = (
+            quota.memory,
+            wanted.saturating_mul(memory),
+            MIB,
+            " MiB of memory",
         );
-        let full = nodes.iter().filter(|node| fits(node, plane.requests) == 0);
-        vec![finding.about(full.map(|node| format!("Node {}", node.name)))]
-    })
+        [pods, cpu, memory]
+    };
+    quotas
+        .iter()
+        .filter(|quota| quota.namespace == plane.namespace)
+        .filter_map(|quota| {
+            let mut all = asked(quota).into_iter();
+            let (left, needed, unit, what) =
+                all.find(|(left, needed, ..)| left.is_some_and(|left| left < *needed))?;
+            let name = format!("{}/{}", quota.namespace, quota.name);
+            let finding = Finding::wrong(
+                format!(
+                    "a second istiod of {wanted} replicas needs {}, and resource quota {name} allows {}",
+                    format_args!("{}{what}", needed / unit),
+                    format_args!("{}{what}", left.unwrap_or_default().max(0) / unit)
+                ),
+                format!("raise resource quota {name}, or ask for less under spec.values.istiod of the Mesh"),
+            );
+            Some(finding.about([format!("ResourceQuota {name}")]))
+        })
+        .collect()
 }
 
 /// How many such pods a node takes.

@@ -3,18 +3,17 @@
 use meshlift_api::{MeshSpec, Strategy};
 use meshlift_istio::values::{self, CarryError};
 use meshlift_istio::version::Version;
+use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{ControlPlane, Release};
 use serde_json::{Map, Value};
 
 use super::Obstacle;
-use crate::revision::new_revision;
+use crate::revision::revision_of;
 
 /// What the survey settled on: from where to where.
 pub struct Course<'a> {
-    /// How the control plane is replaced.
-    pub strategy: Strategy,
-    /// Name of the Mesh.
-    pub name: &'a str,
+    /// Who asks for it.
+    pub upgrade: &'a Upgrade,
     /// Every control plane of the cluster.
     pub planes: &'a [ControlPlane],
     /// Spec of the Mesh.
@@ -36,9 +35,9 @@ pub struct Course<'a> {
 impl Course<'_> {
     /// Revision that a version gets in this mesh.
     pub fn revision(&self, version: &Version) -> String {
-        match self.strategy {
+        match self.upgrade.spec.strategy {
             Strategy::Canary => {
-                new_revision(version, self.name, &self.source.namespace, self.planes)
+                revision_of(self.upgrade, version, &self.source.namespace, self.planes)
             }
             Strategy::InPlace => self.source.revision.clone(),
         }
@@ -58,7 +57,7 @@ impl Course<'_> {
     pub fn target_values(&self, to: &Version) -> Result<Map<String, Value>, CarryError> {
         let running = &self.running_values().unwrap_or_default();
         let mesh = self.mesh;
-        match self.strategy {
+        match self.upgrade.spec.strategy {
             Strategy::Canary => {
                 let carried = values::istiod(running, mesh, self.from, to)?;
                 Ok(values::of_revision(carried, &self.revision(to)))

@@ -1,9 +1,10 @@
 //! What an upgrade in place needs: somebody who serves while a replica is replaced, and sidecars that say what they are.
 
 use meshlift_api::Severity;
+use meshlift_model::budgets;
 use meshlift_model::view::Seen;
 
-use super::capacity::{budgets_of, deployment, least};
+use super::capacity::{deployment, least};
 use super::subject::{Member, about, count, judge, names};
 use super::{Check, Finding, Look, Subject};
 
@@ -80,9 +81,10 @@ fn replicas(subject: &Subject<'_>) -> Vec<Finding> {
 
 fn budget(subject: &Subject<'_>) -> Vec<Finding> {
     let plane = subject.course.source;
-    let budgets = &subject.view.environment.budgets;
-    judge(budgets, "the disruption budgets", |budgets| {
-        if !budgets_of(plane, budgets).is_empty() {
+    let all = &subject.view.environment.budgets;
+    judge(all, "the disruption budgets", |budgets| {
+        let mut ours = budgets::of_revision(budgets, &plane.namespace, &plane.revision);
+        if ours.next().is_some() {
             return Vec::new();
         }
         let finding = Finding::wrong(

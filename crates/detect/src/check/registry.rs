@@ -63,6 +63,7 @@ pub static CHECKS: &[&Check] = &[
     &values::REFUSED,
     &values::COMPATIBILITY,
     &values::TAGS,
+    &target::REVISION_NAME,
     &target::REVISION_TOO_LONG,
     &target::REVISION_TAKEN,
     &crds::NOT_OWNED,

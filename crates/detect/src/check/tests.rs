@@ -10,6 +10,7 @@ mod in_place;
 mod labels_and_webhooks;
 mod pods;
 mod releases;
+mod revisions;
 mod risks;
 mod table;
 mod waves;
@@ -197,7 +198,7 @@ fn the_target_must_be_known_and_near() {
     blocked_by("Unreadable", "the chart repository https://", |_, view| {
         view.catalog = why()
     });
-    blocked_by("RevisionTooLong", "56 characters", |upgrade, view| {
+    blocked_by("RevisionTooLong", "46 characters", |upgrade, view| {
         let suffix = "x".repeat(60);
         upgrade.spec.target_version = format!("1.31.0-{suffix}");
         view.catalog = Seen::Present(vec![version(&format!("1.31.0-{suffix}"))]);

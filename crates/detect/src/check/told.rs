@@ -82,7 +82,7 @@ pub fn all(upgrade: &Upgrade, course: &Course<'_>, view: &MeshView) -> Vec<Check
     let mut told = Vec::new();
     let made = CHECKS
         .iter()
-        .filter(|check| check.concerns(course.strategy));
+        .filter(|check| check.concerns(course.upgrade.spec.strategy));
     for check in made {
         match check.look {
             Look::Survey => {}

@@ -152,7 +152,7 @@ fn not_moved(subject: &Subject<'_>) -> Vec<Finding> {
     }
     let target = subject.revision();
     // Only restarts that are under way are judged by the time, and they are not asked for here.
-    let strategy = subject.course.strategy;
+    let strategy = subject.course.upgrade.spec.strategy;
     let heading = Heading::planned(strategy, &target, subject.from, subject.to);
     let judged = assess_toward(
         Timestamp::UNIX_EPOCH,

@@ -6,7 +6,7 @@ use super::found::Found;
 use super::guide::{Guide, command, quote};
 use super::helm::{self, ISTIOD_VALUES, Releases};
 use super::stage::{self, Sees, Stage};
-use super::values::{Flags, istiod as istiod_flags, versioned};
+use super::values::{Flags, RaisedMinimum, istiod as istiod_flags, raised_minimum, versioned};
 use super::{Way, crds, tags};
 
 pub(super) fn canary(
@@ -22,7 +22,9 @@ pub(super) fn canary(
         if hops.len() > 1 {
             guide.heading(&format!("== From {} to {}", stage.from, stage.to));
         }
-        let flags = istiod_flags(found, releases.istiod_release, &stage);
+        let own = istiod_flags(found, releases.istiod_release, &stage);
+        let raised = raised_minimum(found, releases.istiod_release);
+        let flags = with_minimum(&own, raised.as_ref());
         let default = default_of(&stage);
         crds::upgrade(guide, found, &releases, (&stage.from, &stage.to), &default);
         match found.plane {
@@ -57,6 +59,9 @@ pub(super) fn canary(
         move_data_plane(guide, way, found, &releases, &stage, &flags);
         default_revision(guide, found, &releases, &stage);
         retire(guide, found, &stage);
+        if let Some(raised) = raised {
+            hand_over(guide, found, &stage, &raised);
+        }
     }
 }
 
@@ -91,6 +96,35 @@ fn move_data_plane(
     let moves = found.moves(&stage.revision, false);
     stage::restart(guide, &moves, &Sees::Revision(&stage.revision));
     guide.back("put the labels (and tags) back as above and restart the same workloads again.");
+}
+
+/// The flags with the minimum of the autoscaler raised, while both control planes run.
+fn with_minimum(own: &Flags, raised: Option<&RaisedMinimum>) -> Flags {
+    let mut flags = own.clone();
+    if let Some(RaisedMinimum { path, to, .. }) = raised {
+        flags.set("--set", format!("{path}={to}"));
+        flags.notes.push(format!(
+            "{path} is {to} while both run, because the old control plane has {to} replicas now. The last step puts it back."
+        ));
+    }
+    flags
+}
+
+/// With the values as they are now: revision tags may have moved into them.
+fn hand_over(guide: &mut Guide, found: &Found<'_>, stage: &Stage<'_>, raised: &RaisedMinimum) {
+    guide.step(&format!(
+        "The autoscaler of {} keeps its own minimum again",
+        stage.istiod()
+    ));
+    let RaisedMinimum { path, owned, .. } = raised;
+    let chart = helm::chart(found, "istiod");
+    let (release, to) = (stage.istiod(), stage.to.to_string());
+    let set = format!("{path}={owned}");
+    let mut words = vec!["helm", "-n", &found.home, "upgrade", &release];
+    words.extend(chart.iter().map(String::as_str));
+    words.extend(["--version", &to, "--reuse-values", "--set", &set]);
+    guide.run(&command(&words));
+    guide.good("it ends with \"STATUS: deployed\"; no pod of istiod is restarted.");
 }
 
 /// The flags without those that take revision tags out of the values.

@@ -277,6 +277,7 @@ fn known_planes(
         known.push(ControlPlane {
             namespace: home.to_owned(),
             name: String::new(),
+            uid: String::new(),
             revision: revision.to_owned(),
             version: None,
             image: String::new(),

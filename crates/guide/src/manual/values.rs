@@ -1,8 +1,9 @@
 //! What has to change in the values of a release, as flags for Helm: the values themselves stay in
 //! files that Helm writes, because they may hold secrets.
 
-use meshlift_istio::values::{image_tags, named_images};
+use meshlift_istio::values::{image_tags, merge, named_images};
 use meshlift_istio::version::{Minor, Version};
+use meshlift_model::replicas::{self, Start};
 use meshlift_model::view::Release;
 use serde_json::Value;
 
@@ -10,17 +11,45 @@ use super::found::Found;
 use super::stage::Stage;
 
 /// Flags for the values of istiod, and what to say about them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Flags {
     pub(super) flags: Vec<String>,
     pub(super) notes: Vec<String>,
 }
 
 impl Flags {
-    fn set(&mut self, how: &str, what: String) {
+    pub(super) fn set(&mut self, how: &str, what: String) {
         self.flags.push(how.to_owned());
         self.flags.push(what);
     }
+}
+
+/// The minimum of the new control plane's autoscaler, raised to the replicas of the old one while both run.
+pub(super) struct RaisedMinimum {
+    /// Path of the value.
+    pub(super) path: String,
+    /// What it is raised to.
+    pub(super) to: u32,
+    /// What the owner of the mesh chose.
+    pub(super) owned: u32,
+}
+
+/// What has to be raised; none where the values ask for enough, or no autoscaler decides.
+pub(super) fn raised_minimum(
+    found: &Found<'_>,
+    release: Option<&Release>,
+) -> Option<RaisedMinimum> {
+    let mut values = release?.values.clone();
+    let own = &found.spec.values.istiod;
+    merge(&mut values, own);
+    let Start::Minimum(to) = replicas::start(&values, own, found.plane?.desired) else {
+        return None;
+    };
+    Some(RaisedMinimum {
+        path: replicas::path(&values, replicas::MINIMUM).join("."),
+        to,
+        owned: replicas::configured(&values),
+    })
 }
 
 /// Flags that bring the saved values of istiod to a version.

@@ -47,6 +47,14 @@ pub fn comparisons(record: &Record) -> Vec<Comparison> {
         values: values::base_with_default(&record.base_values, &record.target_revision),
         ..base.clone()
     };
+    let restored = record.raised_minimum.map(|_| {
+        let owned = ChartTarget {
+            values: record.target_values.clone(),
+            ..istiod.clone()
+        };
+        let raised = Manifest::Rendered(istiod.clone());
+        (raised, Manifest::Rendered(owned))
+    });
     let revisions = Revisions {
         old: record.source_revision.clone(),
         new: record.target_revision.clone(),
@@ -70,7 +78,9 @@ pub fn comparisons(record: &Record) -> Vec<Comparison> {
         );
         return vec![first, upgraded];
     }
-    vec![
+    let restored =
+        restored.map(|(raised, owned)| plain(ReleaseChange::RestoreMinimum, raised, owned));
+    [
         first,
         Comparison {
             change: ReleaseChange::Install,
@@ -83,12 +93,15 @@ pub fn comparisons(record: &Record) -> Vec<Comparison> {
             Manifest::Rendered(base),
             Manifest::Rendered(default),
         ),
-        plain(
-            ReleaseChange::Retire,
-            stored(&record.source),
-            Manifest::Nothing,
-        ),
     ]
+    .into_iter()
+    .chain(restored)
+    .chain([plain(
+        ReleaseChange::Retire,
+        stored(&record.source),
+        Manifest::Nothing,
+    )])
+    .collect()
 }
 
 /// The `base` release at the target.

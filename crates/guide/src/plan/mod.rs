@@ -52,6 +52,12 @@ pub struct Plan {
     pub later: Vec<Version>,
     /// What happens to Helm releases, in order.
     pub releases: Vec<ReleaseStep>,
+    /// Replicas that the new control plane starts with, where its values ask for fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts_with: Option<u32>,
+    /// Disruption budget that is copied for the new control plane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copied_budget: Option<String>,
     /// Why releases were not compared, where they were not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_compared: Option<String>,
@@ -253,6 +259,11 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
             .cloned()
             .collect(),
         releases: release_steps(record, view),
+        starts_with: record.raised_minimum,
+        copied_budget: record
+            .budget
+            .as_ref()
+            .map(|budget| format!("{}/{}", record.source.namespace, budget.name)),
         not_compared: view.diffs.unreadable().map(str::to_owned),
         limits: Limits {
             mesh: restart.max_concurrent,
@@ -387,6 +398,16 @@ fn release_steps(record: &Record, view: &MeshView) -> Vec<ReleaseStep> {
             change,
             ReleaseAction::Upgrade,
             base,
+            version.clone(),
+            version,
+        ));
+    }
+    if record.raised_minimum.is_some() {
+        let version = Some(to.clone());
+        steps.push(step(
+            ReleaseChange::RestoreMinimum,
+            ReleaseAction::Upgrade,
+            target,
             version.clone(),
             version,
         ));

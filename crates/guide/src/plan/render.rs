@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use meshlift_model::diff::{Change, ObjectDiff};
 use meshlift_model::message;
+use meshlift_model::replicas::MINIMUM;
 
 use super::estimate::between;
 use super::{Plan, PlannedApproval, PlannedWave, ReleaseChange, ReleaseStep};
@@ -96,10 +97,34 @@ impl Plan {
                 line(&mut text, &format!("     {changes}"));
             }
         }
+        text.push_str(&self.availability_lines());
         if let Some(why) = &self.not_compared {
             line(
                 &mut text,
                 &format!("  Their objects were not compared: {why}"),
+            );
+        }
+        text
+    }
+
+    /// What keeps the new control plane as available as the old one is.
+    fn availability_lines(&self) -> String {
+        let mut text = String::new();
+        if let Some(replicas) = self.starts_with {
+            line(
+                &mut text,
+                &format!(
+                    "  istiod-{} starts with {replicas} replicas, as the old one runs now: {MINIMUM} is {replicas} while both run",
+                    self.to_revision
+                ),
+            );
+        }
+        if let Some(budget) = &self.copied_budget {
+            line(
+                &mut text,
+                &format!(
+                    "  PodDisruptionBudget {budget} is only for the old control plane: a copy of it is made for the new one"
+                ),
             );
         }
         text
@@ -329,6 +354,9 @@ fn does(step: &ReleaseStep, revision: &str) -> String {
         ReleaseChange::Install => format!("install of chart {chart} {to}"),
         ReleaseChange::DefaultRevision => {
             format!("upgrade of chart {chart}: the default revision moves to {revision}")
+        }
+        ReleaseChange::RestoreMinimum => {
+            format!("upgrade of chart {chart}: {MINIMUM} as the values of its owner have it")
         }
         ReleaseChange::Retire => format!("uninstall of chart {chart} {from}"),
     }

@@ -6,7 +6,8 @@ use meshlift_model::diff::{diff, summary};
 use meshlift_model::example::{
     before, labels, namespace, now, pod, record, upgrade, version, workload,
 };
-use meshlift_model::view::{Seen, Tag, UpdateStrategy, WorkloadKind};
+use meshlift_model::record::RecordedBudget;
+use meshlift_model::view::{BudgetRule, Seen, Tag, UpdateStrategy, WorkloadKind};
 
 use super::*;
 
@@ -58,7 +59,9 @@ fn compared(comparison: &Comparison) -> ReleaseDiff {
         ReleaseChange::Install => (old.as_str(), new.as_str()),
         ReleaseChange::InPlace => (old.as_str(), in_place.as_str()),
         ReleaseChange::Retire => (old.as_str(), ""),
-        ReleaseChange::Base | ReleaseChange::DefaultRevision => (crd("1.30.2"), crd("1.31.0")),
+        ReleaseChange::Base | ReleaseChange::DefaultRevision | ReleaseChange::RestoreMinimum => {
+            (crd("1.30.2"), crd("1.31.0"))
+        }
     };
     compare(comparison, old, new).expect("manifests")
 }
@@ -116,6 +119,54 @@ fn later_hops_are_told_by_their_versions() {
     view.diffs = Seen::Unreadable("the chart repository is away".into());
     let plan = planned_for(&upgrade, &view, &["1.31.0", "1.32.0"].map(version));
     assert_snapshot!("plan_two_hops", plan.render(DiffStyle::Full));
+}
+
+#[test]
+fn what_keeps_the_new_control_plane_available_is_told() {
+    let (upgrade, mut view) = mesh();
+    view.diffs = Seen::Absent;
+    let record = Record {
+        raised_minimum: Some(3),
+        budget: Some(RecordedBudget {
+            name: "by-hand".into(),
+            rule: BudgetRule::default(),
+        }),
+        ..record()
+    };
+    let plan = plan(&PlanInputs {
+        now: now(),
+        upgrade: &upgrade,
+        view: &view,
+        record: &record,
+        hops: &[version("1.31.0")],
+    });
+    let text = plan.expect("a plan").render(DiffStyle::None);
+    for line in [
+        "istio-system/istiod-1-31-0: upgrade of chart istiod: autoscaleMin as the values of its owner have it",
+        "istiod-1-31-0 starts with 3 replicas, as the old one runs now: autoscaleMin is 3 while both run",
+        "PodDisruptionBudget istio-system/by-hand is only for the old control plane: a copy of it is made for the new one",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let all = comparisons(&record);
+    let changes: Vec<ReleaseChange> = all.iter().map(|compared| compared.change).collect();
+    assert_eq!(
+        changes,
+        [
+            ReleaseChange::Base,
+            ReleaseChange::Install,
+            ReleaseChange::DefaultRevision,
+            ReleaseChange::RestoreMinimum,
+            ReleaseChange::Retire,
+        ]
+    );
+    let minimum = |side: &Manifest| match side {
+        Manifest::Rendered(target) => target.values.get("autoscaleMin").cloned(),
+        _ => None,
+    };
+    assert_eq!(minimum(&all[1].new), Some(3.into()));
+    assert_eq!(minimum(&all[3].old), Some(3.into()));
+    assert_eq!(minimum(&all[3].new), None);
 }
 
 #[test]

@@ -22,6 +22,9 @@ const EXCEPT: usize = 200;
 /// remembered when every restart of that time is seen: one that is missing would be taken for one that has ended.
 const SHOWN_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
+/// How old what a table shows may be (`SILENT` in the cluster crate).
+const STALE: SignedDuration = SignedDuration::from_secs(90);
+
 impl Question<'_> {
     /// When a workload was last restarted, or lost a pod, on this way.
     fn acted_at(&self, workload: &Workload) -> Option<Timestamp> {
@@ -78,9 +81,22 @@ impl Question<'_> {
         self.was_moved_forward(workload) && runs_without_sidecar(workload)
     }
 
+    /// Whether a restart is seen in the pods of a workload and not in itself: then workloads are shown as they were, and
+    /// nobody knows which restarts are missing. Where somebody took the mark away, it is so only until the pods are older.
+    fn is_behind_its_pods(&self, workload: &Workload) -> bool {
+        let ours = |mark: &Option<String>| mark_attempt(mark.as_deref(), self.heading.to).is_some();
+        let is_new = |created: Timestamp| self.now.duration_since(created) < STALE;
+        let mut pods = workload.pods.iter();
+        !ours(&workload.mark)
+            && pods.any(|pod| ours(&pod.mark) && pod.created_at.is_some_and(is_new))
+    }
+
     /// What is to be remembered from now on.
     pub(super) fn ended(&self) -> Option<EndedRestarts> {
         let known = self.known();
+        if self.workloads.iter().any(|w| self.is_behind_its_pods(w)) {
+            return known.cloned();
+        }
         let all = self
             .workloads
             .iter()

@@ -10,6 +10,7 @@ impl Effect {
             Effect::UpgradeBase(_)
                 | Effect::InstallRevision(_)
                 | Effect::UpgradeIstiod(_)
+                | Effect::RestoreMinimum(_)
                 | Effect::PointDefaultRevision(_)
                 | Effect::ReleaseTags(_)
                 | Effect::RetireRevision { .. }
@@ -48,6 +49,7 @@ impl Effect {
             | Effect::LabelGateway { uid, .. }
             | Effect::RestartWorkload { uid, .. }
             | Effect::EvictPod { uid, .. } => Some(uid),
+            Effect::CopyBudget { owner_uid, .. } => Some(owner_uid),
             Effect::RegisterMesh { .. }
             | Effect::HoldDeletion
             | Effect::LetGo
@@ -57,6 +59,7 @@ impl Effect {
             | Effect::UpgradeBase(_)
             | Effect::InstallRevision(_)
             | Effect::UpgradeIstiod(_)
+            | Effect::RestoreMinimum(_)
             | Effect::PointDefaultRevision(_)
             | Effect::ReleaseTags(_)
             | Effect::RetireRevision { .. } => None,
@@ -86,6 +89,15 @@ impl Effect {
                     target.release, target.version
                 )
             }
+            Effect::RestoreMinimum(target) => {
+                format!("restoring autoscaleMin of Helm release {}", target.release)
+            }
+            Effect::CopyBudget {
+                namespace,
+                of,
+                revision,
+                ..
+            } => format!("copying PodDisruptionBudget {namespace}/{of} for revision {revision}"),
             Effect::PointDefaultRevision(target) => {
                 format!(
                     "pointing the default revision by Helm release {}",
@@ -148,6 +160,8 @@ impl Effect {
             Effect::UpgradeBase(_) => "upgrade_base",
             Effect::InstallRevision(_) => "install_revision",
             Effect::UpgradeIstiod(_) => "upgrade_istiod",
+            Effect::RestoreMinimum(_) => "restore_minimum",
+            Effect::CopyBudget { .. } => "copy_budget",
             Effect::PointDefaultRevision(_) => "point_default_revision",
             Effect::MoveNamespace { .. } => "move_namespace",
             Effect::PointTag { .. } => "point_tag",

@@ -152,7 +152,10 @@ pub(crate) fn surroundings() -> Environment {
             selector: selector(json!({ "matchLabels": { "app": "istiod", "istio": "pilot" } })),
             allowed: 1,
             expected: 2,
+            helm_release: Some("istio-system/istiod".into()),
+            ..Budget::default()
         }]),
+        quotas: Seen::Present(Vec::new()),
         autoscalers: Seen::Present(vec![Autoscaler {
             namespace: "istio-system".into(),
             name: "istiod".into(),

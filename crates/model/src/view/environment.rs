@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use meshlift_api::ClusterRole;
 use meshlift_istio::version::{KubernetesVersion, Version};
+use serde::{Deserialize, Serialize};
 
 use super::Seen;
 
@@ -21,6 +23,8 @@ pub struct Environment {
     pub budgets: Seen<Vec<Budget>>,
     /// Autoscalers in the namespace of istiod.
     pub autoscalers: Seen<Vec<Autoscaler>>,
+    /// Resource quotas in the namespace of istiod.
+    pub quotas: Seen<Vec<Quota>>,
     /// Every webhook that injects sidecars, with its selectors, tags included.
     pub injectors: Seen<Vec<InjectionRule>>,
     /// The CNI agent and ztunnel.
@@ -130,6 +134,40 @@ pub struct Budget {
     pub allowed: i32,
     /// How many pods it counts.
     pub expected: i32,
+    /// What it demands.
+    pub rule: BudgetRule,
+    /// Helm release that it is part of, as `namespace/name`.
+    pub helm_release: Option<String>,
+}
+
+/// What a PodDisruptionBudget demands of the pods that it selects.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetRule {
+    /// `minAvailable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_available: Option<IntOrString>,
+    /// `maxUnavailable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<IntOrString>,
+    /// `unhealthyPodEvictionPolicy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy_pod_eviction_policy: Option<String>,
+}
+
+/// A ResourceQuota that counts the pods of istiod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// How many more pods it allows; none where it does not count them.
+    pub pods: Option<i64>,
+    /// CPU that pods may still request, in thousandths of a core.
+    pub cpu: Option<i64>,
+    /// Memory that pods may still request, in bytes.
+    pub memory: Option<i64>,
 }
 
 /// A HorizontalPodAutoscaler.

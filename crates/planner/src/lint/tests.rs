@@ -136,7 +136,8 @@ fn target_not_ready() {
         mark: true,
     };
     let pointing = Effect::PointDefaultRevision(target("istio-base"));
-    for effect in [moving, restart(), pointing, retire("default")] {
+    let restoring = Effect::RestoreMinimum(target("istiod-1-31-0"));
+    for effect in [moving, restart(), pointing, restoring, retire("default")] {
         let found = linted(Phase::HealthChecking, &view, vec![effect.clone()]);
         assert!(
             matches!(found, Err(Violation::TargetNotReady(..))),
@@ -306,11 +307,30 @@ fn only_the_control_plane_that_is_left_goes() {
 }
 
 #[test]
+fn a_budget_is_only_for_the_control_plane_that_is_moved_to() {
+    let copy = |revision: &str| {
+        vec![Effect::CopyBudget {
+            namespace: "istio-system".into(),
+            name: "copy".into(),
+            of: "by-hand".into(),
+            revision: revision.into(),
+            owner: "istiod".into(),
+            owner_uid: "u".into(),
+            rule: meshlift_model::view::BudgetRule::default(),
+        }]
+    };
+    assert_eq!(linted(Phase::Upgrading, &moved(), copy(TARGET)), Ok(()));
+    let found = linted(Phase::Upgrading, &moved(), copy("default"));
+    assert!(matches!(found, Err(Violation::WrongWay(..))), "{found:?}");
+}
+
+#[test]
 fn foreign_release() {
     let effects = [
         Effect::UpgradeBase(target("someones")),
         Effect::InstallRevision(target("someones")),
         Effect::PointDefaultRevision(target("someones")),
+        Effect::RestoreMinimum(target("someones")),
     ];
     for effect in effects {
         let found = linted(Phase::Upgrading, &moved(), vec![effect]);

@@ -16,9 +16,11 @@ use meshlift_model::view::{
 };
 
 use super::failing::failed;
+use super::handing_over::copy_budget;
 use super::upgrading::{same_step, step_began, timeout};
 use super::versions::of_another_version;
 use super::{BACKSTOP, POLL, blind, later, wait};
+use crate::wanted::is_proving;
 
 /// Brings up the new control plane; `None` when it is there and proved.
 pub(super) fn control_plane(
@@ -50,10 +52,11 @@ pub(super) fn control_plane(
         // Of the same version it is left as it is, unless it does not come up: then what was mended
         // since it was installed (an image, a value) has to reach it.
         let down = target_is_down(view, record);
+        let wanted = istiod.values.clone();
         let differs = |release: &Release| {
             release.version.as_ref() != Some(to)
                 || values::leads_back(&release.values)
-                || (down && release.values != record.target_values)
+                || (down && release.values != wanted)
         };
         let step = Step::InstallingControlPlane;
         helm_step(
@@ -68,6 +71,7 @@ pub(super) fn control_plane(
             },
         )
     })
+    .or_else(|| copy_budget(now, view, record, same_step(upgrade)))
     .or_else(|| prove(now, upgrade, view, record))
 }
 
@@ -173,7 +177,7 @@ fn prove(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
         return Some(blind(now, same_step(upgrade), "the control planes", why));
     }
     let plane = view.plane(record.target_plane());
-    let missing = unproved(plane, view, record)?;
+    let missing = unproved(plane, view, record).or_else(|| too_small(plane?, upgrade, record))?;
     let report = Report {
         step: Some(Step::ProvingControlPlane),
         message: format!("waits for the new control plane: {}", missing.what),
@@ -222,6 +226,16 @@ impl Missing {
             recheck: BACKSTOP,
         })
     }
+}
+
+/// The new control plane is as large as the old one before anything moves to it. Once something has, its size is its
+/// owner's.
+fn too_small(plane: &ControlPlane, upgrade: &Upgrade, record: &Record) -> Option<Missing> {
+    let wanted = record.raised_minimum?;
+    if plane.desired >= wanted || !is_proving(upgrade) {
+        return None;
+    }
+    Missing::plane("TooFewReplicas", message::too_few_replicas(plane, wanted))
 }
 
 fn unproved(plane: Option<&ControlPlane>, view: &MeshView, record: &Record) -> Option<Missing> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use meshlift_api::{
     CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, MeshSpec, Mode, Outcome, Phase, Step,
+    Strategy,
 };
 use meshlift_detect::check::{self, Course, Obstacle, must_see};
 use meshlift_detect::current::Sidecars;
@@ -22,9 +23,11 @@ use meshlift_model::injection::{Injector, injector_of};
 use meshlift_model::record::{
     Record, RecordedGateway, RecordedNamespace, RecordedRelease, RecordedTag,
 };
+use meshlift_model::replicas::{self, Start};
 use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{ControlPlane, Gateway, MeshView, Namespace, Release, Seen, Tag};
-use meshlift_model::{Detection, message, stages};
+use meshlift_model::{Detection, budgets, message, stages};
+use serde_json::{Map, Value};
 
 use super::pending::in_the_way;
 use super::{BACKSTOP, POLL, asked_back, preflight, wait};
@@ -296,6 +299,16 @@ fn gateways(view: &MeshView) -> Vec<RecordedGateway> {
         .collect()
 }
 
+/// The values that the new control plane has in the end, and the minimum of its autoscaler until then.
+fn sized(owned: Map<String, Value>, course: &Course<'_>) -> (Map<String, Value>, Option<u32>) {
+    let own = &course.mesh.values.istiod;
+    match replicas::start(&owned, own, course.source.desired) {
+        Start::AsConfigured => (owned, None),
+        Start::Minimum(minimum) => (owned, Some(minimum)),
+        Start::Count(count) => (replicas::with(owned, replicas::COUNT, count), None),
+    }
+}
+
 fn record(
     now: Timestamp,
     upgrade: &Upgrade,
@@ -319,9 +332,16 @@ fn record(
     // The record is of one step; the next one begins with a record of its own.
     let to = course.hops.first().unwrap_or(&course.to);
     let revision = course.revision(to);
-    let target_values = course
+    let carried = course
         .target_values(to)
         .map_err(|error| Obstacle::new(&check::VALUES, error.problem(), error.fix()))?;
+    // In place the same replicas are replaced, under the same budget.
+    let beside = upgrade.spec.strategy == Strategy::Canary;
+    let (target_values, raised_minimum) = if beside {
+        sized(carried, course)
+    } else {
+        (carried, None)
+    };
     let recorded = |release: &Release, version: &Version| RecordedRelease {
         name: release.name.clone(),
         namespace: release.namespace.clone(),
@@ -354,12 +374,19 @@ fn record(
         },
         target_version: to.clone(),
         charts: view.archives.present().cloned(),
-        target_revision: revision,
+        target_revision: revision.clone(),
         later: course.hops.iter().skip(1).cloned().collect(),
         waves: stages::pinned(upgrade, &stages::Candidates::of(upgrade, view)),
         tags: tags(course, view),
         gateways: gateways(view),
         target_values,
+        raised_minimum,
+        budget: view
+            .environment
+            .budgets
+            .present()
+            .filter(|_| beside)
+            .and_then(|all| budgets::to_copy(all, course.source, &source_release.name, &revision)),
         base_values: values::base(&base_found, course.mesh),
         namespaces: in_mesh
             .iter()

@@ -73,6 +73,7 @@ fn check(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
         .or_else(|| look.replaced())
         .or_else(|| look.keep_old())
         .or_else(|| look.move_default())
+        .or_else(|| look.hand_over())
         .unwrap_or_else(|| look.retire())
 }
 

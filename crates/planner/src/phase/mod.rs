@@ -6,6 +6,7 @@ mod data_plane;
 mod detecting;
 mod ended;
 mod failing;
+mod handing_over;
 mod health;
 mod health_checking;
 mod patience;

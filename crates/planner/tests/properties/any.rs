@@ -13,12 +13,16 @@ use meshlift_api::{
 };
 use meshlift_istio::version::{KubernetesVersion, Version};
 use meshlift_model::view::*;
-use meshlift_model::{ChartDigests, Record, RecordedRelease, RecordedWave, Refusal, Upgrade};
+use meshlift_model::{
+    ChartDigests, Record, RecordedBudget, RecordedRelease, RecordedWave, Refusal, Upgrade,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
+
+use crate::surroundings::budget;
 
 pub(crate) fn now() -> Timestamp {
     "2026-11-02T02:00:00.25Z".parse().expect("a time")
@@ -171,6 +175,7 @@ prop_compose! {
         let webhook = InjectorWebhook { name: "istio-sidecar-injector".into(), has_ca_bundle };
         ControlPlane {
             name: if revision == "default" { "istiod".into() } else { format!("istiod-{revision}") },
+            uid: format!("uid-{revision}"),
             namespace, revision, version, image: "pilot:x".into(), installer, desired, ready, enough, rolling, trouble,
             injector: map(injector, |()| webhook),
             live: map(live, |(connected, injection_failures)| LiveCounters { connected, newest: (connected > 1).then_some((1, 31, 0)), injection_failures, ..LiveCounters::default() }),
@@ -194,6 +199,7 @@ fn values() -> impl Strategy<Value = Map<String, Value>> {
         json!({ "tag": "our-own" }),
         json!({ "defaultRevision": "1-31-0" }),
         json!({ "pilot": 7, "global": [] }),
+        json!({ "autoscaleMin": 2 }),
     ];
     select(all.to_vec()).prop_map(|v| v.as_object().expect("an object").clone())
 }
@@ -296,7 +302,13 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn record()(base_values in values(), waves in recorded_waves(), to in select(&["1.31.0", "1.31.0", "1.31.0-x"][..]), in_place in prop::bool::weighted(0.25)) -> Record {
+    fn record()(
+        base_values in values(),
+        raised_minimum in option::of(1_u32..4),
+        budget in any::<bool>(),
+        waves in recorded_waves(), to in select(&["1.31.0", "1.31.0", "1.31.0-x"][..]),
+        in_place in prop::bool::weighted(0.25),
+    ) -> Record {
         let version = |text: &str| text.parse::<Version>().expect("a version");
         let recorded = |name: &str| RecordedRelease {
             name: name.into(), namespace: "istio-system".into(), version: version("1.30.2"), values: Map::new(),
@@ -315,6 +327,8 @@ prop_compose! {
             charts: None,
             backup: "meshlift-backup-x".into(),
             target_values: Map::new(),
+            raised_minimum,
+            budget: budget.then(|| RecordedBudget { name: "by-hand".into(), rule: BudgetRule::default() }),
             base_values,
             namespaces: Vec::new(),
             waves,
@@ -380,7 +394,7 @@ prop_compose! {
         (loose_pods, probes, refused) in (vec(pod(), 0..3), probes(), vec(refusal(), 0..3)),
         missing in seen(vec(text(&["patch namespaces"]), 0..2)),
         (rivals, record, backup, dependents) in (vec(rival(), 0..2), seen(record()), seen(text(&["meshlift-backup-x"])), dependents()),
-        archives in seen(text(&["ba5e"])),
+        (archives, budgets) in (seen(text(&["ba5e"])), seen(vec(budget(), 0..2))),
     ) -> MeshView {
         MeshView {
             mesh, kubernetes, control_planes: planes, releases, catalog,
@@ -388,7 +402,7 @@ prop_compose! {
             tags: map(tags, |tags| tags.into_iter().map(|revision| Tag { name: "prod".into(), revision, ..Tag::default() }).collect()),
             undecoded: Vec::new(), namespaces, workloads, loose_pods, missing_permissions: missing, probes, rivals, record, backup,
             archives: map(archives, |digest| ChartDigests { base: digest.clone(), istiod: digest.clone(), source: Some(digest) }),
-            refusals: refused.into_iter().collect(), dependents,
+            refusals: refused.into_iter().collect(), dependents, budgets,
             environment: Environment::default(), diffs: Seen::Absent, plan: None, knowledge: Default::default(), gateways: Seen::Absent,
         }
     }
@@ -439,6 +453,7 @@ fn step() -> impl Strategy<Value = Step> {
             Soaking,
             KeepingOldControlPlane,
             MovingDefaultRevision,
+            RestoringAutoscaler,
             RetiringControlPlane,
             MovingBack,
             RestartingBack,

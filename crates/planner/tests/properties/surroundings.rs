@@ -76,8 +76,15 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn budget()(namespace in namespace(), selector in selector(), allowed in -1_i32..3, expected in -1_i32..3) -> Budget {
-        Budget { namespace, name: "b".into(), selector, allowed, expected }
+    pub fn budget()(namespace in namespace(), selector in selector(), allowed in -1_i32..3, expected in -1_i32..3) -> Budget {
+        Budget { namespace, name: "b".into(), selector, allowed, expected, ..Budget::default() }
+    }
+}
+
+prop_compose! {
+    fn quota()(namespace in namespace(), left in option::of((number(), number(), number()))) -> Quota {
+        let of = |n: fn((i64, i64, i64)) -> i64| left.map(n);
+        Quota { namespace, name: "q".into(), pods: of(|l| l.0), cpu: of(|l| l.1), memory: of(|l| l.2) }
     }
 }
 
@@ -194,12 +201,13 @@ prop_compose! {
         envoy_filters in seen(vec(filter(), 0..3)),
         other_installers in seen(vec(text(&["Istio a (sailoperator.io)"]), 0..2)),
         risks in risks(),
+        quotas in seen(vec(quota(), 0..2)),
         (helm_releases, drift, selections) in (seen(vec(helm_release(), 0..2)), seen(vec(drift(), 0..2)), seen(vec(selection(), 0..2))),
         (trial, unfenced) in (trial().prop_map(Seen::Present), seen(vec(text(&["ValidatingAdmissionPolicy x"]), 0..2))),
     ) -> Environment {
         Environment {
             clusters, crds, nodes, budgets, autoscalers, injectors, node_agents, envoy_filters, other_installers, risks,
-            helm_releases, drift, selections, trial, unfenced,
+            helm_releases, drift, selections, trial, unfenced, quotas,
         }
     }
 }

@@ -14,6 +14,7 @@ use meshlift_model::{
     Chart, ChartTarget, Effect, ErrorClass, HELM_TIMEOUT, InjectionLabels, TemplateRevision,
 };
 
+use crate::budgets::minimum;
 use crate::helm::{Revision, Stored};
 use crate::world::{Injection, Istiod, World, seconds};
 
@@ -67,6 +68,8 @@ impl World {
             }
             Effect::InstallRevision(target) => self.install(target),
             Effect::UpgradeIstiod(target) => self.upgrade_istiod(target),
+            Effect::RestoreMinimum(target) => self.restore_minimum(target),
+            Effect::CopyBudget { .. } => self.copy_budget(effect),
             Effect::MoveNamespace {
                 name,
                 uid,
@@ -278,13 +281,15 @@ impl World {
             "revision {revision} is of another mesh"
         );
         if !self.istiods.iter().any(|i| i.plane.revision == revision) {
-            let mut istiod = Istiod::helm(&revision, &target.release, &target.version, 2);
+            let replicas = minimum(target);
+            let mut istiod = Istiod::helm(&revision, &target.release, &target.version, replicas);
             istiod.plane.namespace.clone_from(&target.namespace);
             istiod.plane.trouble.clone_from(&self.istiod_trouble);
             let healthy = self.istiod_trouble.is_none();
             istiod.ready_at = healthy.then(|| self.now + seconds(ISTIOD_STARTUP));
             self.istiods.push(istiod);
         }
+        self.render_budget(target);
         if lives { Ok(()) } else { Err(died(target)) }
     }
 
@@ -468,6 +473,7 @@ impl World {
         if let Some(stored) = self.helm.releases.iter().find(|r| r.name == release) {
             self.nothing_goes_along(stored, revision);
         }
+        self.lose_budgets(release, revision);
         self.istiods.retain(|i| i.plane.revision != revision);
         self.helm.releases.retain(|r| r.name != release);
         self.wrote(format!("release {release}"));

@@ -2,6 +2,7 @@
 //! crashed at every point, shown stale views, and in the middle of a cluster's life.
 #![allow(unreachable_pub)] // One crate: `pub` here means other modules of it.
 
+mod budgets;
 mod chaos;
 mod digest;
 mod evict;

@@ -84,6 +84,9 @@ pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
     if wanted.permissions {
         view.missing_permissions = Seen::Present(world.missing_permissions.clone());
     }
+    if wanted.budgets {
+        view.budgets = world.environment.budgets.clone();
+    }
     if let Seen::Present(planes) = &mut view.control_planes {
         for plane in planes {
             if wanted.pace.contains(&plane.revision) {
@@ -168,6 +171,7 @@ fn watched(age: &Age<'_>) -> MeshView {
         record: Seen::Absent,
         archives: Seen::Absent,
         backup: Seen::Absent,
+        budgets: Seen::Absent,
         dependents: Dependents::default(),
         environment: world.environment.clone(),
         diffs: Seen::Absent,

@@ -536,6 +536,7 @@ impl Istiod {
             plane: ControlPlane {
                 namespace: "istio-system".into(),
                 name: format!("istiod{suffix}"),
+                uid: format!("uid-istiod{suffix}"),
                 revision: revision.into(),
                 version: Some(of.clone()),
                 image: format!("example.org/istio/pilot:{of}"),

@@ -4,7 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
-use meshlift_model::view::Budget;
+use meshlift_api::labels::{HELM_RELEASE_NAME, HELM_RELEASE_NAMESPACE};
+use meshlift_model::view::{Budget, BudgetRule};
 use serde::{Deserialize, Serialize};
 
 use super::Found;
@@ -22,6 +23,8 @@ slim_resource!(
 #[serde(default)]
 struct Spec {
     selector: Option<LabelSelector>,
+    #[serde(flatten)]
+    rule: BudgetRule,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -35,21 +38,33 @@ pub(super) async fn look(client: Client) -> Result<Found<Budget>, Error> {
     list(&Api::<BudgetObject>::all(client), budget).await
 }
 
+/// Those of one namespace, as they are now.
+pub(super) async fn look_in(client: Client, namespace: &str) -> Result<Found<Budget>, Error> {
+    list(&Api::<BudgetObject>::namespaced(client, namespace), budget).await
+}
+
 /// A budget without a selector is for no pod; with an empty one it is for all.
 /// Source: kubernetes `staging/src/k8s.io/api/policy/v1/types.go`.
 fn budget(object: BudgetObject) -> Option<Budget> {
+    let of_helm = |key: &str| object.annotations().get(key).cloned();
+    let helm_release = of_helm(HELM_RELEASE_NAME)
+        .zip(of_helm(HELM_RELEASE_NAMESPACE))
+        .map(|(name, namespace)| format!("{namespace}/{name}"));
     Some(Budget {
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
         selector: object.spec.selector?,
         allowed: object.status.disruptions_allowed,
         expected: object.status.expected_pods,
+        rule: object.spec.rule,
+        helm_release,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
     use serde_json::{Value, json};
 
     fn read(spec: Value) -> Option<Budget> {
@@ -77,7 +92,16 @@ mod tests {
             serde_json::to_value(&found.selector).expect("JSON"),
             selector
         );
-        let all = read(json!({ "maxUnavailable": 0, "selector": {} })).expect("a budget");
+        assert_eq!(found.rule.min_available, Some(IntOrString::Int(2)));
+        assert_eq!(found.helm_release, None);
+        let all = read(json!({ "maxUnavailable": "25%", "unhealthyPodEvictionPolicy": "AlwaysAllow", "selector": {} }))
+            .expect("a budget");
+        let rule = BudgetRule {
+            max_unavailable: Some(IntOrString::String("25%".into())),
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".into()),
+            ..BudgetRule::default()
+        };
+        assert_eq!(all.rule, rule);
         assert_eq!(all.selector, LabelSelector::default());
         assert_eq!(read(json!({ "minAvailable": 1 })), None);
     }

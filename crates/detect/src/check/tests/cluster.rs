@@ -2,7 +2,7 @@
 
 use meshlift_api::UpgradePath;
 use meshlift_model::example::{TARGET, istiod, planes, version};
-use meshlift_model::view::{MeshView, NodeAgent, NodeAgentKind, Seen};
+use meshlift_model::view::{MeshView, NodeAgent, NodeAgentKind, Quota, Seen};
 
 use super::table::{Row, fine, unknown, wrong};
 use super::{present, why};
@@ -25,6 +25,16 @@ fn agent(view: &mut MeshView, kind: NodeAgentKind, of: Option<&str>) {
 
 fn cni(view: &mut MeshView, of: &str) {
     agent(view, NodeAgentKind::Cni, Some(of));
+}
+
+fn quota(view: &mut MeshView, pods: Option<i64>, cpu: Option<i64>, memory: Option<i64>) {
+    present(&mut view.environment.quotas).push(Quota {
+        namespace: "istio-system".into(),
+        name: "mesh".into(),
+        pods,
+        cpu,
+        memory,
+    });
 }
 
 const ISTIOD: &[&str] = &["Deployment istio-system/istiod"];
@@ -84,8 +94,40 @@ fn capacity() -> Vec<Row> {
             v.environment.autoscalers = Seen::Absent;
             planes(v)[0].desired = 1;
         }),
-        // With an autoscaler the one that runs may have grown with its load.
-        fine("NO-ROOM", |_, v| planes(v)[0].desired = 50),
+        // As many as the old one has grown to, and never more than the autoscaler of the new one allows.
+        fine("NO-ROOM", |_, v| planes(v)[0].desired = 4),
+        wrong("NO-ROOM", &[], "room for 5 pods with", |_, v| {
+            planes(v)[0].desired = 50;
+        }),
+        wrong(
+            "NO-ROOM",
+            &["ResourceQuota istio-system/mesh"],
+            "needs 3 pods, and resource quota istio-system/mesh allows 2 pods",
+            |_, v| {
+                planes(v)[0].desired = 3;
+                quota(v, Some(2), None, None);
+            },
+        ),
+        wrong(
+            "NO-ROOM",
+            &["ResourceQuota istio-system/mesh"],
+            "needs 1000m of CPU, and resource quota istio-system/mesh allows 0m of CPU",
+            |_, v| quota(v, Some(9), Some(-500), None),
+        ),
+        wrong(
+            "NO-ROOM",
+            &["ResourceQuota istio-system/mesh"],
+            "needs 4096 MiB of memory, and resource quota istio-system/mesh allows 1024 MiB of memory",
+            |_, v| quota(v, None, None, Some(1 << 30)),
+        ),
+        fine("NO-ROOM", |_, v| {
+            quota(v, Some(2), Some(1000), Some(4 << 30))
+        }),
+        fine("NO-ROOM", |_, v| {
+            quota(v, Some(0), None, None);
+            present(&mut v.environment.quotas)[0].namespace = "shop".into();
+        }),
+        unknown("NO-ROOM", |_, v| v.environment.quotas = why()),
         fine("ISTIOD-SINGLE", |_, v| {
             present(&mut v.environment.autoscalers)[0].target = "istiod-other".into();
         }),

@@ -28,6 +28,7 @@ fn budget(view: &mut MeshView, allowed: i32) {
         selector: selector(json!({ "matchLabels": { "app": "cart" } })),
         allowed,
         expected: 1,
+        ..Budget::default()
     });
 }
 

@@ -9,7 +9,7 @@ use meshlift_model::example::{surrounded, upgrade};
 use super::super::{CHECKS, sentence};
 use super::{
     Spoil, charts, cluster, dependents, gateways, in_place, labels_and_webhooks, pods, releases,
-    waves, way, windows, writes,
+    revisions, waves, way, windows, writes,
 };
 use crate::detect::detect;
 
@@ -58,6 +58,7 @@ fn rows() -> Vec<Row> {
     let groups = [
         way::rows(),
         releases::rows(),
+        revisions::rows(),
         cluster::rows(),
         dependents::rows(),
         dependents::owners(),

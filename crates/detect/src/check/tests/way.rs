@@ -252,46 +252,6 @@ fn target_and_clusters() -> Vec<Row> {
                 other(v, ClusterRole::Remote, why());
             },
         ),
-        wrong(
-            "REVISION-TAKEN",
-            &[],
-            "nothing in this cluster uses it",
-            |_, v| {
-                planes(v).push(istiod(TARGET, "1.31.1"));
-            },
-        ),
-        wrong("REVISION-TAKEN", &[], "of another mesh", |_, v| {
-            for revision in [TARGET, "default-1-31-0"] {
-                let mut other = istiod(revision, "1.31.0");
-                other.namespace = "istio-b".into();
-                planes(v).push(other);
-            }
-        }),
-        wrong(
-            "REVISION-TAKEN",
-            &[],
-            "used by pod shop/web-1: choose another target",
-            |_, v| {
-                planes(v).push(istiod(TARGET, "1.31.1"));
-                let web = workload("web", TARGET);
-                present(&mut v.workloads).push(web);
-            },
-        ),
-        // Its image lies: told to remove it, people would remove their only control plane.
-        wrong(
-            "REVISION-TAKEN",
-            &[],
-            "runs this mesh: bring it to 1.31.0 in place (meshlift manual default --way in-place --to 1.31.0)",
-            |_, v| {
-                *planes(v) = vec![istiod(TARGET, "1.30.2")];
-            },
-        ),
-        wrong("REVISION-TOO-LONG", &[], "56 characters", |u, v| {
-            let suffix = "x".repeat(60);
-            u.spec.target_version = format!("1.31.0-{suffix}");
-            v.catalog = Seen::Present(vec![version(&format!("1.31.0-{suffix}"))]);
-            planes(v)[0].version = Some(version(&format!("1.30.2-{suffix}")));
-        }),
     ]
 }
 

@@ -126,6 +126,39 @@ fn what_is_remembered_is_the_time_and_who_is_not_at_its_end() {
 }
 
 #[test]
+fn nothing_is_remembered_while_a_restart_is_seen_in_pods_alone() {
+    let (upgrade, mut view) = unsettled();
+    let Seen::Present(workloads) = &mut view.workloads else {
+        panic!("seen")
+    };
+    let mut web = workload("web", TARGET);
+    web.mark = Some(TARGET.into());
+    web.restarted_at = Some(ago(60));
+    workloads.push(web);
+    let behind = cart(&mut view);
+    behind.mark = None;
+    behind.restarted_at = None;
+    let pods = |seconds: i64| {
+        let pod = Pod {
+            mark: Some(TARGET.into()),
+            created_at: Some(ago(seconds)),
+            ready: false,
+            ..pod("cart-4", TARGET)
+        };
+        vec![Arc::new(pod)]
+    };
+    behind.pods = pods(80);
+    let judge = |view: &MeshView| {
+        let judged = assess(now(), TARGET, &upgrade, view).expect("all is seen");
+        judged.ended
+    };
+    assert_eq!(judge(&view), None);
+    // No table is as old: somebody took the mark away.
+    cart(&mut view).pods = pods(100);
+    assert_eq!(judge(&view), Some(ended(60, &[])));
+}
+
+#[test]
 fn a_restart_is_later_than_all_that_have_ended() {
     assert_eq!(after(now(), None), now());
     assert_eq!(after(now(), Some(&ended(5, &[]))), now());

@@ -21,6 +21,7 @@ use serde_json::json;
 use super::{decide, signed};
 use crate::status::fold;
 
+mod availability;
 mod before_the_soak;
 mod dry_run_pods;
 mod ending;

@@ -53,7 +53,7 @@ pub(super) fn from(of: &str, world: &mut World) {
 /// The image of istiod by its full name: the chart of the target would run the old one.
 fn image_by_full_name() -> Story {
     let mut world = registered("1.31.0");
-    let values = json!({ "pilot": { "image": "reg.corp/istio/pilot:1.30.2" } });
+    let values = json!({ "pilot": { "image": "reg.corp/istio/pilot:1.30.2" }, "autoscaleMin": 2 });
     world.helm.releases[1] = release("istiod", "istiod", "1.30.2", values);
     with(
         story("image_by_full_name", world),
@@ -125,6 +125,50 @@ fn several_hops_planned() -> Story {
     let mut story = preflight("several_hops_planned", "1.31.0");
     from("1.28.4", &mut story.world);
     story
+}
+
+/// The name is part of everything that the new control plane has, and of the labels.
+fn revision_by_name() -> Story {
+    let mut world = registered("1.31.0");
+    edit(&mut world, |object| {
+        object.spec.revision = Some("canary".into());
+    });
+    story("revision_by_name", world)
+}
+
+/// The name of a revision that was removed long ago: marks of that time would be taken for restarts of this upgrade.
+fn revision_by_a_name_of_old() -> Story {
+    let mut world = registered("1.31.0");
+    edit(&mut world, |object| {
+        object.spec.revision = Some("canary".into());
+    });
+    let long_ago = start() - seconds(100 * 24 * HOUR);
+    for name in ["cart", "db"] {
+        let app = world.app(name);
+        app.mark = Some("canary".into());
+        app.restarted_at = Some(long_ago);
+    }
+    with(
+        story("revision_by_a_name_of_old", world),
+        When::After(60),
+        "a person sets spec.revision: green",
+        |world| edit_spec(world, |spec| spec.revision = Some("green".into())),
+    )
+}
+
+/// One name for two control planes: nothing begins until a person goes one step at a time.
+fn revision_by_name_over_two_minors() -> Story {
+    let mut world = registered("1.31.0");
+    from("1.29.8", &mut world);
+    edit(&mut world, |object| {
+        object.spec.revision = Some("canary".into());
+    });
+    with(
+        story("revision_by_name_over_two_minors", world),
+        When::After(60),
+        "a person removes spec.revision",
+        |world| edit_spec(world, |spec| spec.revision = None),
+    )
 }
 
 fn several_hops() -> Story {
@@ -203,6 +247,9 @@ pub fn all() -> Vec<Story> {
         preflight_then_apply(),
         several_hops_planned(),
         several_hops(),
+        revision_by_name(),
+        revision_by_a_name_of_old(),
+        revision_by_name_over_two_minors(),
         fewest_restarts(),
         flavour_with_a_counter(),
         several_hops_and_a_user_left(),

@@ -331,6 +331,42 @@ fn new_namespace_in_the_soak() -> Story {
     )
 }
 
+/// A namespace that asked for no sidecars asks for them once the others have moved: what its owner restarts then is injected
+/// by the new control plane, and the old one is not kept for it.
+fn first_label_in_the_middle() -> Story {
+    let mut world = registered("1.31.0");
+    add(
+        &mut world,
+        App::new(WorkloadKind::Deployment, "default", "site", 2),
+    );
+    world.namespaces.push(namespace("tools", &[]));
+    add(
+        &mut world,
+        App::new(WorkloadKind::Deployment, "tools", "cron", 1),
+    );
+    let story = with(
+        story("first_label_in_the_middle", world),
+        When::Once(|world| marked(world, "db")),
+        "a person labels namespace default with istio-injection=enabled",
+        |world| world.namespace("default").labels = labels(&[("istio-injection", "enabled")]),
+    );
+    let story = with(
+        story,
+        When::Once(|world| {
+            let mut namespaces = world.namespaces.iter();
+            namespaces.any(|ns| ns.name == "default" && ns.moved_to.is_some())
+        }),
+        "a person restarts site",
+        |world| world.app("site").change_template(),
+    );
+    with(
+        story,
+        reached(Phase::HealthChecking, Step::KeepingOldControlPlane, 10),
+        "a person labels namespace tools with istio.io/rev=default",
+        |world| world.namespace("tools").labels = labels(&[("istio.io/rev", "default")]),
+    )
+}
+
 /// A restart that lands on the old control plane, because the label is back for a moment.
 fn restart_undone() -> Story {
     let story = story("restart_undone", registered("1.31.0"));
@@ -403,6 +439,7 @@ pub fn all() -> Vec<Story> {
         own_rollout_never_ends(),
         workloads_unreadable_for_a_while(),
         new_namespace_in_the_soak(),
+        first_label_in_the_middle(),
         restart_undone(),
         injection_refused(),
         injection_refused_for_a_while(),

@@ -14,6 +14,7 @@ mod pace;
 mod proofs;
 mod refusals;
 mod refused;
+mod replicas;
 mod rollback;
 mod tags;
 mod two_meshes;
@@ -104,6 +105,7 @@ fn values() -> Value {
     json!({
         "global": { "hub": "example.org/istio", "imagePullPolicy": "Never" },
         "meshConfig": { "accessLogFile": "/dev/stdout" },
+        "autoscaleMin": 2,
     })
 }
 
@@ -307,6 +309,7 @@ pub fn all() -> Vec<Story> {
         two_meshes::all(),
         proofs::all(),
         in_place::all(),
+        replicas::all(),
     ];
     groups.into_iter().flatten().collect()
 }

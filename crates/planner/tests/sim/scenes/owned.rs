@@ -57,7 +57,10 @@ fn a_validator_pointed_by_hand_goes_back() -> Story {
 fn a_value_names_the_old_service() -> Story {
     let mut world = registered("1.31.0");
     let istiod = world.helm.find("istiod").expect("the release");
-    let of = json!({ "global": { "caAddress": "istiod.istio-system.svc:15012" } });
+    let of = json!({
+        "global": { "caAddress": "istiod.istio-system.svc:15012" },
+        "autoscaleMin": 2,
+    });
     istiod.revisions[0].values = object(of);
     let story = story("a_value_names_the_old_service", world);
     with(

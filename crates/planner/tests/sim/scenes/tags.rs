@@ -16,7 +16,7 @@ pub(super) fn revisioned() -> World {
         validator.service = format!("istiod-{OLD}");
     }
     let base = json!({ "defaultRevision": OLD });
-    let istiod = json!({ "revision": OLD });
+    let istiod = json!({ "revision": OLD, "autoscaleMin": 2 });
     world.helm.releases = vec![
         release("istio-base", "base", "1.30.2", base),
         release("istiod-1-30-2", "istiod", "1.30.2", istiod),

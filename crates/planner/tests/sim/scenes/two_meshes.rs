@@ -19,7 +19,7 @@ fn add_team_b(world: &mut World) {
     istiod.plane.namespace = "istio-b".into();
     world.istiods.push(istiod);
     let no_default = json!({ "defaultRevision": "" });
-    let own = json!({ "revision": TEAM_B });
+    let own = json!({ "revision": TEAM_B, "autoscaleMin": 2 });
     for (name, chart, values) in [("base-b", "base", no_default), ("istiod-b", "istiod", own)] {
         let mut stored = release(name, chart, "1.30.2", values);
         stored.namespace = "istio-b".into();
