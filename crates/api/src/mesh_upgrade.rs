@@ -41,6 +41,12 @@ use crate::{DEFAULT_MESH, DataPlane, Gateways, MeshUpgradeStatus, Rollback, Wind
     validation = Rule::new(
         "!self.spec.requestRollback || self.spec.rollback != 'Never'"
     ).message("spec.requestRollback cannot be true with spec.rollback: Never"),
+    validation = Rule::new(
+        "self.spec.strategy != 'InPlace' || !has(self.spec.revision)"
+    ).message("spec.revision names the second control plane of strategy Canary: with InPlace the revision stays, so remove it"),
+    validation = Rule::new(
+        "self.spec.strategy != 'InPlace' || self.spec.path != 'FewestRestarts'"
+    ).message("strategy InPlace goes one minor at a time: remove spec.path, or use strategy Canary"),
     printcolumn = r#"{"name":"Mesh","type":"string","jsonPath":".spec.mesh"}"#,
     printcolumn = r#"{"name":"From","type":"string","jsonPath":".status.from.version"}"#,
     printcolumn = r#"{"name":"To","type":"string","jsonPath":".status.target.version"}"#,

@@ -118,6 +118,14 @@ fn api_slips_of_the_pen_in_waves_are_refused_by_name() -> Result<()> {
             &["spec.requestRollback cannot be true with spec.rollback: Never"],
         ),
         (
+            json!({ "targetVersion": "1.31", "strategy": "InPlace", "revision": "blue" }),
+            &["spec.revision", "strategy Canary"],
+        ),
+        (
+            json!({ "targetVersion": "1.31", "strategy": "InPlace", "path": "FewestRestarts" }),
+            &["one minor at a time"],
+        ),
+        (
             json!({ "targetVersion": "1.31", "gateways": { "order": "Middle" } }),
             &["gateways.order", "Last"],
         ),

@@ -9,6 +9,7 @@ use meshlift_tests::bed::{Bed, ISTIO};
 use meshlift_tests::istio::upgrade;
 use meshlift_tests::operator::Operator;
 use meshlift_tests::upgrades::{shown, wait_phase, wait_status};
+use meshlift_tests::wait::{SOON, until};
 use serde_json::{Value, json};
 
 use crate::fixture::{
@@ -160,11 +161,16 @@ async fn ensure_at(bed: &Bed, base: &str, istiod: &str, templates: usize) -> Res
     let planes = planes["items"].as_array().map_or(0, Vec::len);
     ensure!(planes == 1, "{planes} control planes");
     let version = format!(":{istiod}");
-    let sidecars = sidecars(bed).await?;
-    let other = sidecars
-        .iter()
-        .find(|(_, image)| !image.ends_with(&version));
-    ensure!(!sidecars.is_empty() && other.is_none(), "{other:?}");
+    // What was replaced last takes its time to end.
+    until("every sidecar is of this version", SOON, || async {
+        let sidecars = sidecars(bed).await?;
+        ensure!(!sidecars.is_empty(), "no sidecar at all");
+        let other = sidecars
+            .into_iter()
+            .find(|(_, image)| !image.ends_with(&version));
+        Ok(other.map_or(Ok(()), |(pod, image)| Err(format!("{pod} has {image}"))))
+    })
+    .await?;
     let namespaces = [&NAMESPACES[..], &[VISITORS]].concat();
     let restarts = rollouts(bed, &namespaces).await?;
     ensure!(
