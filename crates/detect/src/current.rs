@@ -172,9 +172,10 @@ impl Sidecars {
     fn obstacle(&self, to: &Version) -> Obstacle {
         let total = self.behind + self.current + self.unknown;
         let versions: Vec<String> = self.versions.iter().map(Version::to_string).collect();
-        let of = match versions.is_empty() {
-            true => String::new(),
-            false => format!(" ({})", message::first_few(&versions)),
+        let of = if versions.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", message::first_few(&versions))
         };
         let keys: Vec<&WorkloadKey> = self.workloads.iter().collect();
         let pods: Vec<&String> = self.pods.iter().collect();

@@ -226,13 +226,14 @@ fn object_diff(id: &ObjectId, old: Option<&Value>, new: Option<&Value>) -> Optio
         _ => false,
     };
     let (before, after) = (shown(old), shown(new));
-    let text = match before == after {
-        true => "only hidden values change\n".to_owned(),
-        false => TextDiff::from_lines(&before, &after)
+    let text = if before == after {
+        "only hidden values change\n".to_owned()
+    } else {
+        TextDiff::from_lines(&before, &after)
             .unified_diff()
             .context_radius(3)
             .header(&format!("a/{id}"), &format!("b/{id}"))
-            .to_string(),
+            .to_string()
     };
     Some(ObjectDiff {
         id: id.clone(),

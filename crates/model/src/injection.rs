@@ -74,11 +74,13 @@ impl Revisions<'_> {
         if self.control_planes.iter().any(|cp| cp.revision == name) {
             return Injector::Namespace(name.to_owned());
         }
-        match self.tags.iter().any(|tag| tag.name == name) {
-            true => Injector::Tag(name.to_owned()),
-            false if self.recorded.contains(&Some(name)) => Injector::Namespace(name.to_owned()),
+        if self.tags.iter().any(|tag| tag.name == name) {
+            Injector::Tag(name.to_owned())
+        } else if self.recorded.contains(&Some(name)) {
+            Injector::Namespace(name.to_owned())
+        } else {
             // A label that names nothing matches no webhook.
-            false => Injector::Nobody,
+            Injector::Nobody
         }
     }
 }
@@ -122,9 +124,10 @@ fn injector_among(
     if let Some(revision) = pod.get(ISTIO_REV) {
         return Injector::Pod(Some(revision.clone()));
     }
-    match pod.get(SIDECAR_INJECT).is_some_and(|value| value == "true") {
-        true => Injector::Pod(None),
-        false => Injector::Nobody,
+    if pod.get(SIDECAR_INJECT).is_some_and(|value| value == "true") {
+        Injector::Pod(None)
+    } else {
+        Injector::Nobody
     }
 }
 

@@ -103,9 +103,10 @@ pub fn lasts(message: &str, since: Timestamp, back: Option<&String>) -> String {
 
 /// What is held until a window opens, and whether something may be under way.
 pub fn outside_windows(opens: &str, begun: bool, next: &str) -> String {
-    let meanwhile = match begun {
-        true => "what is under way goes on",
-        false => "nothing has begun, so it can still be changed and deleted",
+    let meanwhile = if begun {
+        "what is under way goes on"
+    } else {
+        "nothing has begun, so it can still be changed and deleted"
     };
     format!("outside its maintenance windows until {opens}; {meanwhile} (then: {next})")
 }
@@ -118,12 +119,13 @@ pub fn no_window_opens(next: &str) -> String {
 
 pub fn waits_for_rival(mesh: &str, rival: &Rival) -> String {
     let name = &rival.name;
-    let same = match rival.mesh == mesh {
-        true => "which upgrades the same mesh".to_owned(),
-        false => format!(
+    let same = if rival.mesh == mesh {
+        "which upgrades the same mesh".to_owned()
+    } else {
+        format!(
             "which upgrades the same control plane under another name (Mesh {})",
             rival.mesh
-        ),
+        )
     };
     format!("waits for MeshUpgrade {name}, {same}, to end (kubectl describe mup {name})")
 }
@@ -144,9 +146,10 @@ pub fn already_there(version: &Version, behind: usize, unknown: usize) -> String
 /// A chart as Helm takes it.
 pub fn chart(repository: &str, name: &str) -> String {
     let repository = repository.trim_end_matches('/');
-    match repository.starts_with("oci://") {
-        true => format!("{repository}/{name}"),
-        false => format!("{name} --repo {repository}"),
+    if repository.starts_with("oci://") {
+        format!("{repository}/{name}")
+    } else {
+        format!("{name} --repo {repository}")
     }
 }
 
@@ -289,9 +292,10 @@ pub fn not_ready(plane: &ControlPlane) -> String {
     let trouble = plane.trouble.as_deref();
     let why = trouble.map(|t| format!(" ({t})")).unwrap_or_default();
     let (name, ready, desired, needed) = (&plane.name, plane.ready, plane.desired, plane.needed());
-    let enough = match needed < desired {
-        true => format!(" and needs {needed}"),
-        false => String::new(),
+    let enough = if needed < desired {
+        format!(" and needs {needed}")
+    } else {
+        String::new()
     };
     format!("{name} has {ready} of {desired} replicas ready{enough}{why}")
 }
@@ -315,12 +319,13 @@ pub fn foreign_helm(release: &Release, since: Timestamp) -> String {
 }
 
 pub fn waits_for_approval(upgrade: &str, wave: &str, unknown: &[&String]) -> String {
-    let note = match unknown.is_empty() {
-        true => String::new(),
-        false => format!(
+    let note = if unknown.is_empty() {
+        String::new()
+    } else {
+        format!(
             "; spec.approvals names what is no wave: {}",
             first_few(unknown)
-        ),
+        )
     };
     format!(
         "wave {wave} waits for approval: meshlift approve {upgrade} {wave}, or add {wave} to spec.approvals (kubectl edit mup {upgrade}){note}"
@@ -329,12 +334,13 @@ pub fn waits_for_approval(upgrade: &str, wave: &str, unknown: &[&String]) -> Str
 
 /// What of a wave has moved: `wave canary has moved`, with what has not.
 fn wave_moved(wave: &str, counts: WorkloadCounts) -> String {
-    match counts.moved < counts.total {
-        false => format!("wave {wave} has moved"),
-        true => format!(
+    if counts.moved < counts.total {
+        format!(
             "wave {wave}: {} of {} workloads have moved (status.blocked has the others)",
             counts.moved, counts.total
-        ),
+        )
+    } else {
+        format!("wave {wave} has moved")
     }
 }
 
@@ -344,17 +350,19 @@ pub fn wave_watched(wave: &str, counts: WorkloadCounts, end: Timestamp) -> Strin
 }
 
 pub fn wave_verified(wave: &str, counts: WorkloadCounts) -> String {
-    match counts.moved < counts.total {
-        false => format!("wave {wave} has moved and is healthy"),
-        true => format!("{}; healthy", wave_moved(wave, counts)),
+    if counts.moved < counts.total {
+        format!("{}; healthy", wave_moved(wave, counts))
+    } else {
+        format!("wave {wave} has moved and is healthy")
     }
 }
 
 /// Of a wave that moved nothing, so that it shows nothing.
 pub fn wave_unproved(upgrade: &str, wave: &str, blocked: &[String], may_go_back: bool) -> String {
-    let rollback = match may_go_back {
-        true => format!(", or roll back: {}", request_rollback(upgrade)),
-        false => String::new(),
+    let rollback = if may_go_back {
+        format!(", or roll back: {}", request_rollback(upgrade))
+    } else {
+        String::new()
     };
     format!(
         "wave {wave} shows nothing yet, because none of its workloads moved: {} (status.blocked has the reasons). Fix one of them, and the upgrade continues by itself; or continue without: kubectl annotate mup {upgrade} --overwrite meshlift.io/accept={WAVE_UNPROVED}{rollback}",

@@ -61,9 +61,10 @@ pub struct Expected<'a> {
 impl<'a> Expected<'a> {
     /// What pods must get on the way that is headed.
     pub fn of(heading: Heading<'a>, record: &'a Record) -> Self {
-        let version = match heading.is_back() {
-            true => &record.source.version,
-            false => &record.target_version,
+        let version = if heading.is_back() {
+            &record.source.version
+        } else {
+            &record.target_version
         };
         Self {
             revision: heading.to,

@@ -199,6 +199,15 @@ mod tests {
                 Start::Minimum(3),
             ),
             ("the chart's maximum", json!({}), 9, Start::Minimum(5)),
+        ] {
+            assert_eq!(start(&values(of), &none, running), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn without_an_autoscaler_the_number_itself_is_kept() {
+        let none = Values::new();
+        for (what, of, running, expected) in [
             (
                 "by hand",
                 json!({ "autoscaleEnabled": false }),

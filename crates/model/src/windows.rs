@@ -4,6 +4,8 @@
 //! changes of summer time without a rule of its own: what the clock skips is not open, what it shows twice is
 //! open twice. The rules of time zones are those compiled in, never those of the machine.
 
+use std::cmp::Ordering;
+
 use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp};
@@ -100,11 +102,11 @@ impl Hours {
     fn shows(&self, clock: DateTime) -> bool {
         let (date, time) = (clock.date(), clock.time());
         let yesterday = || date.yesterday().is_ok_and(|date| self.begins_on(date));
-        match self.start < self.end {
-            true => self.begins_on(date) && self.start <= time && time < self.end,
-            // Over midnight. One that begins and ends at the same time is never open.
-            false if self.start == self.end => false,
-            false => {
+        match self.start.cmp(&self.end) {
+            Ordering::Less => self.begins_on(date) && self.start <= time && time < self.end,
+            Ordering::Equal => false,
+            // Over midnight.
+            Ordering::Greater => {
                 (self.begins_on(date) && time >= self.start) || (time < self.end && yesterday())
             }
         }

@@ -237,9 +237,10 @@ fn in_turn(
 
 /// The Helm release of the control plane that is left.
 fn left_release(record: &Record, heading: Heading<'_>) -> String {
-    match heading.is_back() {
-        true => record.target_release(),
-        false => record.source.name.clone(),
+    if heading.is_back() {
+        record.target_release()
+    } else {
+        record.source.name.clone()
     }
 }
 
@@ -249,9 +250,10 @@ fn ours(record: &Record, release: &str) -> Result<(), Violation> {
         &record.base.name,
         &record.target_release(),
     ];
-    match known.iter().any(|name| *name == release) {
-        true => Ok(()),
-        false => Err(Violation::ForeignRelease(release.to_owned())),
+    if known.iter().any(|name| *name == release) {
+        Ok(())
+    } else {
+        Err(Violation::ForeignRelease(release.to_owned()))
     }
 }
 
@@ -287,9 +289,10 @@ fn no_tags(view: &MeshView, release: &str) -> Result<(), Violation> {
 }
 
 fn target_ready(view: &MeshView, id: PlaneId<'_>, what: String) -> Result<(), Violation> {
-    match view.plane(id).is_some_and(ControlPlane::is_ready) {
-        true => Ok(()),
-        false => Err(Violation::TargetNotReady(what, id.revision.to_owned())),
+    if view.plane(id).is_some_and(ControlPlane::is_ready) {
+        Ok(())
+    } else {
+        Err(Violation::TargetNotReady(what, id.revision.to_owned()))
     }
 }
 

@@ -11,7 +11,7 @@ use meshlift_model::stages::Stages;
 use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{ControlPlane, MeshView, Workload};
 
-use crate::phase::retirement_due;
+use crate::phase::{is_proving, retirement_due};
 
 /// Looks beyond the watched objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,9 +80,10 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
                     _ => ReleasesWanted::Fresh,
                 },
                 // Right before the new control plane may go.
-                dependents: match judged.as_ref().is_some_and(Judged::is_back_and_quiet) {
-                    true => ReleasesWanted::Fresh,
-                    false => ReleasesWanted::No,
+                dependents: if judged.as_ref().is_some_and(Judged::is_back_and_quiet) {
+                    ReleasesWanted::Fresh
+                } else {
+                    ReleasesWanted::No
                 },
                 budgets: is_proving(upgrade) && has_budget(view),
                 live_counters: judged.as_ref().is_some_and(|of| {
@@ -99,22 +100,28 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
                 ..Wanted::default()
             }
         }
-        Phase::HealthChecking => Wanted {
-            live_counters: true,
-            budgets: retirement_due(now, upgrade) && has_budget(view),
-            // Who asks to move back may come too late.
-            releases: match retirement_due(now, upgrade) || upgrade.spec.request_rollback {
-                true => ReleasesWanted::Fresh,
-                false => ReleasesWanted::No,
-            },
-            dependents: match retirement_due(now, upgrade) {
-                true => ReleasesWanted::Fresh,
-                false => ReleasesWanted::No,
-            },
-            probes: judged(now, upgrade, view).and_then(|of| of.probes(now, upgrade, view)),
-            ..Wanted::default()
-        },
+        Phase::HealthChecking => in_health_check(now, upgrade, view),
         Phase::Pending | Phase::Done | Phase::Failed => Wanted::default(),
+    }
+}
+
+fn in_health_check(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
+    let retires = retirement_due(now, upgrade);
+    let fresh = |wanted: bool| {
+        if wanted {
+            ReleasesWanted::Fresh
+        } else {
+            ReleasesWanted::No
+        }
+    };
+    Wanted {
+        live_counters: true,
+        budgets: retires && has_budget(view),
+        // Who asks to move back may come too late.
+        releases: fresh(retires || upgrade.spec.request_rollback),
+        dependents: fresh(retires),
+        probes: judged(now, upgrade, view).and_then(|of| of.probes(now, upgrade, view)),
+        ..Wanted::default()
     }
 }
 
@@ -122,16 +129,6 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
 fn has_budget(view: &MeshView) -> bool {
     let record = view.record.present();
     record.is_some_and(|record| record.budget.is_some())
-}
-
-/// Whether the new control plane is being proved: its metrics report its version.
-pub(crate) fn is_proving(upgrade: &Upgrade) -> bool {
-    let steps = [
-        Step::UpgradingBase,
-        Step::InstallingControlPlane,
-        Step::ProvingControlPlane,
-    ];
-    upgrade.status.step.is_none_or(|step| steps.contains(&step))
 }
 
 /// The data plane as the decision will judge it.

@@ -57,9 +57,10 @@ fn plain_http(subject: &Subject<'_>) -> Vec<Finding> {
         ),
         "set spec.charts.repository of the Mesh to an https:// or oci:// address (spec.charts.caBundle for a certificate of your own)",
     );
-    match is_plain_http(repository) {
-        true => vec![finding],
-        false => Vec::new(),
+    if is_plain_http(repository) {
+        vec![finding]
+    } else {
+        Vec::new()
     }
 }
 

@@ -291,12 +291,13 @@ fn begun_by_hand(subject: &Subject<'_>) -> Vec<Finding> {
             ),
         };
         let users = users(subject.view, &revision, Some(plane));
-        let fix = match users.is_empty() {
-            true => format!("nothing uses it, so remove it: {uninstall}"),
-            false => format!(
+        let fix = if users.is_empty() {
+            format!("nothing uses it, so remove it: {uninstall}")
+        } else {
+            format!(
                 "it is used by {}: finish that upgrade with the tool that began it, or move them back and remove it: {uninstall}",
                 message::first_few(&users)
-            ),
+            )
         };
         Finding::wrong(
             format!(

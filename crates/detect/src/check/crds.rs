@@ -210,9 +210,10 @@ fn by_hand(subject: &Subject<'_>) -> Vec<Finding> {
         return Vec::new();
     }
     let to = subject.to;
-    let folder = match to.minor < TEMPLATES_SINCE {
-        true => "manifests/charts/base/crds",
-        false => "manifests/charts/base/files/crd-all.gen.yaml",
+    let folder = if to.minor < TEMPLATES_SINCE {
+        "manifests/charts/base/crds"
+    } else {
+        "manifests/charts/base/files/crd-all.gen.yaml"
     };
     vec![Finding::wrong(
         format!("helm upgrade of chart base {to} leaves the CRDs as they are"),

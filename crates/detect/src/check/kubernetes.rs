@@ -124,9 +124,10 @@ fn judged(subject: &Subject<'_>, as_: ClusterVerdict) -> Vec<Finding> {
 }
 
 fn told(subject: &Subject<'_>, name: &str, version: KubernetesVersion) -> String {
-    match several(subject.view) {
-        true => format!("Kubernetes {version} of cluster {name}"),
-        false => format!("Kubernetes {version}"),
+    if several(subject.view) {
+        format!("Kubernetes {version} of cluster {name}")
+    } else {
+        format!("Kubernetes {version}")
     }
 }
 

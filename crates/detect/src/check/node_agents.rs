@@ -108,28 +108,30 @@ fn cni_skew(subject: &Subject<'_>) -> Vec<Finding> {
         {
             return None;
         }
-        let (how, fix) = match version.minor > to.minor {
-            true => (
+        let (how, fix) = if version.minor > to.minor {
+            (
                 "ahead of",
                 format!("choose a target of {} or later", version.minor_name()),
-            ),
-            false if first => (
+            )
+        } else if first {
+            (
                 "too far behind",
                 format!(
                     "bring it to {} first: {}",
                     subject.from,
                     upgrade(subject, agent, subject.from)
                 ),
-            ),
+            )
+        } else {
             // Upgraded now, the agent would be ahead of the control plane that runs.
-            false => (
+            (
                 "too far behind",
                 format!(
                     "set spec.targetVersion to {from} first; when that upgrade is done: {}; then upgrade to {to}",
                     upgrade(subject, agent, subject.from),
                     from = subject.from,
                 ),
-            ),
+            )
         };
         Some(Finding::wrong(
             format!("the CNI agent is of {version}, which is {how} a control plane of {to}"),

@@ -59,9 +59,10 @@ fn nowhere(subject: &Subject<'_>) -> bool {
 }
 
 fn proof(subject: &Subject<'_>) -> Vec<Finding> {
-    match nowhere(subject) {
-        true => told(subject, "no new pod of the mesh would run with a sidecar"),
-        false => Vec::new(),
+    if nowhere(subject) {
+        told(subject, "no new pod of the mesh would run with a sidecar")
+    } else {
+        Vec::new()
     }
 }
 

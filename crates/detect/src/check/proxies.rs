@@ -145,9 +145,10 @@ fn not_ready(subject: &Subject<'_>) -> Vec<Finding> {
             Some(format!("{}: {trouble}", member.pod.name))
         })
         .collect();
-    let why = match why.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", message::first_few(&why)),
+    let why = if why.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", message::first_few(&why))
     };
     about(ill.iter().map(Member::pod_name), |all| {
         Finding::wrong(

@@ -207,14 +207,15 @@ fn make_room(subject: &Subject<'_>, other: &ControlPlane) -> String {
         );
     }
     let users = users(subject.view, &other.revision, Some(other));
-    match users.is_empty() {
-        true => format!(
+    if users.is_empty() {
+        format!(
             "nothing in this cluster uses it: uninstall its release (helm -n {} list), or set another name in spec.revision",
             other.namespace
-        ),
-        false => format!(
+        )
+    } else {
+        format!(
             "it is used by {}: set another name in spec.revision",
             message::first_few(&users)
-        ),
+        )
     }
 }

@@ -106,9 +106,10 @@ fn compatibility(subject: &Subject<'_>) -> Vec<Finding> {
         return Vec::new();
     };
     let said: Vec<String> = known.iter().map(ToString::to_string).collect();
-    let choice = match said.is_empty() {
-        true => String::new(),
-        false => format!(" or one of {}", said.join(", ")),
+    let choice = if said.is_empty() {
+        String::new()
+    } else {
+        format!(" or one of {}", said.join(", "))
     };
     let gone = to_come(subject).into_iter().filter_map(|(chart, values)| {
         let value = values.get("compatibilityVersion").filter(|v| is_given(v))?;

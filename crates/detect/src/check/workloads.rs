@@ -234,11 +234,10 @@ fn pdb_blocks(subject: &Subject<'_>) -> Vec<Finding> {
             let ours = used_up.filter(|budget| subject.workloads().any(|w| covers(budget, w)));
             let named = ours.map(|b| format!("PodDisruptionBudget {}/{}", b.namespace, b.name));
             let evicts = subject.upgrade.spec.data_plane.restart.evicts();
-            let so = match evicts {
-                true => {
-                    "their pods are not evicted until it does, and after spec.dataPlane.restart.timeout they are left as they are"
-                }
-                false => "the restart goes on all the same, drains of their nodes do not",
+            let so = if evicts {
+                "their pods are not evicted until it does, and after spec.dataPlane.restart.timeout they are left as they are"
+            } else {
+                "the restart goes on all the same, drains of their nodes do not"
             };
             about(named, |all| {
                 Finding::wrong(
@@ -247,11 +246,10 @@ fn pdb_blocks(subject: &Subject<'_>) -> Vec<Finding> {
                         count(all.len(), "disruption budget"),
                         if all.len() == 1 { "allows" } else { "allow" }
                     ),
-                    match evicts {
-                        true => "add a replica or let the budget allow one",
-                        false => {
-                            "add a replica or let the budget allow one; if the restart does no harm, accept PDB-BLOCKS"
-                        }
+                    if evicts {
+                        "add a replica or let the budget allow one"
+                    } else {
+                        "add a replica or let the budget allow one; if the restart does no harm, accept PDB-BLOCKS"
                     },
                 )
             })
@@ -282,9 +280,10 @@ fn single(subject: &Subject<'_>) -> Vec<Finding> {
     let (stateless, away): (Vec<_>, Vec<_>) = concerned.partition(|w| starts_first(w));
     let named = |workload: &&Workload| workload.key.short();
     let gaps: Vec<String> = away.iter().map(named).collect();
-    let gap = match gaps.is_empty() {
-        true => String::new(),
-        false => format!("; away meanwhile: {}", message::first_few(&gaps)),
+    let gap = if gaps.is_empty() {
+        String::new()
+    } else {
+        format!("; away meanwhile: {}", message::first_few(&gaps))
     };
     let objects = gaps.iter().cloned().chain(stateless.iter().map(named));
     about(objects, |all| {

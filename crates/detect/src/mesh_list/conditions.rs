@@ -231,15 +231,16 @@ fn supported(now: Timestamp, view: &MeshView, version: Option<&Version>) -> Find
         return Finding::unknown("EndOfLifeUnknown", said);
     };
     let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
-    match today > end.date {
-        true => Finding::no(
+    if today > end.date {
+        Finding::no(
             "EndOfLife",
             format!("upstream supported Istio {minor} until {end}: no more fixes come, upgrade"),
-        ),
-        false => Finding::yes(
+        )
+    } else {
+        Finding::yes(
             "Supported",
             format!("upstream supports Istio {minor} until {end}"),
-        ),
+        )
     }
 }
 

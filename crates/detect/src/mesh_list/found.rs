@@ -38,9 +38,10 @@ pub fn meshes(view: &MeshView) -> Vec<FoundMesh> {
     found.extend(elsewhere.into_iter().map(|(ns, rule)| remote(ns, rule)));
     for mesh in &mut found {
         let namespace = &mesh.spec.control_plane_namespace;
-        mesh.name = match sole || namespace == ISTIO_SYSTEM {
-            true => DEFAULT_MESH.to_owned(),
-            false => namespace.clone(),
+        mesh.name = if sole || namespace == ISTIO_SYSTEM {
+            DEFAULT_MESH.to_owned()
+        } else {
+            namespace.clone()
         };
     }
     found

@@ -42,9 +42,10 @@ pub fn mesh_status(now: Timestamp, mesh: &KnownMesh, view: &MeshView) -> MeshSta
         status.observed_refresh.clone_from(&mesh.refresh);
     }
     running(mesh, view, &mut status);
-    let role = match remote(mesh, view) {
-        true => ClusterRole::Remote,
-        false => ClusterRole::Primary,
+    let role = if remote(mesh, view) {
+        ClusterRole::Remote
+    } else {
+        ClusterRole::Primary
     };
     let clusters = clusters(view, role, &mesh.status.clusters);
     status.clusters = clusters.iter().map(Cluster::status).collect();

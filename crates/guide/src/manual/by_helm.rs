@@ -144,21 +144,20 @@ fn detached(found: &Found<'_>, releases: &Releases<'_>, stage: &Stage<'_>) -> St
     words.extend(chart.iter().map(String::as_str));
     let from = stage.from.to_string();
     words.extend(["--version", &from, "--reset-values", "-f", ISTIOD_VALUES]);
-    let flags = match stage.first {
-        true => Vec::new(),
-        false => {
-            let before = Stage {
-                from: stage.from.clone(),
-                from_revision: String::new(),
-                release: String::new(),
-                saved: stage.saved.clone(),
-                to: stage.from.clone(),
-                revision: stage.from_revision.clone(),
-                namespaces: Vec::new(),
-                first: false,
-            };
-            istiod_flags(found, releases.istiod_release, &before).flags
-        }
+    let flags = if stage.first {
+        Vec::new()
+    } else {
+        let before = Stage {
+            from: stage.from.clone(),
+            from_revision: String::new(),
+            release: String::new(),
+            saved: stage.saved.clone(),
+            to: stage.from.clone(),
+            revision: stage.from_revision.clone(),
+            namespaces: Vec::new(),
+            first: false,
+        };
+        istiod_flags(found, releases.istiod_release, &before).flags
     };
     words.extend(flags.iter().map(String::as_str));
     if !flags.iter().any(|flag| flag == "revisionTags=[]") {
@@ -178,12 +177,13 @@ fn remote(guide: &mut Guide, to: &Version, revision: &str) {
 /// What the default revision is when a stage begins, as flags: the saved values say it for the
 /// first one, and nothing but the stage before for the others.
 fn default_of(stage: &Stage<'_>) -> Vec<String> {
-    match stage.first {
-        true => Vec::new(),
-        false => vec![
+    if stage.first {
+        Vec::new()
+    } else {
+        vec![
             "--set".to_owned(),
             format!("defaultRevision={}", stage.from_revision),
-        ],
+        ]
     }
 }
 

@@ -154,8 +154,9 @@ impl Releases<'_> {
 /// A chart as Helm is told of it.
 pub(super) fn chart(found: &Found<'_>, name: &str) -> Vec<String> {
     let repository = found.spec.charts.repository.trim_end_matches('/');
-    match repository.starts_with("oci://") {
-        true => vec![format!("{repository}/{name}")],
-        false => vec![name.to_owned(), "--repo".to_owned(), repository.to_owned()],
+    if repository.starts_with("oci://") {
+        vec![format!("{repository}/{name}")]
+    } else {
+        vec![name.to_owned(), "--repo".to_owned(), repository.to_owned()]
     }
 }

@@ -206,9 +206,10 @@ fn label(namespace: &str, had: &[&str], revision: &str) -> String {
 }
 
 fn label_back(namespace: &str, had: &[&str], revision: &str) -> String {
-    let rev = match had.contains(&ISTIO_REV) {
-        true => format!("{ISTIO_REV}={revision}"),
-        false => format!("{ISTIO_REV}-"),
+    let rev = if had.contains(&ISTIO_REV) {
+        format!("{ISTIO_REV}={revision}")
+    } else {
+        format!("{ISTIO_REV}-")
     };
     let injection = format!("{ISTIO_INJECTION}=enabled");
     let mut words = vec![

@@ -54,17 +54,17 @@ pub(super) fn move_tags(
     let names: Vec<&str> = found.tags.keys().copied().collect();
     let release = found.release("istiod", Some(&stage.release));
     // After a hop by Helm the tags belong to the release of that hop.
-    let owned: Vec<&str> = match stage.first {
-        true => {
-            let rendered = rendered(release);
-            names
-                .iter()
-                .copied()
-                .filter(|t| rendered.contains(*t))
-                .collect()
-        }
-        false if way == Way::Helm => names.clone(),
-        false => Vec::new(),
+    let owned: Vec<&str> = if stage.first {
+        let rendered = rendered(release);
+        names
+            .iter()
+            .copied()
+            .filter(|t| rendered.contains(*t))
+            .collect()
+    } else if way == Way::Helm {
+        names.clone()
+    } else {
+        Vec::new()
     };
     if !owned.is_empty() {
         guide.say(&format!(

@@ -37,71 +37,79 @@ pub struct Comparison {
 
 /// What to compare for an upgrade that this record describes.
 pub fn comparisons(record: &Record) -> Vec<Comparison> {
-    let stored = |release: &RecordedRelease| Manifest::Stored {
-        release: release.name.clone(),
-        namespace: release.namespace.clone(),
-    };
+    let base = Manifest::Rendered(base_target(record));
+    let mut all = vec![plain(ReleaseChange::Base, stored(&record.base), base)];
+    match record.strategy {
+        Strategy::Canary => all.extend(beside(record)),
+        Strategy::InPlace => {
+            let istiod = Manifest::Rendered(record.target_istiod());
+            all.push(plain(
+                ReleaseChange::InPlace,
+                stored(&record.source),
+                istiod,
+            ));
+        }
+    }
+    all
+}
+
+/// The new control plane, what is handed over to it, and the end of the old one.
+fn beside(record: &Record) -> Vec<Comparison> {
     let base = base_target(record);
-    let istiod = record.target_istiod();
     let default = ChartTarget {
         values: values::base_with_default(&record.base_values, &record.target_revision),
         ..base.clone()
     };
+    let istiod = record.target_istiod();
     let restored = record.raised_minimum.map(|_| {
         let owned = ChartTarget {
             values: record.target_values.clone(),
             ..istiod.clone()
         };
         let raised = Manifest::Rendered(istiod.clone());
-        (raised, Manifest::Rendered(owned))
+        plain(
+            ReleaseChange::RestoreMinimum,
+            raised,
+            Manifest::Rendered(owned),
+        )
     });
     let revisions = Revisions {
         old: record.source_revision.clone(),
         new: record.target_revision.clone(),
     };
-    let plain = |change, old, new| Comparison {
+    let installed = Comparison {
+        revisions: Some(revisions),
+        ..plain(
+            ReleaseChange::Install,
+            stored(&record.source),
+            Manifest::Rendered(istiod),
+        )
+    };
+    let (base, default) = (Manifest::Rendered(base), Manifest::Rendered(default));
+    let moved = plain(ReleaseChange::DefaultRevision, base, default);
+    let retired = plain(
+        ReleaseChange::Retire,
+        stored(&record.source),
+        Manifest::Nothing,
+    );
+    let handed_over = [installed, moved].into_iter().chain(restored);
+    handed_over.chain([retired]).collect()
+}
+
+fn plain(change: ReleaseChange, old: Manifest, new: Manifest) -> Comparison {
+    Comparison {
         change,
         old,
         new,
         revisions: None,
-    };
-    let first = plain(
-        ReleaseChange::Base,
-        stored(&record.base),
-        Manifest::Rendered(base.clone()),
-    );
-    if record.strategy == Strategy::InPlace {
-        let upgraded = plain(
-            ReleaseChange::InPlace,
-            stored(&record.source),
-            Manifest::Rendered(istiod),
-        );
-        return vec![first, upgraded];
     }
-    let restored =
-        restored.map(|(raised, owned)| plain(ReleaseChange::RestoreMinimum, raised, owned));
-    [
-        first,
-        Comparison {
-            change: ReleaseChange::Install,
-            old: stored(&record.source),
-            new: Manifest::Rendered(istiod),
-            revisions: Some(revisions),
-        },
-        plain(
-            ReleaseChange::DefaultRevision,
-            Manifest::Rendered(base),
-            Manifest::Rendered(default),
-        ),
-    ]
-    .into_iter()
-    .chain(restored)
-    .chain([plain(
-        ReleaseChange::Retire,
-        stored(&record.source),
-        Manifest::Nothing,
-    )])
-    .collect()
+}
+
+fn stored(release: &RecordedRelease) -> Manifest {
+    Manifest::Stored {
+        release: release.name.clone(),
+        namespace: release.namespace.clone(),
+    }
 }
 
 /// The `base` release at the target.

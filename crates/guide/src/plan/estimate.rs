@@ -58,9 +58,10 @@ impl Estimate {
 /// A range of time, rounded to what an estimate can know.
 pub(crate) fn between(low: SignedDuration, high: SignedDuration) -> String {
     let (low, high) = (span(rounded(low)), span(rounded(high)));
-    match low == high {
-        true => low,
-        false => format!("{low} to {high}"),
+    if low == high {
+        low
+    } else {
+        format!("{low} to {high}")
     }
 }
 

@@ -318,15 +318,16 @@ fn object_lines(text: &mut String, object: &ObjectDiff, full: bool, in_full: boo
     if !full || object.only_version || object.change == Change::Removed {
         return;
     }
-    match in_full {
-        true => text.push_str(&object.text),
-        false => line(
+    if in_full {
+        text.push_str(&object.text)
+    } else {
+        line(
             text,
             &format!(
                 "    {} changed lines, too many to be kept here: meshlift plan --diff=full shows them",
                 changed_lines(&object.text)
             ),
-        ),
+        )
     }
 }
 

@@ -165,9 +165,10 @@ fn range(place: &Place, versions: &KubernetesVersions) -> Result<KubernetesRange
         low: place.field("low").parse(&versions.low)?,
         high: place.field("high").parse(&versions.high)?,
     };
-    match range.low <= range.high {
-        true => Ok(range),
-        false => Err(place.refuse("low is above high: exchange them")),
+    if range.low <= range.high {
+        Ok(range)
+    } else {
+        Err(place.refuse("low is above high: exchange them"))
     }
 }
 

@@ -27,9 +27,10 @@ fn row(release: &MinorRelease) -> [String; 7] {
         .as_ref()
         .and_then(|versions| {
             let (first, last) = (versions.first()?, versions.last()?);
-            Some(match first == last {
-                true => first.to_string(),
-                false => format!("{first}-{last}"),
+            Some(if first == last {
+                first.to_string()
+            } else {
+                format!("{first}-{last}")
             })
         });
     [

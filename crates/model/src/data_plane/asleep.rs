@@ -25,14 +25,15 @@ impl Question<'_> {
             Err(predicate) => return Some(Placement::Blocked(predicate)),
         };
         let stages = self.stages.as_ref();
-        Some(match workload.asleep {
-            _ if stages.is_some_and(|s| !s.is_open(s.of_workload(workload))) => Placement::Later,
+        let closed = stages.is_some_and(|s| !s.is_open(s.of_workload(workload)));
+        Some(match (workload.asleep, workload.settled) {
+            _ if closed => Placement::Later,
             // Its pods have no sidecar, and a restart would bring them into the mesh: that is not ours to do.
-            false if workload.settled => Placement::Blocked(Predicate::PodLabel),
-            false => Placement::Busy,
+            (false, true) => Placement::Blocked(Predicate::PodLabel),
+            (false, false) => Placement::Busy,
             // It was labelled before, and somebody wrote another label since.
-            true if attempt.is_some() => Placement::Blocked(Predicate::RestartPutBack),
-            true => Placement::Stale(Turn::Restart {
+            (true, _) if attempt.is_some() => Placement::Blocked(Predicate::RestartPutBack),
+            (true, _) => Placement::Stale(Turn::Restart {
                 mark: self.heading.mark(),
                 template,
             }),

@@ -42,10 +42,11 @@ impl Question<'_> {
         let cut_short = !workload.settled && self.was_moved_forward(workload);
         let left = workload.pods.iter().any(|pod| self.leaves(workload, pod));
         if !left && !self.lost_sidecars_before(workload) {
-            return match cut_short {
+            return if cut_short {
                 // The rollout of the way forward ends on the way back.
-                true => self.in_rollout(workload, u32::MAX, None),
-                false => Placement::Moved,
+                self.in_rollout(workload, u32::MAX, None)
+            } else {
+                Placement::Moved
             };
         }
         let template = match self.obstacle(workload, namespace) {
@@ -61,9 +62,10 @@ impl Question<'_> {
         if stages.is_some() && waits {
             return Placement::Later;
         }
-        match self.evicts && template.is_none() {
-            true => self.evict(workload),
-            false => self.restart(workload, attempt, template),
+        if self.evicts && template.is_none() {
+            self.evict(workload)
+        } else {
+            self.restart(workload, attempt, template)
         }
     }
 

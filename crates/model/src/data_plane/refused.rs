@@ -53,15 +53,17 @@ impl Question<'_> {
             Turn::Evict(pod) => message::eviction_refused(&pod.name, &refusal.why),
         };
         let over = refusal.is_over(self.timeout);
-        let again = match over {
-            true => self.others_move && refusal.is_worth_a_try(self.now),
-            false => refusal.is_due(self.now, self.timeout),
+        let again = if over {
+            self.others_move && refusal.is_worth_a_try(self.now)
+        } else {
+            refusal.is_due(self.now, self.timeout)
         };
         Placement::Held(Held {
             why,
-            predicate: match budget {
-                true => Predicate::DisruptionBudget,
-                false => Predicate::Refused,
+            predicate: if budget {
+                Predicate::DisruptionBudget
+            } else {
+                Predicate::Refused
             },
             again: again.then_some(turn),
             over,
@@ -99,9 +101,10 @@ impl Question<'_> {
             }
         }
         self.gateways.iter().find_map(|gateway| {
-            let related = match workload.managed_gateway {
-                true => workload.is_of(gateway),
-                false => tag.is_some() || gateway.namespace == namespace.name,
+            let related = if workload.managed_gateway {
+                workload.is_of(gateway)
+            } else {
+                tag.is_some() || gateway.namespace == namespace.name
             };
             let object = format!("Gateway {}/{}", gateway.namespace, gateway.name);
             let reference = reference::gateway(&gateway.namespace, &gateway.name);

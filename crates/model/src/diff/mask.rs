@@ -70,9 +70,10 @@ fn walk(value: &mut Value) {
                 let is_flag = item.as_str().is_some_and(|item| {
                     item.starts_with('-') && !item.contains('=') && looks_secret(item)
                 });
-                match after_flag && !is_flag {
-                    true => hide(item),
-                    false => walk(item),
+                if after_flag && !is_flag {
+                    hide(item)
+                } else {
+                    walk(item)
                 }
                 after_flag = is_flag;
             }

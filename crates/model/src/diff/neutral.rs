@@ -21,9 +21,10 @@ fn walk(value: &mut Value, revision: &str, key: &str) {
                 named.is_some_and(|name| ["istio.io/rev", "REVISION"].contains(&name))
             });
             for (key, value) in map.iter_mut() {
-                let key = match of_revision && ["value", "values"].contains(&key.as_str()) {
-                    true => "istio.io/rev",
-                    false => key.as_str(),
+                let key = if of_revision && ["value", "values"].contains(&key.as_str()) {
+                    "istio.io/rev"
+                } else {
+                    key.as_str()
                 };
                 walk(value, revision, key);
             }

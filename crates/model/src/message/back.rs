@@ -105,6 +105,12 @@ pub fn waits_for_old(record: &Record, why: &str) -> String {
     )
 }
 
+/// What a person does after a rollback that was requested.
+const AFTER_A_REQUEST: &str = ". To try the upgrade again, set spec.requestRollback to false and annotate this object with a new value of meshlift.io/retry";
+/// What a person does after a rollback because of a failure.
+const AFTER_A_FAILURE: &str =
+    ". Mend it, then annotate this object with a new value of meshlift.io/retry to try again";
+
 /// How it ended: `users` keep the new control plane, `blocked` workloads were not moved back.
 pub fn rolled_back(
     record: &Record,
@@ -131,11 +137,10 @@ pub fn rolled_back(
             first_few(users)
         )),
     }
-    text.push_str(match asked {
-        true => ". To try the upgrade again, set spec.requestRollback to false and annotate this object with a new value of meshlift.io/retry",
-        false => {
-            ". Mend it, then annotate this object with a new value of meshlift.io/retry to try again"
-        }
+    text.push_str(if asked {
+        AFTER_A_REQUEST
+    } else {
+        AFTER_A_FAILURE
     });
     text
 }

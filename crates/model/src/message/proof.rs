@@ -39,9 +39,10 @@ pub fn pod_refused(namespace: &str, refusal: &PodRefusal) -> String {
         Refuser::Policy(name) => format!(" by policy {name}"),
         Refuser::Other => String::new(),
     };
-    match why.is_empty() {
-        true => format!("a dry-run pod in namespace {namespace} was refused{by}"),
-        false => format!("a dry-run pod in namespace {namespace} was refused{by}: {why}"),
+    if why.is_empty() {
+        format!("a dry-run pod in namespace {namespace} was refused{by}")
+    } else {
+        format!("a dry-run pod in namespace {namespace} was refused{by}: {why}")
     }
 }
 

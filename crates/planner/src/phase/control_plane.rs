@@ -17,10 +17,9 @@ use meshlift_model::view::{
 
 use super::failing::failed;
 use super::handing_over::copy_budget;
-use super::upgrading::{same_step, step_began, timeout};
+use super::upgrading::{is_proving, same_step, step_began, timeout};
 use super::versions::of_another_version;
 use super::{BACKSTOP, POLL, blind, later, wait};
-use crate::wanted::is_proving;
 
 /// Brings up the new control plane; `None` when it is there and proved.
 pub(super) fn control_plane(

@@ -127,9 +127,10 @@ fn blocked(now: Timestamp, detection: Detection) -> Decision {
         .iter()
         .all(|told| told.result == CheckResult::Unknown);
     // One answer of the API server that failed costs a detection seconds.
-    let (on, recheck) = match unreadable {
-        true => (WaitingOn::Unreadable, POLL),
-        false => (WaitingOn::Environment, BACKSTOP),
+    let (on, recheck) = if unreadable {
+        (WaitingOn::Unreadable, POLL)
+    } else {
+        (WaitingOn::Environment, BACKSTOP)
     };
     let report = Report {
         step: Some(Step::CheckingEnvironment),

@@ -65,12 +65,13 @@ impl HealthLook<'_> {
         };
         let soak = self.running.cloned().unwrap_or(fresh);
         let end = later(soak.since.0, self.soak);
-        match self.now >= end {
-            true => Health::Passed(Soak {
+        if self.now >= end {
+            Health::Passed(Soak {
                 passed_at: Some(Time(self.now)),
                 ..soak
-            }),
-            false => Health::Going { soak, end },
+            })
+        } else {
+            Health::Going { soak, end }
         }
     }
 

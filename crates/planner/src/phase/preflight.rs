@@ -16,9 +16,10 @@ pub(super) fn is_blind(detection: &Detection) -> bool {
 pub(super) fn decide(upgrade: &Upgrade, view: &MeshView, detection: Detection) -> Decision {
     let drafted = view.plan.as_ref();
     let blocked = detection.is_blocked();
-    let outcome = match blocked {
-        false => Outcome::PlanReady,
-        true => Outcome::PlanBlocked,
+    let outcome = if blocked {
+        Outcome::PlanBlocked
+    } else {
+        Outcome::PlanReady
     };
     let message = message(&detection, drafted);
     let detected = match reason(&detection).filter(|_| blocked) {
@@ -66,9 +67,10 @@ fn message(detection: &Detection, plan: Option<&DraftedPlan>) -> String {
         (Some(from), Some(to)) => format!("{} to {}: ", from.version, to.version),
         _ => String::new(),
     };
-    let found = match blocking.is_empty() {
-        true => detection.summary(),
-        false => format!("in the way: {}", blocking.join("; ")),
+    let found = if blocking.is_empty() {
+        detection.summary()
+    } else {
+        format!("in the way: {}", blocking.join("; "))
     };
     let cost = plan.map(|plan| {
         format!(

@@ -94,3 +94,13 @@ pub(super) fn step_began(upgrade: &Upgrade, step: Step, now: Timestamp) -> Times
 pub(super) fn timeout(upgrade: &Upgrade) -> SignedDuration {
     signed(upgrade.spec.data_plane.restart.timeout)
 }
+
+/// Whether the new control plane is being proved: its metrics report its version.
+pub(crate) fn is_proving(upgrade: &Upgrade) -> bool {
+    let steps = [
+        Step::UpgradingBase,
+        Step::InstallingControlPlane,
+        Step::ProvingControlPlane,
+    ];
+    upgrade.status.step.is_none_or(|step| steps.contains(&step))
+}

@@ -147,9 +147,10 @@ fn stalled_when_only_a_person_can_help() {
 fn a_condition_keeps_its_time_until_it_flips() {
     let report = |holds: bool| Report {
         findings: Findings {
-            healthy: match holds {
-                true => Verdict::yes("Good", "well"),
-                false => Verdict::no("Bad", "ill"),
+            healthy: if holds {
+                Verdict::yes("Good", "well")
+            } else {
+                Verdict::no("Bad", "ill")
             },
             ..Findings::default()
         },

@@ -98,9 +98,10 @@ fn timeless(text: &str) -> String {
                 digits.push(c);
                 continue;
             }
-            match date || digits.len() > 2 {
-                true => out.push('#'),
-                false => out.push_str(&digits),
+            if date || digits.len() > 2 {
+                out.push('#')
+            } else {
+                out.push_str(&digits)
             }
             digits.clear();
             out.push(c);

@@ -16,7 +16,8 @@ use meshlift_model::{
 
 use crate::budgets::minimum;
 use crate::helm::{Revision, Stored};
-use crate::world::{Injection, Istiod, World, seconds};
+use crate::istiod::Istiod;
+use crate::world::{Injection, World, seconds};
 
 /// An effect that failed: class and sentence.
 pub type Failure = (ErrorClass, String);
@@ -165,9 +166,10 @@ impl World {
 
     /// Runs a Helm operation that does nothing else.
     pub fn begin_or_die(&mut self, target: &ChartTarget) -> Result<(), Failure> {
-        match self.begin(target)? {
-            true => Ok(()),
-            false => Err(died(target)),
+        if self.begin(target)? {
+            Ok(())
+        } else {
+            Err(died(target))
         }
     }
 
@@ -215,12 +217,13 @@ impl World {
         }
         let down = newest.is_some_and(|r| r.version > target.version);
         assert!(!down || back, "downgrade of release {}", target.release);
-        let state = match dies {
-            true => ReleaseState::Pending {
+        let state = if dies {
+            ReleaseState::Pending {
                 since: now,
                 by: HelmRunner::Here,
-            },
-            false => ReleaseState::Deployed,
+            }
+        } else {
+            ReleaseState::Deployed
         };
         stored.revisions.push(Revision {
             version: target.version.clone(),

@@ -54,9 +54,10 @@ impl Helm {
 
     /// This process is gone: what it began is now of one that was before, or is elsewhere.
     pub fn crashed(&mut self) {
-        let by = match self.fails_over {
-            true => HelmRunner::Elsewhere,
-            false => HelmRunner::Before,
+        let by = if self.fails_over {
+            HelmRunner::Elsewhere
+        } else {
+            HelmRunner::Before
         };
         let revisions = self.releases.iter_mut().flat_map(|r| &mut r.revisions);
         for revision in revisions {

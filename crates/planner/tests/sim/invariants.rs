@@ -64,9 +64,10 @@ impl Calm {
     fn allowed(&self, object: &str) -> u32 {
         let told = self.writes.get(object).copied().unwrap_or_default();
         // The base release is upgraded, and carries the default revision later.
-        let ways = match object.starts_with("release ") {
-            true => self.ways + 1,
-            false => self.ways,
+        let ways = if object.starts_with("release ") {
+            self.ways + 1
+        } else {
+            self.ways
         };
         told.max(ways)
     }

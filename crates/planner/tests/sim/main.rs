@@ -10,6 +10,7 @@ mod execute;
 mod gateways;
 mod helm;
 mod invariants;
+mod istiod;
 mod life;
 mod lives;
 mod observe;

@@ -126,9 +126,10 @@ fn unread(why: &str) -> Dependents {
 
 /// Releases as listed a while ago; the list is forgotten with each change of our own.
 fn known(world: &World, then: &World) -> Vec<Release> {
-    match world.helm.changed_by_us == then.helm.changed_by_us {
-        true => then.helm.list(),
-        false => world.helm.list(),
+    if world.helm.changed_by_us == then.helm.changed_by_us {
+        then.helm.list()
+    } else {
+        world.helm.list()
     }
 }
 
@@ -314,9 +315,10 @@ fn probe(world: &World, namespace: &str, sample: &Sample) -> Probe {
             let injected = world.proxy_image(&by).unwrap_or_default();
             Probe::Injected {
                 revision: by,
-                image: match own_image {
-                    true => "example.org/own/proxyv2:1.30.2".to_owned(),
-                    false => injected.to_string(),
+                image: if own_image {
+                    "example.org/own/proxyv2:1.30.2".to_owned()
+                } else {
+                    injected.to_string()
                 },
             }
         }

@@ -280,13 +280,12 @@ impl Run {
             let earlier = self.past.iter().rev().take(by);
             earlier.take_while(|past| past.now >= shown).last()
         };
-        let view = match lags {
-            false => look(&self.world, upgrade),
-            true => {
-                let watched = back(lag.watched).unwrap_or(&self.world);
-                let pods = back(lag.pods).unwrap_or(&self.world);
-                look_stale(&self.world, upgrade, &Age { watched, pods })
-            }
+        let view = if lags {
+            let watched = back(lag.watched).unwrap_or(&self.world);
+            let pods = back(lag.pods).unwrap_or(&self.world);
+            look_stale(&self.world, upgrade, &Age { watched, pods })
+        } else {
+            look(&self.world, upgrade)
         };
         if self.hindsight {
             self.try_earlier_views(upgrade);
@@ -364,9 +363,10 @@ impl Run {
 
     fn crash_point(&mut self) -> Result<(), Crashed> {
         self.points += 1;
-        match self.crashes.contains(&self.points) {
-            true => Err(Crashed),
-            false => Ok(()),
+        if self.crashes.contains(&self.points) {
+            Err(Crashed)
+        } else {
+            Ok(())
         }
     }
 

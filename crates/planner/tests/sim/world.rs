@@ -8,12 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{MeshSpec, Strategy};
 use meshlift_istio::version::{KubernetesVersion, Version};
 use meshlift_model::view::{
-    ControlPlane, Dependents, Gateway, Installer, Namespace, Pod, Rival, Tag, UpdateStrategy,
-    Validator, WorkloadKey, WorkloadKind,
+    ControlPlane, Dependents, Gateway, Namespace, Pod, Rival, Tag, UpdateStrategy, Validator,
+    WorkloadKey, WorkloadKind,
 };
 use meshlift_model::{ChartDigests, ErrorClass, Injector, Record, Refusals, Upgrade, injector_of};
 
 use crate::helm::Helm;
+use crate::istiod::Istiod;
 
 /// Everything there is.
 #[derive(Clone)]
@@ -85,47 +86,6 @@ pub struct Policy {
     pub class: ErrorClass,
     /// Who refuses, and why; without a word where no answer comes.
     pub why: &'static str,
-}
-
-/// An istiod Deployment with its injection webhook.
-#[derive(Clone)]
-pub struct Istiod {
-    pub plane: ControlPlane,
-    pub ready_at: Option<Timestamp>,
-    pub ca_bundle_at: Option<Timestamp>,
-    /// Image of the sidecars that it injects, where its values name one.
-    pub pinned: Option<Arc<str>>,
-    /// While it is upgraded in place: image of the sidecars that its replicas of before inject.
-    pub replaces: Option<Arc<str>>,
-}
-
-impl Istiod {
-    /// The image of the sidecars that it injects now.
-    fn injects(&self) -> Option<Arc<str>> {
-        let own = || {
-            let version = self.plane.version.as_ref()?;
-            Some(format!("example.org/istio/proxyv2:{version}").into())
-        };
-        let pinned = self.pinned.clone();
-        self.replaces.clone().or(pinned).or_else(own)
-    }
-
-    /// Whether a pod that asks for it is injected: in the middle of a rollout by a replica of before.
-    fn serves(&self) -> bool {
-        self.plane.is_ready() || self.replaces.is_some()
-    }
-
-    /// Replaces its replicas, those of before serving until the new ones are ready.
-    pub fn roll(&mut self, version: &Version, pinned: Option<&str>, ready_at: Option<Timestamp>) {
-        let before = self.injects();
-        self.replaces = before.filter(|_| self.serves());
-        self.pinned = pinned.map(Into::into);
-        self.plane.version = Some(version.clone());
-        self.plane.image = format!("example.org/istio/pilot:{version}");
-        self.plane.ready = 0;
-        self.plane.rolling = self.replaces.is_some();
-        self.ready_at = ready_at;
-    }
 }
 
 /// A workload with its pods.
@@ -523,46 +483,5 @@ impl App {
     pub fn settled(&self) -> bool {
         let current = |m: &Member| m.template == self.template && m.pod.ready;
         self.pods.len() == self.replicas && self.pods.iter().all(current)
-    }
-}
-
-impl Istiod {
-    pub fn helm(revision: &str, release: &str, of: &Version, desired: u32) -> Self {
-        let suffix = match revision {
-            "default" => String::new(),
-            revision => format!("-{revision}"),
-        };
-        Self {
-            plane: ControlPlane {
-                namespace: "istio-system".into(),
-                name: format!("istiod{suffix}"),
-                uid: format!("uid-istiod{suffix}"),
-                revision: revision.into(),
-                version: Some(of.clone()),
-                image: format!("example.org/istio/pilot:{of}"),
-                installer: Installer::Helm {
-                    release: release.into(),
-                },
-                desired,
-                ready: 0,
-                enough: None,
-                rolling: false,
-                trouble: None,
-                injector: meshlift_model::view::Seen::Present(
-                    meshlift_model::view::InjectorWebhook {
-                        name: format!("istio-sidecar-injector{suffix}"),
-                        has_ca_bundle: false,
-                    },
-                ),
-                live: meshlift_model::view::Seen::Absent,
-                requests: Default::default(),
-                external: false,
-                marks: Default::default(),
-            },
-            ready_at: None,
-            ca_bundle_at: None,
-            pinned: None,
-            replaces: None,
-        }
     }
 }

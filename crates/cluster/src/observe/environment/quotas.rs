@@ -69,11 +69,11 @@ impl Status {
             let quantity = Q::deserialize(of.get(name)?).ok()?;
             Some(amount(quantity))
         };
-        let left = |name: &&str| {
+        let limited = names.iter().filter_map(|name| {
             let hard = read(&self.hard, name)?;
             Some(hard.saturating_sub(read(&self.used, name).unwrap_or_default()))
-        };
-        names.iter().filter_map(left).min()
+        });
+        limited.min()
     }
 }
 

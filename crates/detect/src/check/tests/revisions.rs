@@ -7,6 +7,13 @@ use super::present;
 use super::table::{Row, fine, wrong};
 
 pub(super) fn rows() -> Vec<Row> {
+    let mut rows = taken();
+    rows.extend(marked());
+    rows.extend(names());
+    rows
+}
+
+fn taken() -> Vec<Row> {
     vec![
         wrong(
             "REVISION-TAKEN",
@@ -42,6 +49,11 @@ pub(super) fn rows() -> Vec<Row> {
                 *planes(v) = vec![istiod(TARGET, "1.30.2")];
             },
         ),
+    ]
+}
+
+fn marked() -> Vec<Row> {
+    vec![
         wrong(
             "REVISION-TAKEN",
             &["MutatingWebhookConfiguration tag-canary"],
@@ -90,6 +102,11 @@ pub(super) fn rows() -> Vec<Row> {
             cart(v).mark = Some("canary".into());
             planes(v).push(istiod("canary", "1.31.0"));
         }),
+    ]
+}
+
+fn names() -> Vec<Row> {
+    vec![
         wrong("REVISION-NAME", &[], "not a valid revision", |u, _| {
             u.spec.revision = Some("Prod_1".into());
         }),

@@ -85,9 +85,10 @@ impl<'d, 'a> Busy<'d, 'a> {
 
 /// The batch, if there is anything in it.
 pub(super) fn acts_or_waits(batch: Batch, waiting: Waiting) -> Next {
-    match batch.is_empty() {
-        true => Next::Wait(waiting),
-        false => Next::Act(batch),
+    if batch.is_empty() {
+        Next::Wait(waiting)
+    } else {
+        Next::Act(batch)
     }
 }
 

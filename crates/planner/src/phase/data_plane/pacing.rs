@@ -22,9 +22,10 @@ impl Drive<'_> {
     pub(super) fn pacing(&self) -> Pacing {
         let max = self.upgrade.spec.data_plane.restart.max_concurrent;
         let to = self.destination();
-        let other = match self.heading.is_back() {
-            true => &self.record.target_revision,
-            false => &self.record.source_revision,
+        let other = if self.heading.is_back() {
+            &self.record.target_revision
+        } else {
+            &self.record.source_revision
         };
         let before = self.upgrade.status.pace.as_ref();
         let judged = self.judged.placements.iter();

@@ -34,9 +34,10 @@ impl Drive<'_> {
             return Some(self.failed(&failed, report));
         }
         let mut pacing = self.pacing();
-        let (batch, held) = match failed.is_empty() {
-            true => self.next_restarts(restarting.len(), &mut pacing),
-            false => (Vec::new(), Vec::new()),
+        let (batch, held) = if failed.is_empty() {
+            self.next_restarts(restarting.len(), &mut pacing)
+        } else {
+            (Vec::new(), Vec::new())
         };
         let report = pacing.told(report);
         let progress = Progress {
@@ -50,9 +51,10 @@ impl Drive<'_> {
         let message = self.say(&progress);
         let held = progress.held;
         let busy = Busy::of(self);
-        let again = match progress.failed.is_empty() {
-            true => busy.again(&mut pacing),
-            false => Vec::new(),
+        let again = if progress.failed.is_empty() {
+            busy.again(&mut pacing)
+        } else {
+            Vec::new()
         };
         if !batch.is_empty() {
             let report = self.as_before_if_again(&batch, Report { message, ..report });
@@ -64,21 +66,23 @@ impl Drive<'_> {
             return busy.wait(again, report);
         }
         // Nothing but injection is waited for: a step of its own, so that its deadline counts from here.
-        let proving = match self.heading.is_back() {
-            true => Step::MovingBack,
-            false => Step::ProvingControlPlane,
+        let proving = if self.heading.is_back() {
+            Step::MovingBack
+        } else {
+            Step::ProvingControlPlane
         };
         let proves = restarting.is_empty() && !paced;
         if proves && self.names_failures() && !self.heading.is_back() {
             // The soak goes on; it is tried again at each decision, and named as long as it does not work.
             return None;
         }
-        let report = match proves {
-            true => Report {
+        let report = if proves {
+            Report {
                 step: Some(proving),
                 ..report
-            },
-            false => report,
+            }
+        } else {
+            report
         };
         let began = step_began(self.upgrade, proving, self.now);
         let late = self.now >= later(began, timeout(self.upgrade));

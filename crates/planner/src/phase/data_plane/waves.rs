@@ -35,11 +35,14 @@ impl Drive<'_> {
     pub(super) fn waves(&self, report: Report) -> Option<Decision> {
         let at = self.stage()?;
         let stage = self.stages.all().get(at)?;
-        Some(match self.stages.is_open(at) {
-            _ if self.is_idle(at) && !stage.has_begun() => self.pass_over(at, stage, report),
-            false => self.wait_for_approval(at, stage, report),
-            true if self.proves_nothing(at, stage) => self.wait_for_proof(at, stage, report),
-            true => self.verify(at, stage, report),
+        Some(if self.is_idle(at) && !stage.has_begun() {
+            self.pass_over(at, stage, report)
+        } else if !self.stages.is_open(at) {
+            self.wait_for_approval(at, stage, report)
+        } else if self.proves_nothing(at, stage) {
+            self.wait_for_proof(at, stage, report)
+        } else {
+            self.verify(at, stage, report)
         })
     }
 
@@ -242,9 +245,10 @@ impl Drive<'_> {
 
     /// Whether a workload has moved; on the way back, whether anything of it has still to go.
     fn is_on_the_new(&self, workload: &Workload, placement: &Placement) -> bool {
-        match self.heading.is_back() {
-            false => *placement == Placement::Moved,
-            true => workload.pods.iter().any(|pod| self.heading.leaves(pod)),
+        if self.heading.is_back() {
+            workload.pods.iter().any(|pod| self.heading.leaves(pod))
+        } else {
+            *placement == Placement::Moved
         }
     }
 

@@ -148,16 +148,16 @@ impl Back<'_> {
         let blocked = report.blocked.as_ref().map_or(0, Vec::len);
         let asked = self.drive.upgrade.spec.request_rollback;
         let message = message::rolled_back(record, self.reason, users, blocked, asked);
-        let (reason, ready) = match users.is_empty() {
-            _ if record.strategy == Strategy::InPlace => (
+        let (reason, ready) = match (record.strategy, users) {
+            (Strategy::InPlace, _) => (
                 "Restored",
                 format!("istiod runs {} again", record.source.version),
             ),
-            true => (
+            (Strategy::Canary, []) => (
                 "Removed",
                 format!("istiod {} is gone", record.target_revision),
             ),
-            false => (
+            (Strategy::Canary, _) => (
                 "RolledBack",
                 format!("istiod {} is no longer moved to", record.target_revision),
             ),

@@ -15,9 +15,10 @@ fn later(seconds: i64) -> jiff::Timestamp {
 /// A decision, and the status after it.
 fn tell(at: jiff::Timestamp, upgrade: &mut Upgrade, view: &MeshView) -> Decision {
     let decision = decide(at, upgrade, view);
-    let executed = match decision.mutates() {
-        true => Executed::Done,
-        false => Executed::Nothing,
+    let executed = if decision.mutates() {
+        Executed::Done
+    } else {
+        Executed::Nothing
     };
     upgrade.status = fold(at, upgrade, &decision, &executed);
     decision

@@ -431,11 +431,10 @@ fn told(mut at: jiff::Timestamp, upgrade: &mut Upgrade, view: &MeshView, seconds
 fn a_rollback_whose_old_control_plane_does_not_come_up_ends() {
     for gone in [false, true] {
         let (mut upgrade, mut view) = back();
-        match gone {
-            true => {
-                planes(&mut view).remove(0);
-            }
-            false => planes(&mut view)[0].ready = 0,
+        if gone {
+            planes(&mut view).remove(0);
+        } else {
+            planes(&mut view)[0].ready = 0
         }
         told(now(), &mut upgrade, &view, 570);
         assert_eq!(upgrade.phase(), Phase::Upgrading);

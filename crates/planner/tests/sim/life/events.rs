@@ -7,8 +7,9 @@ use serde_json::Map;
 
 use super::{End, Kind, Life, SCRAPES_FAIL};
 use crate::helm::{Revision, Stored};
+use crate::istiod::Istiod;
 use crate::transcript::Transcript;
-use crate::world::{App, Istiod, World, labels, seconds, version};
+use crate::world::{App, World, labels, seconds, version};
 
 /// How long a workload is left alone after a rollout of its owner: deploys of every minute would never settle.
 const REST: i64 = 120;

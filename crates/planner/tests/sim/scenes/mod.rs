@@ -36,8 +36,9 @@ use meshlift_model::{ChartDigests, Upgrade};
 use serde_json::{Map, Value, json};
 
 use crate::helm::{Helm, Revision, Stored};
+use crate::istiod::Istiod;
 use crate::run::{Event, Story, When};
-use crate::world::{App, Istiod, Member, World, labels, seconds, version};
+use crate::world::{App, Member, World, labels, seconds, version};
 
 const HOUR: i64 = 3600;
 

@@ -280,15 +280,16 @@ impl Drive<'_> {
         let Gateway {
             namespace, name, ..
         } = gateway;
-        let message = match *revision == self.heading.to {
-            true => format!(
+        let message = if *revision == self.heading.to {
+            format!(
                 "{}moves Gateway {namespace}/{name} to {revision}",
                 self.wave()
-            ),
-            false => format!(
+            )
+        } else {
+            format!(
                 "{}keeps Gateway {namespace}/{name} at {revision} until its turn comes, by label {ISTIO_REV}",
                 self.wave()
-            ),
+            )
         };
         let batch = vec![self.label(&next)];
         let report = self.as_before_if_again(&batch, self.says(report, message));

@@ -24,9 +24,10 @@ impl Drive<'_> {
                 continue;
             };
             // What is right already only loses our mark.
-            let theirs = match has(namespace, &labels) {
-                true => None,
-                false => self.namespace_theirs(namespace),
+            let theirs = if has(namespace, &labels) {
+                None
+            } else {
+                self.namespace_theirs(namespace)
             };
             let effect = Effect::MoveNamespace {
                 name: namespace.name.clone(),

@@ -31,9 +31,10 @@ impl Drive<'_> {
     pub(super) fn steps_aside(&self, uid: &str) -> bool {
         let timeout = timeout(self.upgrade);
         self.view.refusals.get(uid).is_some_and(|refusal| {
-            let again = match refusal.is_over(timeout) {
-                true => others_move(self.upgrade) && refusal.is_worth_a_try(self.now),
-                false => refusal.is_due(self.now, timeout),
+            let again = if refusal.is_over(timeout) {
+                others_move(self.upgrade) && refusal.is_worth_a_try(self.now)
+            } else {
+                refusal.is_due(self.now, timeout)
             };
             !again
         })

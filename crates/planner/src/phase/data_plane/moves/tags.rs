@@ -70,14 +70,13 @@ impl Drive<'_> {
         if !self.of_mesh(tag) || tag.revision != self.leaving() {
             return false;
         }
-        match self.heading.is_back() {
-            true => {
-                let came_from = |t: &&meshlift_model::record::RecordedTag| t.name == tag.name;
-                let recorded = self.record.tags.iter().find(came_from);
-                let ours = tag.moved_to.as_deref() == self.heading.from;
-                recorded.map_or(ours, |recorded| recorded.revision == self.heading.to)
-            }
-            false => self.follows(tag) && self.is_open(tag),
+        if self.heading.is_back() {
+            let came_from = |t: &&meshlift_model::record::RecordedTag| t.name == tag.name;
+            let recorded = self.record.tags.iter().find(came_from);
+            let ours = tag.moved_to.as_deref() == self.heading.from;
+            recorded.map_or(ours, |recorded| recorded.revision == self.heading.to)
+        } else {
+            self.follows(tag) && self.is_open(tag)
         }
     }
 
@@ -105,12 +104,11 @@ impl Drive<'_> {
             .filter(|workload| self.asks_for_tag(workload, tag))
             .map(|workload| self.stages.of_workload(workload));
         let stages: BTreeSet<usize> = of_namespaces.chain(by_pod).collect();
-        match stages.is_empty() {
-            true => {
-                let rest = self.stages.of_namespace(&self.record.source.namespace);
-                self.stages.is_open(rest)
-            }
-            false => stages.into_iter().all(|stage| self.stages.is_open(stage)),
+        if stages.is_empty() {
+            let rest = self.stages.of_namespace(&self.record.source.namespace);
+            self.stages.is_open(rest)
+        } else {
+            stages.into_iter().all(|stage| self.stages.is_open(stage))
         }
     }
 

@@ -32,6 +32,7 @@ use meshlift_model::windows::{self, Opening};
 pub use self::data_plane::trial;
 pub use self::data_plane::{tags_to_move, to_move};
 pub use self::detecting::drafted;
+pub(crate) use self::upgrading::is_proving;
 
 /// How soon to look again when nothing is expected to change by itself.
 const BACKSTOP: SignedDuration = SignedDuration::from_secs(30);
@@ -72,9 +73,12 @@ fn step_aside(
     };
     let timeout = signed(upgrade.spec.data_plane.restart.timeout);
     let refusal = |effect: &Effect| view.refusals.get(effect.object()?);
-    let again = |refusal: &Refusal| match refusal.is_over(timeout) {
-        true => refusal.is_worth_a_try(now),
-        false => refusal.is_due(now, timeout),
+    let again = |refusal: &Refusal| {
+        if refusal.is_over(timeout) {
+            refusal.is_worth_a_try(now)
+        } else {
+            refusal.is_due(now, timeout)
+        }
     };
     let refused: Vec<&Refusal> = batch.iter().filter_map(refusal).collect();
     batch.retain(|effect| refusal(effect).is_none_or(again));
@@ -130,9 +134,10 @@ fn begun(upgrade: &Upgrade, wave: &str) -> bool {
 /// Deletion of an upgrade that is not between two versions goes through.
 fn let_go(now: Timestamp, upgrade: &Upgrade) -> Decision {
     let message = "being deleted; the mesh is left as it is".to_owned();
-    let next = match upgrade.held {
-        true => Next::Act(vec![Effect::LetGo]),
-        false => wait(now, WaitingOn::Nothing, BACKSTOP),
+    let next = if upgrade.held {
+        Next::Act(vec![Effect::LetGo])
+    } else {
+        wait(now, WaitingOn::Nothing, BACKSTOP)
     };
     Decision::new(
         next,

@@ -5,6 +5,7 @@
 
 mod compare;
 mod estimate;
+mod releases;
 mod render;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ pub use self::estimate::{Estimate, EstimatedPart};
 pub use self::render::DiffStyle;
 pub use self::waves::{PlannedApproval, PlannedWave};
 use meshlift_istio::version::Version;
-use meshlift_model::data_plane::{Placement, assess_toward};
+use meshlift_model::data_plane::{DataPlaneView, Placement, assess_toward};
 use meshlift_model::diff::{ReleaseChange, ReleaseDiff};
 use meshlift_model::heading::Heading;
 use meshlift_model::record::Record;
@@ -215,36 +216,9 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
         "the plan needs the namespaces, workloads and control planes, and not all of them could be seen"
             .to_owned()
     })?;
-    let mut blocked = judged.blocked.clone();
-    blocked.retain(|blocked| !blocked.predicate.moves());
-    blocked.sort_by(|a, b| a.reference.cmp(&b.reference));
-    let mut restarts: Vec<Restart> = judged
-        .in_order(|p| {
-            matches!(
-                p,
-                Placement::Stale(_) | Placement::Held(_) | Placement::Busy | Placement::Later
-            )
-        })
-        .into_iter()
-        // istiod rolls those that it renders.
-        .filter(|(workload, _)| !workload.managed_gateway)
-        .map(|(workload, _)| Restart {
-            workload: workload.key.clone(),
-            pods: workload.pods.len(),
-            waits: !workload.settled,
-        })
-        .collect();
-    restarts.sort_by_key(|restart| stages.of_key(view, &restart.workload));
+    let blocked = blocked(&judged);
+    let restarts = restarts(&judged, &stages, view);
     let tags = tags_to_move(now, upgrade, view, record);
-    let moving = |ns: &&Namespace| to_move(upgrade, view, record, ns);
-    let namespaces: Vec<NamespaceMove> = view
-        .namespaces
-        .present()
-        .into_iter()
-        .flatten()
-        .filter(moving)
-        .map(|ns| namespace_move(ns, &record.target_revision))
-        .collect();
     let restart = &upgrade.spec.data_plane.restart;
     Ok(Plan {
         mesh: upgrade.spec.mesh.clone(),
@@ -258,7 +232,7 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
             .filter(|hop| **hop != record.target_version)
             .cloned()
             .collect(),
-        releases: release_steps(record, view),
+        releases: releases::steps(record, view),
         starts_with: record.raised_minimum,
         copied_budget: record
             .budget
@@ -280,12 +254,55 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
             Strategy::Canary => old_used_by(record, view, &tags, &blocked),
             Strategy::InPlace => Vec::new(),
         },
+        namespaces: namespaces(inputs),
         tags,
-        namespaces,
         restarts,
         blocked,
         proxies: judged.proxies,
     })
+}
+
+/// What is not moved, in the order of its names.
+fn blocked(judged: &DataPlaneView<'_>) -> Vec<BlockedWorkload> {
+    let mut blocked = judged.blocked.clone();
+    blocked.retain(|blocked| !blocked.predicate.moves());
+    blocked.sort_by(|a, b| a.reference.cmp(&b.reference));
+    blocked
+}
+
+/// What is restarted, wave by wave.
+fn restarts(judged: &DataPlaneView<'_>, stages: &Stages<'_>, view: &MeshView) -> Vec<Restart> {
+    let moves = judged.in_order(|placement| {
+        matches!(
+            placement,
+            Placement::Stale(_) | Placement::Held(_) | Placement::Busy | Placement::Later
+        )
+    });
+    let mut restarts: Vec<Restart> = moves
+        .into_iter()
+        // istiod rolls those that it renders.
+        .filter(|(workload, _)| !workload.managed_gateway)
+        .map(|(workload, _)| Restart {
+            workload: workload.key.clone(),
+            pods: workload.pods.len(),
+            waits: !workload.settled,
+        })
+        .collect();
+    restarts.sort_by_key(|restart| stages.of_key(view, &restart.workload));
+    restarts
+}
+
+fn namespaces(inputs: &PlanInputs<'_>) -> Vec<NamespaceMove> {
+    let PlanInputs {
+        upgrade,
+        view,
+        record,
+        ..
+    } = *inputs;
+    let all = view.namespaces.present().into_iter().flatten();
+    all.filter(|namespace| to_move(upgrade, view, record, namespace))
+        .map(|namespace| namespace_move(namespace, &record.target_revision))
+        .collect()
 }
 
 fn begins(now: Timestamp, upgrade: &Upgrade) -> Option<Opening> {
@@ -321,106 +338,6 @@ fn namespace_move(namespace: &Namespace, revision: &str) -> NamespaceMove {
         after: format!("{ISTIO_REV}={revision}"),
         written_by: owner.map(str::to_owned),
     }
-}
-
-/// What happens to releases, without the steps that are done already.
-fn release_steps(record: &Record, view: &MeshView) -> Vec<ReleaseStep> {
-    let to = &record.target_version;
-    let releases = view.releases.present().map_or(&[][..], Vec::as_slice);
-    let at = |name: &str, namespace: &str| {
-        let same = |r: &&meshlift_model::view::Release| r.name == name && r.namespace == namespace;
-        releases.iter().find(same).and_then(|r| r.version.clone())
-    };
-    let diffs: &[ReleaseDiff] = view.diffs.present().map_or(&[], Vec::as_slice);
-    let step =
-        |change, action, (release, namespace, chart): (&str, &str, &str), from, to| ReleaseStep {
-            change,
-            action,
-            release: release.to_owned(),
-            namespace: namespace.to_owned(),
-            chart: chart.to_owned(),
-            from,
-            to,
-            diff: diffs.iter().find(|diff| diff.change == change).cloned(),
-        };
-    let base = (
-        record.base.name.as_str(),
-        record.base.namespace.as_str(),
-        "base",
-    );
-    let source = (
-        record.source.name.as_str(),
-        record.source.namespace.as_str(),
-        "istiod",
-    );
-    let target = record.target_release();
-    let target = (target.as_str(), record.source.namespace.as_str(), "istiod");
-    let base_at = at(base.0, base.1).unwrap_or_else(|| record.base.version.clone());
-    let installed = at(target.0, target.1).as_ref() == Some(to);
-    let mut steps = Vec::new();
-    if base_at < *to {
-        let (from, to) = (Some(base_at.clone()), Some(to.clone()));
-        steps.push(step(
-            ReleaseChange::Base,
-            ReleaseAction::Upgrade,
-            base,
-            from,
-            to,
-        ));
-    }
-    if record.strategy == Strategy::InPlace {
-        if !installed {
-            let from = Some(record.source.version.clone());
-            steps.push(step(
-                ReleaseChange::InPlace,
-                ReleaseAction::Upgrade,
-                target,
-                from,
-                Some(to.clone()),
-            ));
-        }
-        return steps;
-    }
-    if !installed {
-        let to = Some(to.clone());
-        steps.push(step(
-            ReleaseChange::Install,
-            ReleaseAction::Install,
-            target,
-            None,
-            to,
-        ));
-    }
-    if view.may_move_validator(&record.source.namespace) {
-        let version = Some(to.clone().max(base_at));
-        let change = ReleaseChange::DefaultRevision;
-        steps.push(step(
-            change,
-            ReleaseAction::Upgrade,
-            base,
-            version.clone(),
-            version,
-        ));
-    }
-    if record.raised_minimum.is_some() {
-        let version = Some(to.clone());
-        steps.push(step(
-            ReleaseChange::RestoreMinimum,
-            ReleaseAction::Upgrade,
-            target,
-            version.clone(),
-            version,
-        ));
-    }
-    let from = Some(record.source.version.clone());
-    steps.push(step(
-        ReleaseChange::Retire,
-        ReleaseAction::Uninstall,
-        source,
-        from,
-        None,
-    ));
-    steps
 }
 
 /// Who will still use the old control plane when all else has moved.

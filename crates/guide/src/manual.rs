@@ -98,12 +98,13 @@ fn hops(
         Way::Canary | Way::Helm => step_rule(chosen, view),
     };
     let hops = path(&found.from, &to, &catalog, rule, &view.knowledge).map_err(said)?;
-    match hops.is_empty() {
-        true => Err(format!(
+    if hops.is_empty() {
+        Err(format!(
             "the control plane of mesh {} runs {to} already: nothing is to do for it",
             found.mesh
-        )),
-        false => Ok(hops),
+        ))
+    } else {
+        Ok(hops)
     }
 }
 
@@ -181,8 +182,9 @@ fn installer(installer: &Installer) -> String {
 }
 
 fn or_none(names: &[&str]) -> String {
-    match names.is_empty() {
-        true => "none".to_owned(),
-        false => names.join(", "),
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
     }
 }

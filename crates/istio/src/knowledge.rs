@@ -16,7 +16,7 @@ use crate::version::{KubernetesRange, KubernetesVersion, Minor, Version};
 
 /// The built-in data. Sources: the support status table of istio.io, its upgrade notes, the charts'
 /// compatibility profiles, and `istioctl` for what it refuses; as of October 2026.
-const EMBEDDED: &str = include_str!("releases.yaml");
+const EMBEDDED: &str = include_str!("knowledge/releases.yaml");
 
 static EMBEDDED_CATALOG: LazyLock<ReleaseCatalogSpec> =
     LazyLock::new(|| serde_yaml_ng::from_str(EMBEDDED).expect("a test parses the embedded data"));

@@ -108,9 +108,10 @@ impl Version {
     /// Whether two parts of a mesh, a control plane and its sidecar, are of one version. Vendors give their images
     /// suffixes of their own: where those cannot be compared, the numbers are.
     pub fn is_same_build(&self, other: &Self) -> bool {
-        match self.is_same_flavour(other) {
-            true => self == other,
-            false => self.core() == other.core(),
+        if self.is_same_flavour(other) {
+            self == other
+        } else {
+            self.core() == other.core()
         }
     }
 
@@ -285,9 +286,10 @@ pub fn resolve(asked: &str, catalog: &[Version]) -> Result<Version, TargetError>
 /// its counter is that build and no other.
 fn is_asked_for(version: &Version, flavour: &str) -> bool {
     let asked = Flavour::of(flavour);
-    match asked.is_pre_release() || asked.has_counter() {
-        true => version.flavour == flavour,
-        false => version.is_of_flavour(flavour) && !version.is_pre_release(),
+    if asked.is_pre_release() || asked.has_counter() {
+        version.flavour == flavour
+    } else {
+        version.is_of_flavour(flavour) && !version.is_pre_release()
     }
 }
 

@@ -102,9 +102,10 @@ impl<'a> Drive<'a> {
         let proved = proof::is_shown(self.view, expected) || self.judged.shows_target();
         let to = &self.heading.name();
         let ready = Findings {
-            control_plane_ready: match proved || self.view.probes.is_empty() {
-                true => Verdict::yes("Proved", format!("istiod {to} is ready and injects")),
-                false => Verdict::yes("Ready", message::not_proved_yet(to)),
+            control_plane_ready: if proved || self.view.probes.is_empty() {
+                Verdict::yes("Proved", format!("istiod {to} is ready and injects"))
+            } else {
+                Verdict::yes("Ready", message::not_proved_yet(to))
             },
             ..Findings::default()
         };
@@ -148,9 +149,10 @@ impl<'a> Drive<'a> {
     }
 
     fn restarting_step(&self) -> Step {
-        match self.heading.is_back() {
-            true => Step::RestartingBack,
-            false => Step::RestartingWorkloads,
+        if self.heading.is_back() {
+            Step::RestartingBack
+        } else {
+            Step::RestartingWorkloads
         }
     }
 }

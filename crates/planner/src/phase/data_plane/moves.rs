@@ -99,9 +99,10 @@ impl Drive<'_> {
     }
 
     fn says(&self, report: &Report, message: String) -> Report {
-        let step = match self.heading.is_back() {
-            true => Step::MovingBack,
-            false => Step::MovingNamespaces,
+        let step = if self.heading.is_back() {
+            Step::MovingBack
+        } else {
+            Step::MovingNamespaces
         };
         self.moving(Report {
             step: Some(step),
