@@ -35,7 +35,7 @@ pub use mesh_status::{
     MeshStatus, ProxyVersion, RevisionStatus,
 };
 pub use mesh_upgrade::{
-    HealthCheck, MeshUpgrade, MeshUpgradeSpec, Mode, Retire, Strategy, UpgradePath,
+    HealthCheck, InPlace, MeshUpgrade, MeshUpgradeSpec, Mode, Retire, Strategy, UpgradePath,
 };
 pub use release_catalog::{
     CatalogMode, GatewayApiMinimum, IstioRelease, KubernetesVersions, RELEASE_CATALOG,

@@ -28,6 +28,8 @@ use crate::{DEFAULT_MESH, DataPlane, Gateways, MeshUpgradeStatus, Rollback, Wind
          && self.spec.mode == oldSelf.spec.mode \
          && self.spec.strategy == oldSelf.spec.strategy \
          && self.spec.path == oldSelf.spec.path \
+         && has(self.spec.inPlace) == has(oldSelf.spec.inPlace) \
+         && (!has(self.spec.inPlace) || self.spec.inPlace == oldSelf.spec.inPlace) \
          && has(self.spec.revision) == has(oldSelf.spec.revision) \
          && (!has(self.spec.revision) || self.spec.revision == oldSelf.spec.revision) \
          && self.spec.acceptRisks == oldSelf.spec.acceptRisks \
@@ -44,6 +46,9 @@ use crate::{DEFAULT_MESH, DataPlane, Gateways, MeshUpgradeStatus, Rollback, Wind
     validation = Rule::new(
         "self.spec.strategy != 'InPlace' || !has(self.spec.revision)"
     ).message("spec.revision names the second control plane of strategy Canary: with InPlace the revision stays, so remove it"),
+    validation = Rule::new(
+        "self.spec.strategy == 'InPlace' || !has(self.spec.inPlace)"
+    ).message("spec.inPlace belongs to strategy InPlace: set spec.strategy, or remove it"),
     validation = Rule::new(
         "self.spec.strategy != 'InPlace' || self.spec.path != 'FewestRestarts'"
     ).message("strategy InPlace goes one minor at a time: remove spec.path, or use strategy Canary"),
@@ -74,6 +79,9 @@ pub struct MeshUpgradeSpec {
     /// How the control plane is replaced.
     #[serde(default)]
     pub strategy: Strategy,
+    /// What strategy InPlace does besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place: Option<InPlace>,
     /// Which versions an upgrade across several minors stops at. Defaults to EachMinor.
     #[serde(default)]
     pub path: UpgradePath,
@@ -161,6 +169,17 @@ pub struct HealthCheck {
     #[serde(default = "five_minutes")]
     #[schemars(schema_with = "schema::duration")]
     pub soak: Duration,
+}
+
+/// What strategy InPlace does besides.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct InPlace {
+    /// Raises the minimum of istiod's autoscaler to this number before the upgrade, and puts it back when it ends. While one
+    /// replica is replaced another must serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 10))]
+    pub ensure_replicas: Option<u32>,
 }
 
 /// When the old control plane goes.

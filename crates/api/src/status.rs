@@ -171,6 +171,8 @@ pub enum Step {
     CheckingEnvironment,
     /// Writes down what is needed later, before the first mutation.
     Recording,
+    /// In place: brings istiod to as many replicas as `spec.inPlace.ensureReplicas` asks for.
+    EnsuringReplicas,
     /// Upgrades the `base` chart, with the CRDs.
     UpgradingBase,
     /// Installs the new revision of istiod.

@@ -245,6 +245,7 @@ pub(crate) fn spec(mesh: &str, mode: Mode, to: &str) -> MeshUpgradeSpec {
         mode,
         strategy: Strategy::default(),
         path: UpgradePath::default(),
+        in_place: None,
         revision: None,
         data_plane: DataPlane::default(),
         gateways: Gateways::default(),

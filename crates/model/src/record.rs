@@ -341,8 +341,20 @@ impl Record {
     pub fn leading_back(&self) -> Option<ChartTarget> {
         let image = self.source_proxy_image.as_deref()?;
         Some(ChartTarget {
-            values: values::leading_back(&self.target_values, image),
+            values: values::leading_back(&self.values_beside_old(), image),
             ..self.target_istiod()
+        })
+    }
+
+    /// In place: the istiod release as it was found, with as many replicas as are wanted; none where nothing is raised.
+    pub fn with_replicas(&self) -> Option<ChartTarget> {
+        let raised = self
+            .raised_minimum
+            .filter(|_| self.strategy == Strategy::InPlace)?;
+        let source = self.source_istiod();
+        Some(ChartTarget {
+            values: replicas::with(source.values.clone(), replicas::MINIMUM, raised),
+            ..source
         })
     }
 

@@ -31,6 +31,11 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
+    /// How many replicas istiod is brought to before it is upgraded in place, if that is asked for.
+    pub fn ensured_replicas(&self) -> Option<u32> {
+        self.spec.in_place.as_ref()?.ensure_replicas
+    }
+
     /// The phase; an object without status is Pending.
     pub fn phase(&self) -> Phase {
         self.status.phase.unwrap_or(Phase::Pending)

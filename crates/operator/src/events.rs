@@ -240,6 +240,7 @@ fn step_reason(step: Step) -> &'static str {
     match step {
         Step::CheckingEnvironment => "CheckingEnvironment",
         Step::Recording => "Recording",
+        Step::EnsuringReplicas => "EnsuringReplicas",
         Step::UpgradingBase => "UpgradingBase",
         Step::InstallingControlPlane => "InstallingControlPlane",
         Step::ProvingControlPlane => "ProvingControlPlane",

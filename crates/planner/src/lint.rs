@@ -190,6 +190,10 @@ fn in_place(
     if target.version == record.target_version {
         return Ok(());
     }
+    // More replicas come before everything else.
+    if !heading.is_back() && record.with_replicas().as_ref() == Some(target) {
+        return Ok(());
+    }
     if !heading.is_back() || target.version != record.source.version {
         return Err(Violation::WrongWay(name, heading.word()));
     }

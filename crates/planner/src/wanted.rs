@@ -105,6 +105,12 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
     }
 }
 
+/// Whether Helm has something to put back before an upgrade in place ends.
+fn puts_back(view: &MeshView) -> bool {
+    let record = view.record.present();
+    record.is_some_and(|record| record.with_replicas().is_some())
+}
+
 fn in_health_check(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
     let retires = retirement_due(now, upgrade);
     let fresh = |wanted: bool| {
@@ -118,7 +124,7 @@ fn in_health_check(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted
         live_counters: true,
         budgets: retires && has_budget(view),
         // Who asks to move back may come too late.
-        releases: fresh(retires || upgrade.spec.request_rollback),
+        releases: fresh(retires || upgrade.spec.request_rollback || puts_back(view)),
         dependents: fresh(retires),
         probes: judged(now, upgrade, view).and_then(|of| of.probes(now, upgrade, view)),
         ..Wanted::default()

@@ -1,8 +1,8 @@
 //! What an upgrade in place needs: somebody who serves while a replica is replaced, and sidecars that say what they are.
 
 use meshlift_api::Severity;
-use meshlift_model::budgets;
 use meshlift_model::view::Seen;
+use meshlift_model::{budgets, replicas};
 
 use super::capacity::{deployment, least};
 use super::subject::{Member, about, count, judge, names};
@@ -63,7 +63,7 @@ fn replicas(subject: &Subject<'_>) -> Vec<Finding> {
     }
     let (least, field) = least(subject, plane);
     let fewest = least.min(plane.ready);
-    if fewest >= 2 {
+    if fewest >= 2 || is_ensured(subject) {
         return Vec::new();
     }
     let release = match &subject.course.source_release {
@@ -73,10 +73,16 @@ fn replicas(subject: &Subject<'_>) -> Vec<Finding> {
     let finding = Finding::wrong(
         format!("{} runs with as little as one replica", plane.name),
         format!(
-            "scale it first: helm upgrade {release} --reuse-values --set {field}=2 with the chart that runs; or set spec.strategy to Canary"
+            "let the upgrade raise the minimum of the autoscaler (spec.inPlace.ensureReplicas: 2), or scale istiod first: helm upgrade {release} --reuse-values --set {field}=2 with the chart that runs; or set spec.strategy to Canary"
         ),
     );
     vec![finding.about([deployment(plane)])]
+}
+
+/// Whether the upgrade itself brings istiod to more replicas first.
+fn is_ensured(subject: &Subject<'_>) -> bool {
+    let values = subject.course.running_values().unwrap_or_default();
+    replicas::ensured(&values, subject.upgrade.ensured_replicas()).is_some()
 }
 
 fn budget(subject: &Subject<'_>) -> Vec<Finding> {
@@ -84,7 +90,8 @@ fn budget(subject: &Subject<'_>) -> Vec<Finding> {
     let all = &subject.view.environment.budgets;
     judge(all, "the disruption budgets", |budgets| {
         let mut ours = budgets::of_revision(budgets, &plane.namespace, &plane.revision);
-        if ours.next().is_some() {
+        // The chart makes one with the second replica.
+        if ours.next().is_some() || is_ensured(subject) {
             return Vec::new();
         }
         let finding = Finding::wrong(

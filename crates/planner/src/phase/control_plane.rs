@@ -7,13 +7,13 @@ use meshlift_model::decision::{
     Chart, ChartTarget, Decision, Effect, Findings, HELM_TIMEOUT, Next, Report, Verdict, Waiting,
     WaitingOn,
 };
-use meshlift_model::message;
 use meshlift_model::proof::{self, Expected};
 use meshlift_model::record::Record;
 use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{
     ControlPlane, HelmRunner, MeshView, Probe, Release, ReleaseState, Seen,
 };
+use meshlift_model::{message, replicas};
 
 use super::failing::failed;
 use super::handing_over::copy_budget;
@@ -38,6 +38,9 @@ pub(super) fn control_plane(
     let to = &record.target_version;
     let base = base_target(record, record.base_values.clone());
     let base_is_behind = |release: &Release| release.version.as_ref().is_none_or(|v| v < to);
+    if let Some(decision) = replicas_first(now, upgrade, view, record, releases) {
+        return Some(decision);
+    }
     helm_step(
         now,
         releases,
@@ -72,6 +75,46 @@ pub(super) fn control_plane(
     })
     .or_else(|| copy_budget(now, view, record, same_step(upgrade)))
     .or_else(|| prove(now, upgrade, view, record))
+}
+
+/// In place somebody has to serve while a replica is replaced: that comes first. `None` where nothing is raised, and once
+/// istiod is on its way to the target.
+fn replicas_first(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+    releases: &[Release],
+) -> Option<Decision> {
+    let (target, raised) = (record.with_replicas()?, record.raised_minimum?);
+    let source = &record.source;
+    let same = |r: &&Release| r.name == source.name && r.namespace == source.namespace;
+    let release = releases.iter().find(same)?;
+    if release.version.as_ref() != Some(&source.version) {
+        return None;
+    }
+    let step = Step::EnsuringReplicas;
+    let lower = |release: &Release| !replicas::is_raised(&release.values, raised);
+    if let Some(decision) = helm_step(now, releases, target, step, lower, Effect::UpgradeIstiod) {
+        return Some(decision);
+    }
+    let plane = view.plane(record.source_plane())?;
+    if plane.desired >= raised && plane.ready >= raised {
+        return None;
+    }
+    let message = message::waits_for_replicas(plane, raised);
+    let report = Report {
+        step: Some(step),
+        message: message.clone(),
+        ..Report::default()
+    };
+    let deadline = later(step_began(upgrade, step, now), timeout(upgrade));
+    if now >= deadline {
+        return Some(failed(now, upgrade, view, record, &message, report));
+    }
+    let until = later(now, POLL).min(deadline);
+    let on = WaitingOn::ControlPlane;
+    Some(Decision::new(Next::Wait(Waiting { on, until }), report))
 }
 
 /// Whether the new control plane is seen not to be ready.

@@ -341,7 +341,8 @@ fn record(
     let (target_values, raised_minimum) = if beside {
         sized(carried, course)
     } else {
-        (carried, None)
+        let wanted = replicas::ensured(&carried, upgrade.ensured_replicas());
+        (carried, wanted)
     };
     let recorded = |release: &Release, version: &Version| RecordedRelease {
         name: release.name.clone(),

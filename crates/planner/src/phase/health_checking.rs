@@ -70,7 +70,7 @@ fn check(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
         planes,
     };
     look.soak()
-        .or_else(|| look.replaced())
+        .or_else(|| look.in_place_ends())
         .or_else(|| look.keep_old())
         .or_else(|| look.move_default())
         .or_else(|| look.hand_over())

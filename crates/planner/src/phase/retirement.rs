@@ -46,8 +46,9 @@ impl Look<'_> {
     }
 
     /// The end of an upgrade in place: nothing is left to remove.
-    pub(super) fn replaced(&self) -> Option<Decision> {
-        (self.record.strategy == Strategy::InPlace).then(|| self.done(Vec::new()))
+    pub(super) fn in_place_ends(&self) -> Option<Decision> {
+        let ends = || self.hand_over().unwrap_or_else(|| self.done(Vec::new()));
+        (self.record.strategy == Strategy::InPlace).then(ends)
     }
 
     /// Points the default revision at the new control plane; `None` when it does.

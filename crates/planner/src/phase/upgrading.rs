@@ -98,6 +98,7 @@ pub(super) fn timeout(upgrade: &Upgrade) -> SignedDuration {
 /// Whether the new control plane is being proved: its metrics report its version.
 pub(crate) fn is_proving(upgrade: &Upgrade) -> bool {
     let steps = [
+        Step::EnsuringReplicas,
         Step::UpgradingBase,
         Step::InstallingControlPlane,
         Step::ProvingControlPlane,

@@ -40,7 +40,8 @@ impl World {
     /// The chart has a budget for an istiod that never has less than two replicas.
     pub fn render_budget(&mut self, target: &ChartTarget) {
         let release = format!("{}/{}", target.namespace, target.release);
-        let revision = target.values["revision"].as_str().expect("a revision");
+        let revision = target.values.get("revision").and_then(|of| of.as_str());
+        let revision = revision.unwrap_or("default");
         let rendered = Budget {
             helm_release: Some(release.clone()),
             ..budget(&format!("istiod-{revision}"), revision)
@@ -61,8 +62,8 @@ impl World {
     pub fn restore_minimum(&mut self, target: &ChartTarget) -> Result<(), Failure> {
         self.begin_or_die(target)?;
         self.render_budget(target);
-        let revision = target.values["revision"].as_str().expect("a revision");
-        let plane = &mut self.istiod(revision).plane;
+        let revision = target.values.get("revision").and_then(|of| of.as_str());
+        let plane = &mut self.istiod(revision.unwrap_or("default")).plane;
         plane.desired = minimum(target);
         plane.ready = plane.ready.min(plane.desired);
         Ok(())

@@ -324,6 +324,7 @@ impl World {
         let ready_at = trouble.is_none().then(|| now + seconds(ISTIOD_STARTUP));
         istiod.roll(&target.version, pinned, ready_at);
         istiod.plane.trouble = trouble;
+        istiod.plane.desired = minimum(target);
         if lives { Ok(()) } else { Err(died(target)) }
     }
 

@@ -1,6 +1,6 @@
 //! What is only asked where the control plane is upgraded in place, and what is not asked then.
 
-use meshlift_api::{Phase, Strategy};
+use meshlift_api::{InPlace, Phase, Strategy};
 use meshlift_model::example::{cart, planes, surrounded, upgrade};
 use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{MeshView, Seen};
@@ -31,6 +31,13 @@ pub(super) fn rows() -> Vec<Row> {
             planes(v)[0].desired = 1;
         }),
         fine("IN-PLACE-REPLICAS", in_place),
+        fine("IN-PLACE-REPLICAS", |u, v| {
+            in_place(u, v);
+            present(&mut v.environment.autoscalers)[0].min = 1;
+            u.spec.in_place = Some(InPlace {
+                ensure_replicas: Some(2),
+            });
+        }),
         unknown("IN-PLACE-REPLICAS", |u, v| {
             in_place(u, v);
             v.environment.autoscalers = why();

@@ -1,6 +1,6 @@
 //! One control plane, upgraded where it is.
 
-use meshlift_api::Strategy;
+use meshlift_api::{InPlace, Strategy};
 
 use super::*;
 
@@ -109,12 +109,37 @@ fn forward_again_half_way_back() -> Story {
     )
 }
 
-fn with_one_replica() -> Story {
+fn one_replica() -> World {
     let mut world = in_place("1.31.0");
+    let release = world.helm.find("istiod").expect("the release");
+    let revision = release.revisions.last_mut().expect("a revision");
+    revision.values.remove("autoscaleMin");
     let plane = &mut world.istiod("default").plane;
     plane.desired = 1;
     plane.ready = 1;
-    story("in_place_with_one_replica", world)
+    world
+}
+
+fn with_one_replica() -> Story {
+    story("in_place_with_one_replica", one_replica())
+}
+
+/// The second replica comes first, and goes last.
+fn with_replicas_ensured() -> Story {
+    let mut world = one_replica();
+    edit(&mut world, |object| {
+        object.spec.in_place = Some(InPlace {
+            ensure_replicas: Some(2),
+        });
+    });
+    story("in_place_with_replicas_ensured", world)
+}
+
+fn with_replicas_ensured_goes_back() -> Story {
+    let mut story = with_replicas_ensured();
+    story.name = "in_place_with_replicas_ensured_goes_back";
+    story.world.app("cart").breaks = Some("container app: CrashLoopBackOff".into());
+    story
 }
 
 pub(super) fn all() -> Vec<Story> {
@@ -129,5 +154,7 @@ pub(super) fn all() -> Vec<Story> {
         a_bare_pod_is_ahead(),
         forward_again_half_way_back(),
         with_one_replica(),
+        with_replicas_ensured(),
+        with_replicas_ensured_goes_back(),
     ]
 }
