@@ -154,7 +154,9 @@ impl<'a> Heading<'a> {
     pub fn leaves(&self, pod: &Pod) -> bool {
         match (self.by, self.from) {
             (By::Version { from, .. }, _) if self.back => {
-                pod.revision.as_deref() == Some(self.to) && is_of(pod, from)
+                // Sidecars that were only renewed are of both versions, and are left alone.
+                let here = pod.revision.as_deref() == Some(self.to);
+                here && is_of(pod, from) && !self.arrived(pod)
             }
             (_, Some(from)) => pod.revision.as_deref() == Some(from),
             (_, None) => !self.arrived(pod),
@@ -171,4 +173,78 @@ fn is_of(pod: &Pod, version: &Version) -> bool {
 /// The rollback that is under way.
 pub fn rollback(upgrade: &Upgrade) -> Option<&RollbackStatus> {
     upgrade.status.rollback.as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use meshlift_api::Phase;
+
+    use super::*;
+    use crate::example::{now, pod, record, upgrade, version};
+
+    fn in_place(from: &str) -> Record {
+        let mut record = record();
+        record.strategy = Strategy::InPlace;
+        record.target_revision = "default".into();
+        record.source.version = version(from);
+        record
+    }
+
+    fn sidecar(revision: &str, image: &str) -> Pod {
+        Pod {
+            proxy_image: Some(format!("example.org/istio/proxyv2{image}").into()),
+            ..pod("cart-1", revision)
+        }
+    }
+
+    fn back(record: &Record) -> Heading<'_> {
+        let mut upgrade = upgrade(Phase::Upgrading);
+        upgrade.status.rollback = Some(RollbackStatus {
+            reason: "why".into(),
+            since: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()),
+            soak: None,
+        });
+        Heading::of(&upgrade, record)
+    }
+
+    #[test]
+    fn beside_the_old_control_plane_the_revision_decides() {
+        let record = record();
+        let (ahead, back) = (Heading::ahead(&record), back(&record));
+        let (old, new) = (pod("a", "default"), pod("a", "1-31-0"));
+        assert!(ahead.leaves(&old) && ahead.arrived(&new) && !ahead.leaves(&new));
+        assert!(back.leaves(&new) && back.arrived(&old) && !back.leaves(&old));
+        assert!(ahead.leaves(&pod("a", "other")), "every other one is left");
+        assert!(!back.leaves(&pod("a", "other")), "only the target is left");
+        assert_eq!(
+            (ahead.mark().as_str(), back.mark().as_str()),
+            ("1-31-0", "default")
+        );
+    }
+
+    #[test]
+    fn in_place_the_version_decides() {
+        let record = in_place("1.30.2");
+        let (ahead, back) = (Heading::ahead(&record), back(&record));
+        let (old, new) = (sidecar("default", ":1.30.2"), sidecar("default", ":1.31.0"));
+        assert!(ahead.leaves(&old) && ahead.arrived(&new) && !ahead.leaves(&new));
+        assert!(back.leaves(&new) && back.arrived(&old) && !back.leaves(&old));
+        let unknown = sidecar("default", "@sha256:abc");
+        assert!(ahead.leaves(&unknown) && !back.leaves(&unknown));
+        let elsewhere = sidecar("team-b", ":1.31.0");
+        assert!(!ahead.arrived(&elsewhere) && !back.leaves(&elsewhere));
+        assert_eq!(
+            (ahead.mark().as_str(), back.mark().as_str()),
+            ("1-31-0", "1-30-2")
+        );
+        assert_eq!(back.mark_before().as_deref(), Some("1-31-0"));
+        assert_eq!(ahead.name(), "1.31.0");
+    }
+
+    #[test]
+    fn sidecars_that_were_only_renewed_do_not_go_back() {
+        let record = in_place("1.31.0");
+        let renewed = sidecar("default", ":1.31.0");
+        assert!(back(&record).arrived(&renewed) && !back(&record).leaves(&renewed));
+    }
 }

@@ -422,6 +422,33 @@ mod tests {
         view
     }
 
+    /// An upgrade that is under way while the operator is upgraded goes on as it began.
+    #[test]
+    fn a_record_of_a_release_that_knew_one_strategy_is_read() {
+        let written = serde_json::json!({
+            "madeAt": "2026-11-02T02:00:00Z",
+            "repository": "https://charts.example.org",
+            "source": { "name": "istiod", "namespace": "istio-system", "version": "1.30.2", "values": {} },
+            "sourceRevision": "default",
+            "base": { "name": "istio-base", "namespace": "istio-system", "version": "1.30.2", "values": {} },
+            "targetVersion": "1.31.0",
+            "targetRevision": "1-31-0",
+            "charts": { "base": "ba5e", "istiod": "1d" },
+            "targetValues": { "revision": "1-31-0" },
+            "baseValues": {},
+            "namespaces": [],
+            "backup": "meshlift-backup-x",
+        });
+        let record: Record = serde_json::from_value(written).expect("a record");
+        assert_eq!(record.strategy, Strategy::Canary);
+        assert_eq!(record.target_release(), "istiod-1-31-0");
+        assert_eq!(record.target_istiod().values, record.target_values);
+        assert_eq!(
+            (record.with_replicas(), record.leading_back()),
+            (None, None)
+        );
+    }
+
     #[test]
     fn what_is_moved_is_kept_as_the_first_run_found_it() {
         let first = with("shop", "default", "1.30.2");

@@ -19,7 +19,12 @@ pub fn init(format: LogFormat) {
         .with_writer(std::io::stderr);
     // A second call, as in tests, changes nothing.
     let _ = match format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        // The list of spans would repeat the one that the line is of.
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .try_init(),
         LogFormat::Text => builder.try_init(),
     };
 }

@@ -37,30 +37,6 @@ pub(super) struct Drive<'a> {
     pub(super) judged: DataPlaneView<'a>,
 }
 
-/// Moves what may move now; `None` when all that can be moved has moved and was verified.
-pub(super) fn data_plane(
-    now: Timestamp,
-    upgrade: &Upgrade,
-    view: &MeshView,
-    record: &Record,
-) -> Option<Decision> {
-    let Some(drive) = Drive::look(now, upgrade, view, record) else {
-        let (what, why) = unseen(view);
-        return Some(blind(now, same_step(upgrade), what, why));
-    };
-    let report = drive.report();
-    let moves = || {
-        drive
-            .moves(&report)
-            .filter(|_| !drive.heading.is_in_place())
-    };
-    moves()
-        .or_else(|| drive.restarts(report.clone()))
-        .or_else(|| drive.refused_moves(&report))
-        .or_else(|| drive.git(&report))
-        .or_else(|| drive.waves(report))
-}
-
 /// Judges the data plane; `None` when part of it could not be seen.
 pub(super) fn judged<'a>(
     now: Timestamp,
@@ -94,6 +70,31 @@ impl<'a> Drive<'a> {
         let put_back = drive.named_as_put_back();
         drive.judged.refused = [drive.named_as_refused(), put_back].concat();
         Some(drive)
+    }
+
+    /// The same, or the decision to wait until all of it can be seen.
+    pub(super) fn see(
+        now: Timestamp,
+        upgrade: &'a Upgrade,
+        view: &'a MeshView,
+        record: &'a Record,
+    ) -> Result<Self, Box<Decision>> {
+        Self::look(now, upgrade, view, record).ok_or_else(|| {
+            let (what, why) = unseen(view);
+            Box::new(blind(now, same_step(upgrade), what, why))
+        })
+    }
+
+    /// Moves what may move now; `None` when all that can be moved has moved and was verified.
+    pub(super) fn decide(&self) -> Option<Decision> {
+        let report = self.report();
+        // In place labels and tags lead where they always did.
+        let moves = || self.moves(&report).filter(|_| !self.heading.is_in_place());
+        moves()
+            .or_else(|| self.restarts(report.clone()))
+            .or_else(|| self.refused_moves(&report))
+            .or_else(|| self.git(&report))
+            .or_else(|| self.waves(report))
     }
 
     /// What is said of the data plane, whatever is done next.
@@ -158,7 +159,7 @@ impl<'a> Drive<'a> {
 }
 
 /// What of the data plane could not be seen, and why.
-pub(super) fn unseen(view: &MeshView) -> (&'static str, &str) {
+fn unseen(view: &MeshView) -> (&'static str, &str) {
     let parts = [
         ("the namespaces", view.namespaces.unreadable()),
         ("the workloads", view.workloads.unreadable()),

@@ -12,11 +12,11 @@ use meshlift_model::record::Record;
 use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{ControlPlane, MeshView};
 
-use super::data_plane::{Drive, data_plane, with_data_plane};
+use super::data_plane::{Drive, with_data_plane};
 use super::health::{Health, HealthLook};
 use super::patience::blind_to_metrics;
 use super::upgrading::{recorded, step_began};
-use super::{BACKSTOP, POLL, blind, failing, later, signed, wait};
+use super::{BACKSTOP, POLL, failing, later, signed, wait};
 
 /// One look of this phase.
 pub(super) struct Look<'a> {
@@ -43,22 +43,15 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
 }
 
 fn check(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) -> Decision {
+    let drive = match Drive::see(now, upgrade, view, record) {
+        Ok(drive) => drive,
+        Err(decision) => return *decision,
+    };
     // Something that appeared meanwhile moves like everything before it, and is proved by its own rollout. The soak of
     // the others goes on: where namespaces come and go by the hour, it would never end otherwise.
-    if let Some(decision) = data_plane(now, upgrade, view, record) {
+    if let Some(decision) = drive.decide() {
         return decision;
     }
-    let (Some(drive), Some(planes)) = (
-        Drive::look(now, upgrade, view, record),
-        view.control_planes.present(),
-    ) else {
-        return blind(
-            now,
-            Report::default(),
-            "the mesh",
-            "no list of workloads yet",
-        );
-    };
     let look = Look {
         now,
         upgrade,
@@ -67,7 +60,7 @@ fn check(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
         waves: drive.statuses(),
         may_still_move: drive.may_still_move(),
         judged: drive.naming_rest(),
-        planes,
+        planes: view.control_planes.present().map_or(&[], Vec::as_slice),
     };
     look.soak()
         .or_else(|| look.in_place_ends())

@@ -17,7 +17,7 @@ use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{ControlPlane, MeshView, Release, Seen};
 use meshlift_model::{heading, message};
 
-use super::data_plane::{Drive, unseen, with_data_plane};
+use super::data_plane::{Drive, with_data_plane};
 use super::patience::is_late;
 use super::upgrading::{same_step, stop, timeout};
 use super::{BACKSTOP, blind, wait};
@@ -36,9 +36,9 @@ pub(super) fn decide(
     view: &MeshView,
     record: &Record,
 ) -> Decision {
-    let Some(drive) = Drive::look(now, upgrade, view, record) else {
-        let (what, why) = unseen(view);
-        return blind(now, same_step(upgrade), what, why);
+    let drive = match Drive::see(now, upgrade, view, record) {
+        Ok(drive) => drive,
+        Err(decision) => return *decision,
     };
     let releases = match &view.releases {
         Seen::Present(releases) => releases.as_slice(),

@@ -4,14 +4,13 @@
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{Outcome, Phase, Step};
 use meshlift_model::decision::{Decision, Next, Report};
-use meshlift_model::heading::Heading;
 use meshlift_model::message;
 use meshlift_model::record::Record;
 use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{MeshView, Seen};
 
 use super::control_plane::control_plane;
-use super::data_plane::{data_plane, judged, with_data_plane};
+use super::data_plane::{Drive, with_data_plane};
 use super::{blind, failing, rolling_back, signed};
 
 pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Decision {
@@ -25,23 +24,32 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
     if let Some(decision) = failing::requested(now, upgrade, view, record) {
         return decision;
     }
-    let moves = control_plane(now, upgrade, view, record)
-        .or_else(|| data_plane(now, upgrade, view, record));
-    let decision = moves.unwrap_or_else(|| {
-        let counts = judged(now, upgrade, view, record).unwrap_or_default();
-        let to = Heading::of(upgrade, record).name();
-        let message = message::moved(counts.proxies, &to);
-        let report = with_data_plane(
-            Report {
-                message,
-                ..Report::default()
-            },
-            &counts,
-            &to,
-        );
-        Decision::new(Next::Enter(Phase::HealthChecking), report)
-    });
+    let decision = control_plane(now, upgrade, view, record)
+        .unwrap_or_else(|| move_data_plane(now, upgrade, view, record));
     failing::too_late(upgrade, view, decision)
+}
+
+/// Moves the data plane, and goes on to the health check once all of it has moved.
+fn move_data_plane(
+    now: Timestamp,
+    upgrade: &Upgrade,
+    view: &MeshView,
+    record: &Record,
+) -> Decision {
+    let drive = match Drive::see(now, upgrade, view, record) {
+        Ok(drive) => drive,
+        Err(decision) => return *decision,
+    };
+    drive.decide().unwrap_or_else(|| {
+        let to = drive.heading.name();
+        let message = message::moved(drive.judged.proxies, &to);
+        let report = Report {
+            message,
+            ..Report::default()
+        };
+        let report = with_data_plane(report, &drive.judged, &to);
+        Decision::new(Next::Enter(Phase::HealthChecking), report)
+    })
 }
 
 /// The record, without which nothing is done.
