@@ -25,6 +25,7 @@ soak: ## Tell every story of the planner in a million lives of a cluster (LIVES=
 		nothing_that_others_do_harms_an_upgrade -- --nocapture
 
 bench: ## Measure speed and size on a large mesh (root; QUICK=1 to try it)
+	$(CARGO) bench --locked --package meshlift-planner --bench pass
 	$(BENCH) $(if $(QUICK),--quick)
 
 bench-large: ## The same with thousands of workloads (root; WORKLOADS=, REPLICAS=, CONCURRENT=, STANDING=)
