@@ -102,8 +102,8 @@ fn api_bad_fields_are_refused_by_name() -> Result<()> {
         ),
         (
             "unknown strategy",
-            with("strategy", json!("InPlace")),
-            &["spec.strategy", "Canary"],
+            with("strategy", json!("Rolling")),
+            &["spec.strategy", "Canary", "InPlace"],
         ),
         ("empty mesh", with("mesh", json!("")), &["spec.mesh"]),
         (

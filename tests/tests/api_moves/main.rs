@@ -34,6 +34,12 @@ const ISTIOD: Object = Object {
     namespace: Some(ISTIO),
     name: "istiod-1-31-0",
 };
+const OWNER: Object = Object {
+    group: "apps",
+    kind: "Deployment",
+    namespace: Some(ISTIO),
+    name: "istiod-1-31-0",
+};
 const BUDGET: Object = Object {
     group: "policy",
     kind: "PodDisruptionBudget",
@@ -231,13 +237,15 @@ async fn a_gateway_is_moved_and_let_go(hands: &Hands) -> Result<()> {
 }
 
 async fn a_budget_is_copied_once(hands: &Hands) -> Result<()> {
+    let owner = hands.stored(&OWNER).await?;
+    let uid = owner["metadata"]["uid"].as_str().context("no uid")?;
     let copy = || Effect::CopyBudget {
         namespace: ISTIO.into(),
         name: BUDGET.name.into(),
         of: "by-hand".into(),
         revision: "1-31-0".into(),
-        owner: "istiod-1-31-0".into(),
-        owner_uid: "6d5f1f6e-0000-4000-8000-000000000001".into(),
+        owner: OWNER.name.into(),
+        owner_uid: uid.into(),
         rule: BudgetRule {
             max_unavailable: Some(IntOrString::Int(1)),
             ..BudgetRule::default()
