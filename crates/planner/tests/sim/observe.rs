@@ -39,6 +39,11 @@ pub fn look(world: &World, upgrade: &Upgrade) -> MeshView {
 /// Looks at the world through watches that lag behind; what is read and not watched is fresh.
 pub fn look_stale(world: &World, upgrade: &Upgrade, age: &Age<'_>) -> MeshView {
     let mut view = watched(age);
+    // The world keeps one Mesh, that of its object: while a watch shows another one, that of this upgrade is not there yet.
+    let named = age.watched.object.as_ref().map(|object| &object.spec.mesh);
+    if named.is_some_and(|name| *name != upgrade.spec.mesh) {
+        view.mesh = Seen::Absent;
+    }
     view.refusals = world.refusals.of(upgrade);
     view.record = match world.unreadable.get("record") {
         Some(why) => Seen::Unreadable(why.clone()),

@@ -18,7 +18,8 @@ impl<'a> Drive<'a> {
     }
 
     /// Whether a workload moves before long: only the proof of its restart is missing, its restart was refused and is tried
-    /// again, or its pods are just starting, as those of a namespace that has appeared.
+    /// again, its pods are just starting, as those of a namespace that has appeared, or somebody put its template back, which
+    /// is a rollout of its own: those pods get the new sidecar too.
     pub(in crate::phase) fn may_still_move(&self) -> bool {
         let timeout = timeout(self.upgrade);
         let starts = |workload: &Workload| {
@@ -29,6 +30,7 @@ impl<'a> Drive<'a> {
         placed.any(|(workload, placement)| match placement {
             Placement::Stale(_) => true,
             Placement::Busy => starts(workload),
+            Placement::Blocked(Predicate::RestartPutBack) => !workload.settled,
             other => restarts::refused(other).is_some(),
         })
     }
