@@ -88,9 +88,7 @@ impl<'a> Drive<'a> {
     /// Moves what may move now; `None` when all that can be moved has moved and was verified.
     pub(super) fn decide(&self) -> Option<Decision> {
         let report = self.report();
-        // In place labels and tags lead where they always did.
-        let moves = || self.moves(&report).filter(|_| !self.heading.is_in_place());
-        moves()
+        self.moves(&report)
             .or_else(|| self.restarts(report.clone()))
             .or_else(|| self.refused_moves(&report))
             .or_else(|| self.git(&report))

@@ -47,7 +47,7 @@ impl Moves {
 impl Drive<'_> {
     /// Moves what may move now; `None` when nothing is left for us to move in the stages that are open.
     pub(in crate::phase) fn moves(&self, report: &Report) -> Option<Decision> {
-        if self.destination_ill().is_some() {
+        if !self.relabels() || self.destination_ill().is_some() {
             return None;
         }
         // Also with nothing else left to move: a Gateway that nobody sees may still have to, and passed over, it would
@@ -65,9 +65,6 @@ impl Drive<'_> {
 
     /// All that is moved by us if every stage is open, also where the control plane that is moved to is yet to come.
     pub(in crate::phase::data_plane) fn moves_in_the_end(&self) -> Batch {
-        if self.heading.is_in_place() {
-            return Batch::new();
-        }
         let plane = ControlPlane {
             namespace: self.record.source.namespace.clone(),
             name: format!("istiod-{}", self.heading.to),
@@ -133,6 +130,12 @@ impl Drive<'_> {
     /// Whether a tag belongs to the control planes of this upgrade.
     fn of_mesh(&self, tag: &Tag) -> bool {
         tag.namespace.is_empty() || tag.namespace == self.record.source.namespace
+    }
+
+    /// Whether anything leads elsewhere. In place labels, tags and Gateways lead where they always did: nobody writes them,
+    /// and nobody is asked to.
+    fn relabels(&self) -> bool {
+        !self.heading.is_in_place()
     }
 
     /// The revision that is left behind.

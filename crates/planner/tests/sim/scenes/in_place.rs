@@ -142,6 +142,20 @@ fn with_replicas_ensured_goes_back() -> Story {
     story
 }
 
+/// Git owns every label and tag, and none of them changes: nobody is asked to commit anything, and nobody is waited for.
+fn what_git_owns_stays() -> Story {
+    let mut world = in_place("1.31.0");
+    super::tags::tag(&mut world, "prod", &["blog"]);
+    let git = || Some("argocd-controller".to_owned());
+    for namespace in &mut world.namespaces {
+        namespace.label_owner = git();
+    }
+    for tag in &mut world.tags {
+        tag.owner = git();
+    }
+    story("in_place_what_git_owns_stays", world)
+}
+
 pub(super) fn all() -> Vec<Story> {
     vec![
         in_place_goes_well(),
@@ -156,5 +170,6 @@ pub(super) fn all() -> Vec<Story> {
         with_one_replica(),
         with_replicas_ensured(),
         with_replicas_ensured_goes_back(),
+        what_git_owns_stays(),
     ]
 }

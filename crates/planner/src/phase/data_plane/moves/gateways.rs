@@ -138,7 +138,8 @@ impl Drive<'_> {
     }
 
     fn gateways(&self) -> impl Iterator<Item = &Gateway> {
-        self.view.gateways.present().into_iter().flatten()
+        let all = self.view.gateways.present();
+        all.filter(|_| self.relabels()).into_iter().flatten()
     }
 
     /// What keeps a Gateway from being rolled by accident: the revision it has, or where it is going if it may.

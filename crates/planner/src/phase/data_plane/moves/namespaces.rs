@@ -55,7 +55,8 @@ impl Drive<'_> {
     /// The labels that a namespace shall get, and whether that is remembered on it; none where it has them.
     fn wanted(&self, namespace: &Namespace) -> Option<(InjectionLabels, bool)> {
         let exclude = self.upgrade.spec.data_plane.exclude.as_ref();
-        if namespace.terminating || data_plane::excluded(exclude, &namespace.labels) {
+        let left_out = namespace.terminating || data_plane::excluded(exclude, &namespace.labels);
+        if left_out || !self.relabels() {
             return None;
         }
         if self.heading.is_back() {

@@ -25,13 +25,10 @@ pub fn tags_to_move(
     view: &MeshView,
     record: &Record,
 ) -> Vec<String> {
-    let drive = Drive::look(now, upgrade, view, record).filter(|d| !d.heading.is_in_place());
-    let Some(drive) = drive else {
+    let Some(drive) = Drive::look(now, upgrade, view, record) else {
         return Vec::new();
     };
-    let moves = |tag: &&Tag| {
-        drive.of_mesh(tag) && tag.revision == record.source_revision && drive.follows(tag)
-    };
+    let moves = |tag: &&Tag| drive.is_left(tag) && drive.follows(tag);
     let tags = view.tags().iter().filter(moves);
     tags.map(|tag| tag.name.clone()).collect()
 }
@@ -65,9 +62,14 @@ impl Drive<'_> {
         self.without_refused(moves)
     }
 
+    /// Whether a tag of this mesh points at the control plane that is left behind.
+    fn is_left(&self, tag: &Tag) -> bool {
+        self.relabels() && self.of_mesh(tag) && tag.revision == self.leaving()
+    }
+
     /// Whether a tag should point at where this leads, and does not.
     fn is_due(&self, tag: &Tag) -> bool {
-        if !self.of_mesh(tag) || tag.revision != self.leaving() {
+        if !self.is_left(tag) {
             return false;
         }
         if self.heading.is_back() {

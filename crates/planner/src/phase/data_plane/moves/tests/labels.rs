@@ -1,5 +1,7 @@
 //! Namespaces and tags, and what Git owns of them.
 
+use meshlift_api::Strategy;
+
 use super::*;
 
 #[test]
@@ -189,4 +191,32 @@ fn nothing_moves_to_a_control_plane_that_is_ill() {
         planes[1].ready = 0;
     }
     assert!(mesh.next().is_empty());
+}
+
+/// Whoever owns them: labels, tags and Gateways lead to the same control plane before and after.
+#[test]
+fn in_place_nothing_is_written_and_nobody_is_asked_to() {
+    let git = || Some("argocd-controller".to_owned());
+    let mesh = |by: Move| {
+        let mut scene = Scene::new()
+            .namespace("shop", OLD, OLD)
+            .in_namespace(|namespace| namespace.label_owner = git())
+            .namespace("blog", "prod", "prod")
+            .tag("prod", OLD)
+            .gateway("front", Some(OLD), Some(OLD), OLD)
+            .in_gateway(|gateway| gateway.owner = git())
+            .order(GatewayOrder::None)
+            .by(by);
+        scene.view.tags_mut()[0].owner = git();
+        scene.view.control_planes = Seen::Present(vec![istiod(OLD, "1.31.0")]);
+        scene.record.strategy = Strategy::InPlace;
+        scene.record.target_revision = OLD.into();
+        scene
+    };
+    for by in [Move::None, Move::Labels, Move::Tags, Move::default()] {
+        assert_eq!(mesh(by).next(), [""; 0], "{by:?}");
+        let mut blind = mesh(by);
+        blind.view.gateways = Seen::Unreadable("on fire".into());
+        assert_eq!(blind.next(), [""; 0], "{by:?}, blind to Gateways");
+    }
 }
