@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use meshlift_istio::values;
 use meshlift_model::data_plane::{mark_attempt, of_another_mesh};
+use meshlift_model::heading::Heading;
 use meshlift_model::view::{ControlPlane, Namespace, PlaneId, Pod, Seen, Workload};
 use serde_json::{Map, Value};
 
@@ -114,10 +115,16 @@ impl<'a> Subject<'a> {
         })
     }
 
+    /// The way to the control plane of this revision.
+    pub(super) fn heading<'b>(&'b self, revision: &'b str) -> Heading<'b> {
+        let strategy = self.course.upgrade.spec.strategy;
+        Heading::planned(strategy, revision, self.from, self.to)
+    }
+
     /// Whether an upgrade to this target restarts it at the moment: what it goes through is ours.
     pub(super) fn is_restarting(&self, workload: &Workload) -> bool {
-        let target = self.revision();
-        !workload.settled && mark_attempt(workload.mark.as_deref(), &target).is_some()
+        let mark = self.heading(&self.revision()).mark();
+        !workload.settled && mark_attempt(workload.mark.as_deref(), &mark).is_some()
     }
 
     /// Every pod of this mesh that has a sidecar.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use meshlift_api::{BlockedWorkload, Predicate, Severity};
 use meshlift_model::data_plane::assess_toward;
-use meshlift_model::heading::Heading;
 use meshlift_model::view::{Budget, Seen, UpdateStrategy, Workload, WorkloadKind};
 use meshlift_model::{message, selector};
 
@@ -152,11 +151,9 @@ fn not_moved(subject: &Subject<'_>) -> Vec<Finding> {
     }
     let target = subject.revision();
     // Only restarts that are under way are judged by the time, and they are not asked for here.
-    let strategy = subject.course.upgrade.spec.strategy;
-    let heading = Heading::planned(strategy, &target, subject.from, subject.to);
     let judged = assess_toward(
         Timestamp::UNIX_EPOCH,
-        heading,
+        subject.heading(&target),
         None,
         subject.upgrade,
         subject.view,

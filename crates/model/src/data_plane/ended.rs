@@ -11,7 +11,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meshlift_api::EndedRestarts;
 
 use super::Question;
-use super::place::mark_attempt;
 use crate::view::Workload;
 
 /// How many restarts that have not ended the status names. With more of them the time stands still, and workloads
@@ -28,7 +27,7 @@ const STALE: SignedDuration = SignedDuration::from_secs(90);
 impl Question<'_> {
     /// When a workload was last restarted, or lost a pod, on this way.
     fn acted_at(&self, workload: &Workload) -> Option<Timestamp> {
-        let marked = mark_attempt(workload.mark.as_deref(), &self.heading.mark()).is_some();
+        let marked = self.attempt(&workload.mark).is_some();
         let restarted = workload.restarted_at.filter(|_| marked);
         restarted.max(self.evicted_at(workload))
     }
@@ -84,11 +83,11 @@ impl Question<'_> {
     /// Whether a restart is seen in the pods of a workload and not in itself: then workloads are shown as they were, and
     /// nobody knows which restarts are missing. Where somebody took the mark away, it is so only until the pods are older.
     fn is_behind_its_pods(&self, workload: &Workload) -> bool {
-        let ours = |mark: &Option<String>| mark_attempt(mark.as_deref(), self.heading.to).is_some();
         let is_new = |created: Timestamp| self.now.duration_since(created) < STALE;
         let mut pods = workload.pods.iter();
-        !ours(&workload.mark)
-            && pods.any(|pod| ours(&pod.mark) && pod.created_at.is_some_and(is_new))
+        self.attempt(&workload.mark).is_none()
+            && pods
+                .any(|pod| self.attempt(&pod.mark).is_some() && pod.created_at.is_some_and(is_new))
     }
 
     /// What is to be remembered from now on.

@@ -14,7 +14,7 @@ const RESTARTS_PER_REVISION: u32 = 3;
 
 impl Question<'_> {
     pub(super) fn place(&self, workload: &Workload, namespace: &Namespace) -> Placement {
-        let attempt = mark_attempt(workload.mark.as_deref(), &self.heading.mark());
+        let attempt = self.attempt(&workload.mark);
         if self.lost_sidecars(workload) {
             return self.without_sidecars(workload);
         }
@@ -165,6 +165,11 @@ impl Question<'_> {
         let mark = workload.mark.as_deref();
         let from = self.heading.mark_before();
         from.is_some_and(|from| mark_attempt(mark, &from).is_some())
+    }
+
+    /// How often this upgrade restarted what has this mark, on the way that is headed.
+    pub(super) fn attempt(&self, mark: &Option<String>) -> Option<u32> {
+        mark_attempt(mark.as_deref(), &self.heading.mark())
     }
 
     fn again(&self, attempt: u32, template: Option<TemplateRevision>) -> Placement {

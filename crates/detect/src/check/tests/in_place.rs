@@ -38,6 +38,12 @@ pub(super) fn rows() -> Vec<Row> {
                 ensure_replicas: Some(2),
             });
         }),
+        // It is being restarted for this target, and the mark says so by the version.
+        fine("ROLLOUT-UNFINISHED", |u, v| {
+            in_place(u, v);
+            cart(v).settled = false;
+            cart(v).mark = Some("1-31-0".into());
+        }),
         unknown("IN-PLACE-REPLICAS", |u, v| {
             in_place(u, v);
             v.environment.autoscalers = why();

@@ -1,9 +1,10 @@
 //! Restarts that have ended, and those that make progress: what happens to a workload later is its owner's.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use meshlift_api::{EndedRestarts, RestartMethod};
+use meshlift_api::{EndedRestarts, RestartMethod, Strategy};
 
 use super::*;
+use crate::example::version;
 use crate::message;
 
 fn ended(until: i64, except: &[&str]) -> EndedRestarts {
@@ -156,6 +157,34 @@ fn nothing_is_remembered_while_a_restart_is_seen_in_pods_alone() {
     // No table is as old: somebody took the mark away.
     cart(&mut view).pods = pods(100);
     assert_eq!(judge(&view), Some(ended(60, &[])));
+}
+
+#[test]
+fn in_place_a_restart_is_known_by_the_version_that_marks_it() {
+    let (upgrade, mut view) = unsettled();
+    let (from, to) = (version("1.30.2"), version("1.31.0"));
+    let behind = cart(&mut view);
+    behind.mark = None;
+    behind.restarted_at = None;
+    behind.pods = vec![Arc::new(Pod {
+        mark: Some(to.revision()),
+        created_at: Some(ago(80)),
+        ready: false,
+        ..pod("cart-4", "default")
+    })];
+    let mut web = workload("web", "default");
+    for pod in &mut web.pods {
+        Arc::make_mut(pod).proxy_image = Some("example.org/proxyv2:1.31.0".into());
+    }
+    web.mark = Some(to.revision());
+    web.restarted_at = Some(ago(60));
+    let Seen::Present(workloads) = &mut view.workloads else {
+        panic!("seen")
+    };
+    workloads.push(web);
+    let heading = Heading::planned(Strategy::InPlace, "default", &from, &to);
+    let judged = assess_toward(now(), heading, None, &upgrade, &view).expect("all is seen");
+    assert_eq!(judged.ended, None, "a restart is seen in pods alone");
 }
 
 #[test]
