@@ -222,10 +222,7 @@ fn find_release<'a>(
     name: &str,
     namespace: &str,
 ) -> Result<&'a Release, Obstacle> {
-    let release = releases
-        .iter()
-        .find(|r| r.name == name && r.namespace == namespace);
-    release.ok_or_else(|| {
+    Release::find(releases, name, namespace).ok_or_else(|| {
         Obstacle::new(
             &found::RELEASE_NOT_FOUND,
             format!("istiod belongs to Helm release {namespace}/{name}, and there is no release of chart istiod with that name"),

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::decision::{Chart, ChartTarget};
 use crate::replicas;
-use crate::view::{BudgetRule, MeshView, PlaneId, WorkloadKey};
+use crate::view::{BudgetRule, MeshView, PlaneId, Release, WorkloadKey};
 
 /// The record of one upgrade, kept in a Secret because Helm values may hold secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -205,10 +205,8 @@ impl Record {
         let Some(raised) = earlier.and_then(|earlier| earlier.raised_minimum) else {
             return;
         };
-        let mut releases = view.releases.present().into_iter().flatten();
-        let target = releases.find(|release| {
-            release.name == self.target_release() && release.namespace == self.source.namespace
-        });
+        let releases = view.releases.present().map_or(&[][..], Vec::as_slice);
+        let target = Release::find(releases, &self.target_release(), &self.source.namespace);
         if target.is_some_and(|release| replicas::has_minimum(&release.values, raised)) {
             self.raised_minimum = Some(raised);
         }
@@ -320,6 +318,19 @@ impl Record {
         match self.strategy {
             Strategy::Canary => self.target_revision.clone(),
             Strategy::InPlace => self.target_version.to_string(),
+        }
+    }
+
+    /// The `base` release at the target, with these values.
+    pub fn target_base(&self, values: Map<String, Value>) -> ChartTarget {
+        ChartTarget {
+            release: self.base.name.clone(),
+            namespace: self.base.namespace.clone(),
+            chart: Chart::Base,
+            repository: self.repository.clone(),
+            version: self.target_version.clone(),
+            digest: self.digest(Chart::Base),
+            values,
         }
     }
 

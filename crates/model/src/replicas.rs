@@ -73,11 +73,6 @@ pub fn ensured(values: &Values, asked: Option<u32>) -> Option<u32> {
     asked.filter(|asked| is_autoscaled(values) && *asked > configured(values))
 }
 
-/// Whether the values have this minimum.
-pub fn is_raised(values: &Values, raised: u32) -> bool {
-    has_minimum(values, raised)
-}
-
 /// The values with another number of replicas.
 pub fn with(mut values: Values, key: &str, replicas: u32) -> Values {
     let path = path(&values, key);

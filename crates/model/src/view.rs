@@ -355,6 +355,14 @@ pub struct Release {
     pub storage: StorageRef,
 }
 
+impl Release {
+    /// The release of this name and namespace, if it is among them.
+    pub fn find<'a>(all: &'a [Self], name: &str, namespace: &str) -> Option<&'a Self> {
+        all.iter()
+            .find(|release| release.name == name && release.namespace == namespace)
+    }
+}
+
 /// State of a Helm release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReleaseState {

@@ -94,7 +94,8 @@ impl Look<'_> {
         for side in [&comparison.old, &comparison.new] {
             match side {
                 Manifest::Stored { release, namespace } => {
-                    let storage = self.release(release, namespace).map(|r| &r.storage);
+                    let storage =
+                        Release::find(self.stored, release, namespace).map(|r| &r.storage);
                     let exact = storage.map(|s| (&s.uid, &s.resource_version));
                     (release, namespace, exact).hash(&mut hasher);
                 }
@@ -125,7 +126,7 @@ impl Look<'_> {
     async fn manifest(&self, side: &Manifest, change: ReleaseChange) -> Result<String, Error> {
         match side {
             Manifest::Stored { release, namespace } => {
-                let found = self.release(release, namespace).ok_or_else(|| {
+                let found = Release::find(self.stored, release, namespace).ok_or_else(|| {
                     Error::Unreadable(format!("there is no Helm release {namespace}/{release}"))
                 })?;
                 self.releases.manifest(namespace, &found.storage.name).await
@@ -142,11 +143,5 @@ impl Look<'_> {
         self.helm
             .render(target, &chart, self.kubernetes, is_upgrade)
             .await
-    }
-
-    fn release(&self, name: &str, namespace: &str) -> Option<&Release> {
-        self.stored
-            .iter()
-            .find(|r| r.name == name && r.namespace == namespace)
     }
 }

@@ -2,7 +2,7 @@
 
 use meshlift_api::Severity;
 use meshlift_istio::version::Version;
-use meshlift_model::view::{HelmRunner, ReleaseState};
+use meshlift_model::view::{HelmRunner, Release, ReleaseState};
 
 use super::{Check, Finding, Look, Subject};
 
@@ -104,8 +104,7 @@ fn failed(subject: &Subject<'_>) -> Vec<Finding> {
 fn left_over(subject: &Subject<'_>) -> Option<Finding> {
     let namespace = &subject.course.source.namespace;
     let name = format!("istiod-{}", subject.revision());
-    let mut all = subject.view.releases.present().into_iter().flatten();
-    let left = all.find(|release| release.name == name && release.namespace == *namespace)?;
+    let left = Release::find(subject.view.releases.present()?, &name, namespace)?;
     let ReleaseState::Other(state) = &left.state else {
         return None;
     };

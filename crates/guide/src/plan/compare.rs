@@ -2,7 +2,7 @@
 
 use meshlift_api::Strategy;
 use meshlift_istio::values;
-use meshlift_model::decision::{Chart, ChartTarget};
+use meshlift_model::decision::ChartTarget;
 use meshlift_model::diff::{ManifestError, ReleaseChange, ReleaseDiff, Revisions, diff};
 use meshlift_model::record::{Record, RecordedRelease};
 
@@ -37,7 +37,7 @@ pub struct Comparison {
 
 /// What to compare for an upgrade that this record describes.
 pub fn comparisons(record: &Record) -> Vec<Comparison> {
-    let base = Manifest::Rendered(base_target(record));
+    let base = Manifest::Rendered(record.target_base(record.base_values.clone()));
     let mut all = vec![plain(ReleaseChange::Base, stored(&record.base), base)];
     match record.strategy {
         Strategy::Canary => all.extend(beside(record)),
@@ -55,7 +55,7 @@ pub fn comparisons(record: &Record) -> Vec<Comparison> {
 
 /// The new control plane, what is handed over to it, and the end of the old one.
 fn beside(record: &Record) -> Vec<Comparison> {
-    let base = base_target(record);
+    let base = record.target_base(record.base_values.clone());
     let default = ChartTarget {
         values: values::base_with_default(&record.base_values, &record.target_revision),
         ..base.clone()
@@ -109,19 +109,6 @@ fn stored(release: &RecordedRelease) -> Manifest {
     Manifest::Stored {
         release: release.name.clone(),
         namespace: release.namespace.clone(),
-    }
-}
-
-/// The `base` release at the target.
-fn base_target(record: &Record) -> ChartTarget {
-    ChartTarget {
-        release: record.base.name.clone(),
-        namespace: record.base.namespace.clone(),
-        chart: Chart::Base,
-        repository: record.repository.clone(),
-        version: record.target_version.clone(),
-        digest: record.digest(Chart::Base),
-        values: record.base_values.clone(),
     }
 }
 

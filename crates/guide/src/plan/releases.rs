@@ -4,7 +4,7 @@ use meshlift_api::{ReleaseAction, Strategy};
 use meshlift_istio::version::Version;
 use meshlift_model::diff::{ReleaseChange, ReleaseDiff};
 use meshlift_model::record::{Record, RecordedRelease};
-use meshlift_model::view::MeshView;
+use meshlift_model::view::{MeshView, Release};
 
 use super::ReleaseStep;
 
@@ -120,8 +120,8 @@ impl Releases<'_> {
     }
 
     fn version_of(&self, name: &str, namespace: &str) -> Option<Version> {
-        let mut releases = self.view.releases.present()?.iter();
-        let found = releases.find(|r| r.name == name && r.namespace == namespace);
-        found?.version.clone()
+        let releases = self.view.releases.present()?;
+        let found = Release::find(releases, name, namespace)?;
+        found.version.clone()
     }
 }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{Step, Strategy};
 use meshlift_istio::values;
 use meshlift_model::decision::{
-    Chart, ChartTarget, Decision, Effect, Findings, HELM_TIMEOUT, Next, Report, Verdict, Waiting,
+    ChartTarget, Decision, Effect, Findings, HELM_TIMEOUT, Next, Report, Verdict, Waiting,
     WaitingOn,
 };
 use meshlift_model::proof::{self, Expected};
@@ -36,7 +36,7 @@ pub(super) fn control_plane(
         }
     };
     let to = &record.target_version;
-    let base = base_target(record, record.base_values.clone());
+    let base = record.target_base(record.base_values.clone());
     let base_is_behind = |release: &Release| release.version.as_ref().is_none_or(|v| v < to);
     if let Some(decision) = replicas_first(now, upgrade, view, record, releases) {
         return Some(decision);
@@ -88,13 +88,12 @@ fn replicas_first(
 ) -> Option<Decision> {
     let (target, raised) = (record.with_replicas()?, record.raised_minimum?);
     let source = &record.source;
-    let same = |r: &&Release| r.name == source.name && r.namespace == source.namespace;
-    let release = releases.iter().find(same)?;
+    let release = Release::find(releases, &source.name, &source.namespace)?;
     if release.version.as_ref() != Some(&source.version) {
         return None;
     }
     let step = Step::EnsuringReplicas;
-    let lower = |release: &Release| !replicas::is_raised(&release.values, raised);
+    let lower = |release: &Release| !replicas::has_minimum(&release.values, raised);
     if let Some(decision) = helm_step(now, releases, target, step, lower, Effect::UpgradeIstiod) {
         return Some(decision);
     }
@@ -121,22 +120,6 @@ fn replicas_first(
 fn target_is_down(view: &MeshView, record: &Record) -> bool {
     let target = view.plane(record.target_plane());
     view.control_planes.present().is_some() && !target.is_some_and(ControlPlane::is_ready)
-}
-
-/// The `base` release at the target version.
-pub(super) fn base_target(
-    record: &Record,
-    values: serde_json::Map<String, serde_json::Value>,
-) -> ChartTarget {
-    ChartTarget {
-        release: record.base.name.clone(),
-        namespace: record.base.namespace.clone(),
-        chart: Chart::Base,
-        repository: record.repository.clone(),
-        version: record.target_version.clone(),
-        digest: record.digest(Chart::Base),
-        values,
-    }
 }
 
 /// What a process left behind that was killed ends by itself within this.
@@ -168,9 +151,7 @@ pub(super) fn helm_step(
     outdated: impl Fn(&Release) -> bool,
     effect: impl FnOnce(ChartTarget) -> Effect,
 ) -> Option<Decision> {
-    let found = releases
-        .iter()
-        .find(|r| r.name == target.release && r.namespace == target.namespace);
+    let found = Release::find(releases, &target.release, &target.namespace);
     let message = format!(
         "Helm brings release {}/{} to chart {} {}",
         target.namespace,

@@ -104,15 +104,16 @@ fn retirement_began<'v>(view: &'v MeshView, record: &Record) -> Result<bool, &'v
         return Ok(true);
     }
     let source = &record.source;
-    let same = |r: &&Release| r.name == source.name && r.namespace == source.namespace;
     match &view.releases {
         Seen::Unreadable(why) => Err(why),
         Seen::Absent => Err("not looked at yet"),
-        Seen::Present(releases) => Ok(match releases.iter().find(same) {
-            None => true,
-            // As Helm names it while it uninstalls.
-            Some(release) => release.state == ReleaseState::Other("uninstalling".to_owned()),
-        }),
+        Seen::Present(releases) => Ok(
+            match Release::find(releases, &source.name, &source.namespace) {
+                None => true,
+                // As Helm names it while it uninstalls.
+                Some(release) => release.state == ReleaseState::Other("uninstalling".to_owned()),
+            },
+        ),
     }
 }
 

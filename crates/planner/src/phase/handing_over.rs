@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use meshlift_api::Step;
-use meshlift_model::decision::{Chart, ChartTarget, Decision, Effect, Next, Report};
+use meshlift_model::decision::{ChartTarget, Decision, Effect, Next, Report};
 use meshlift_model::record::Record;
 use meshlift_model::view::{MeshView, Release, Seen};
 use meshlift_model::{budgets, message, replicas};
@@ -70,22 +70,14 @@ impl Look<'_> {
     fn restore_minimum(&self) -> Option<Decision> {
         let raised = self.record.raised_minimum?;
         let releases = self.view.releases.present()?;
-        let name = self.record.target_release();
-        let home = &self.record.source.namespace;
-        let release = releases
-            .iter()
-            .find(|r| r.name == name && r.namespace == *home)?;
+        let target = self.record.target_istiod();
+        let release = Release::find(releases, &target.release, &target.namespace)?;
         let (version, owned) = (&self.record.target_version, &self.record.target_values);
         let restored = replicas::put_back(release, version, owned, raised);
         let is_raised = |of: &Release| replicas::put_back(of, version, owned, raised).is_some();
         let target = ChartTarget {
-            release: name,
-            namespace: home.clone(),
-            chart: Chart::Istiod,
-            repository: self.record.repository.clone(),
-            version: version.clone(),
-            digest: self.record.digest(Chart::Istiod),
             values: restored.unwrap_or_else(|| release.values.clone()),
+            ..target
         };
         let step = Step::RestoringAutoscaler;
         let restore = Effect::RestoreMinimum;

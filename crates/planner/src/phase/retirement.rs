@@ -13,7 +13,7 @@ use meshlift_model::message;
 use meshlift_model::users::{asking_in_vain, blocking, unread, users};
 use meshlift_model::view::{Release, ReleaseState, Seen};
 
-use super::control_plane::{base_target, helm_step, other_helm};
+use super::control_plane::{helm_step, other_helm};
 use super::health_checking::Look;
 use super::patience::blind_to_metrics;
 use super::upgrading::{step_began, stop};
@@ -92,7 +92,7 @@ impl Look<'_> {
                 ));
             }
         };
-        let base = base_target(self.record, self.base_with_default());
+        let base = self.record.target_base(self.base_with_default());
         // What Helm says to have done may take a while to be seen, but not for ever.
         let patience = later(step_began(self.upgrade, step, self.now), SETTLING);
         let undone =
@@ -127,11 +127,10 @@ impl Look<'_> {
     /// it would hold up the user's next upgrade, or take the webhook back to the old control plane.
     fn base_is_settled(&self) -> bool {
         let base = &self.record.base;
-        let same = |r: &&Release| r.name == base.name && r.namespace == base.namespace;
         let Seen::Present(releases) = &self.view.releases else {
             return false;
         };
-        releases.iter().find(same).is_none_or(|release| {
+        Release::find(releases, &base.name, &base.namespace).is_none_or(|release| {
             release.state == ReleaseState::Deployed && release.values == self.base_with_default()
         })
     }
@@ -227,9 +226,8 @@ impl Look<'_> {
     /// The old release, if it is still in Helm's storage.
     fn source_release(&self) -> Result<Option<&Release>, String> {
         let source = &self.record.source;
-        let same = |r: &&Release| r.name == source.name && r.namespace == source.namespace;
         match &self.view.releases {
-            Seen::Present(releases) => Ok(releases.iter().find(same)),
+            Seen::Present(releases) => Ok(Release::find(releases, &source.name, &source.namespace)),
             Seen::Absent => Ok(None),
             Seen::Unreadable(why) => Err(why.clone()),
         }

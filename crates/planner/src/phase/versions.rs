@@ -86,9 +86,8 @@ impl Look<'_> {
             return None;
         };
         let base = &self.record.base;
-        let same =
-            |release: &&Release| release.name == base.name && release.namespace == base.namespace;
-        let version = releases.iter().find(same)?.version.as_ref()?;
+        let release = Release::find(releases, &base.name, &base.namespace)?;
+        let version = release.version.as_ref()?;
         let to = &self.record.target_version;
         (version != to).then(|| message::base_of_another_version(base, version, to))
     }

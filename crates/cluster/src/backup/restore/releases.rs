@@ -44,8 +44,9 @@ pub(super) fn compare(
 /// Whether bringing it back would put older CRDs in place of newer ones: no command is printed for that, since
 /// somebody in a hurry runs what is printed.
 fn would_downgrade_crds(was: &BackedUpRelease, releases: &Seen<Vec<Release>>) -> bool {
-    let same = |is: &&Release| is.name == was.name && is.namespace == was.namespace;
-    let is = releases.present().and_then(|all| all.iter().find(same));
+    let is = releases
+        .present()
+        .and_then(|all| Release::find(all, &was.name, &was.namespace));
     let before: Option<Version> = was.version.as_deref().and_then(|v| v.parse().ok());
     was.chart == "base" && is.is_some_and(|is| is.version.is_none() || is.version > before)
 }
@@ -60,8 +61,7 @@ fn difference(was: &BackedUpRelease, releases: &Seen<Vec<Release>>) -> Option<St
         .version
         .as_deref()
         .unwrap_or("a version that could not be read");
-    let same = |is: &&Release| is.name == was.name && is.namespace == was.namespace;
-    let Some(is) = all.iter().find(same) else {
+    let Some(is) = Release::find(all, &was.name, &was.namespace) else {
         return Some(format!("it is not there, and was at {version}"));
     };
     let now = is.version.as_ref().map(ToString::to_string);

@@ -8,7 +8,7 @@ use meshlift_model::view::{Release, ReleaseState, Seen, Validator};
 use serde_json::{Map, Value};
 
 use super::Back;
-use crate::phase::control_plane::{base_target, helm_step};
+use crate::phase::control_plane::helm_step;
 use crate::phase::retirement::SETTLING;
 use crate::phase::upgrading::{step_began, timeout};
 use crate::phase::{BACKSTOP, POLL, blind, later, wait};
@@ -28,9 +28,8 @@ impl Back<'_> {
             }
         };
         let base = &record.base;
-        let same = |r: &&Release| r.name == base.name && r.namespace == base.namespace;
         // Who took the release away has said where the default revision shall be.
-        let release = self.releases.iter().find(same)?;
+        let release = Release::find(self.releases, &base.name, &base.namespace)?;
         let by_webhook = validator.is_some_and(|v| v.service == self.new_service());
         let pending = matches!(release.state, ReleaseState::Pending { .. });
         if !by_webhook && !pending && !self.is_moved(&release.values) {
@@ -52,7 +51,7 @@ impl Back<'_> {
         let decision = helm_step(
             now,
             self.releases,
-            base_target(record, values.clone()),
+            record.target_base(values.clone()),
             Step::MovingBack,
             undone,
             Effect::PointDefaultRevision,

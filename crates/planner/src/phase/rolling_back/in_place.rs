@@ -51,12 +51,8 @@ impl Back<'_> {
     /// Whether the release of istiod is at its version of before.
     fn has_gone_back(&self) -> bool {
         let source = &self.drive.record.source;
-        let mut releases = self.releases.iter();
-        releases.any(|release| {
-            release.name == source.name
-                && release.namespace == source.namespace
-                && release.version.as_ref() == Some(&source.version)
-        })
+        let release = Release::find(self.releases, &source.name, &source.namespace);
+        release.is_some_and(|release| release.version.as_ref() == Some(&source.version))
     }
 
     fn is_ahead(&self) -> bool {

@@ -20,10 +20,7 @@ impl Back<'_> {
         let record = self.drive.record;
         let plane = self.new_plane();
         let name = record.target_release();
-        let release = self
-            .releases
-            .iter()
-            .find(|r| r.name == name && r.namespace == record.source.namespace);
+        let release = Release::find(self.releases, &name, &record.source.namespace);
         if plane.is_none() && release.is_none() {
             return self.rolled_back(&[]);
         }
