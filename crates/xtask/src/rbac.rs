@@ -11,7 +11,9 @@ const FULL_NAME: &str = r#"{{ include "meshlift.fullname" . }}"#;
 
 pub(crate) fn generate(output: &mut Output) -> Result<()> {
     let mut text = String::from(HEADER);
-    text.push_str("# Source: crates/api/src/permissions.rs, where each right has its reason.\n");
+    text.push_str(
+        "# Source: crates/api/src/permissions/table.rs, where each right has its reason.\n",
+    );
     text.push_str("{{- if .Values.rbac.create }}\n");
     cluster(&mut text)?;
     control_plane(&mut text)?;

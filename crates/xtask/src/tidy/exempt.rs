@@ -26,7 +26,6 @@ const EXEMPT: &[(&str, &[&str])] = &[
     (
         "length",
         &[
-            "crates/api/src/permissions.rs",
             "crates/api/src/status.rs",
             "crates/cli/src/render/upgrade.rs",
             "crates/cluster/src/execute.rs",
@@ -101,7 +100,6 @@ const EXEMPT: &[(&str, &[&str])] = &[
             "crates/cluster/src/backup/restore.rs",
             "crates/cluster/src/backup/restore/filter.rs",
             "crates/cluster/src/backup/restore/objects.rs",
-            "crates/cluster/src/backup/restore/releases.rs",
             "crates/cluster/src/backup/restore/webhooks.rs",
             "crates/cluster/src/backup/retention.rs",
             "crates/cluster/src/backup/secrets.rs",
