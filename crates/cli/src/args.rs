@@ -159,15 +159,9 @@ pub enum Command {
     Version(VersionArgs),
 }
 
-/// Which mesh, and whereto.
-#[derive(Args, Debug, Clone)]
-pub struct Way {
-    /// The mesh: the name of a Mesh object, or one that `list` shows
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_MESH)]
-    pub mesh: String,
-    /// Istio version to reach: exact (1.31.0), or a minor for its newest patch (1.31)
-    #[arg(long, value_name = "VERSION", value_parser = target)]
-    pub to: Option<String>,
+/// By which steps, and how the control plane is replaced: what a MeshUpgrade takes on its way.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Route {
     /// Which versions to stop at when the target is several minors away [default: EachMinor]
     #[arg(long, value_enum, ignore_case = true)]
     pub path: Option<PathChoice>,
@@ -177,6 +171,20 @@ pub struct Way {
     /// Name of the new revision [default: from the version]
     #[arg(long, value_name = "NAME")]
     pub revision: Option<String>,
+}
+
+/// Which mesh, and whereto.
+#[derive(Args, Debug, Clone)]
+pub struct Way {
+    /// The mesh: the name of a Mesh object, or one that `list` shows
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_MESH)]
+    pub mesh: String,
+    /// Istio version to reach: exact (1.31.0), or a minor for its newest patch (1.31)
+    #[arg(long, value_name = "VERSION", value_parser = target)]
+    pub to: Option<String>,
+    /// By which steps, and how the control plane is replaced.
+    #[command(flatten)]
+    pub route: Route,
     /// Instead, a MeshUpgrade in a file, as it would be applied (waves, windows, ...); - for standard input
     #[arg(
         short = 'f',
@@ -248,15 +256,9 @@ pub struct UpgradeArgs {
     /// Name of the MeshUpgrade [default: to-VERSION]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Which versions to stop at when the target is several minors away [default: EachMinor]
-    #[arg(long, value_enum, ignore_case = true)]
-    pub path: Option<PathChoice>,
-    /// How the control plane is replaced [default: Canary]
-    #[arg(long, value_enum, ignore_case = true)]
-    pub strategy: Option<StrategyChoice>,
-    /// Name of the new revision [default: from the version]
-    #[arg(long, value_name = "NAME")]
-    pub revision: Option<String>,
+    /// By which steps, and how the control plane is replaced.
+    #[command(flatten)]
+    pub route: Route,
     /// Only let the operator detect and plan; the mesh is not touched
     #[arg(long)]
     pub preflight: bool,

@@ -116,9 +116,9 @@ pub(super) async fn wanted(
     };
     Ok(MeshUpgradeSpec {
         accept_risks: accept.to_vec(),
-        path: way.path.map(Into::into).unwrap_or_default(),
-        strategy: way.strategy.map(Into::into).unwrap_or_default(),
-        revision: way.revision.clone(),
+        path: way.route.path.map(Into::into).unwrap_or_default(),
+        strategy: way.route.strategy.map(Into::into).unwrap_or_default(),
+        revision: way.route.revision.clone(),
         ..spec(&way.mesh, mode, &to)
     })
 }

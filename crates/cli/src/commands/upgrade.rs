@@ -77,9 +77,7 @@ async fn may_start(
         let way = Way {
             mesh: args.mesh.clone(),
             to: Some(args.to.clone()),
-            path: args.path,
-            strategy: args.strategy,
-            revision: args.revision.clone(),
+            route: args.route.clone(),
             file: None,
         };
         let spec = wanted(&look, &way, &args.accept, Mode::Apply).await?;
@@ -130,13 +128,13 @@ fn object(name: &str, args: &UpgradeArgs) -> Value {
     } else {
         spec.insert("mode".into(), "Apply".into());
     }
-    if let Some(chosen) = args.strategy {
+    if let Some(chosen) = args.route.strategy {
         spec.insert("strategy".into(), json!(Strategy::from(chosen)));
     }
-    if let Some(chosen) = args.path {
+    if let Some(chosen) = args.route.path {
         spec.insert("path".into(), json!(UpgradePath::from(chosen)));
     }
-    if let Some(name) = &args.revision {
+    if let Some(name) = &args.route.revision {
         spec.insert("revision".into(), name.as_str().into());
     }
     if !args.accept.is_empty() {
