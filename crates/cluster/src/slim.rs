@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference, Time};
+use kube::ResourceExt;
 use kube::api::ObjectMeta;
+use meshlift_api::labels::{HELM_RELEASE_NAME, HELM_RELEASE_NAMESPACE};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -45,6 +47,14 @@ impl<M> SlimMeta<M> {
             ..ObjectMeta::default()
         }
     }
+}
+
+/// The Helm release that an object says it is part of, as `namespace/name`.
+pub(crate) fn helm_release(object: &impl ResourceExt) -> Option<String> {
+    let annotation = |key: &str| object.annotations().get(key);
+    let namespace = annotation(HELM_RELEASE_NAMESPACE)?;
+    let name = annotation(HELM_RELEASE_NAME)?;
+    Some(format!("{namespace}/{name}"))
 }
 
 pub(crate) fn slim_meta<'de, D: serde::Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {

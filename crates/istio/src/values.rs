@@ -305,6 +305,22 @@ pub fn lookup<'v>(values: &'v Values, path: &[&str]) -> Option<&'v Value> {
         .get(*leaf)
 }
 
+/// Sets the value at a path. What is no object on the way there stays as it is: the chart refuses that by itself.
+pub fn set(values: &mut Values, path: &[&str], value: impl Into<Value>) {
+    let Some((leaf, parents)) = path.split_last() else {
+        return;
+    };
+    let mut at = values;
+    for key in parents {
+        let next = at.entry((*key).to_owned()).or_insert_with(|| json!({}));
+        let Value::Object(next) = next else {
+            return;
+        };
+        at = next;
+    }
+    at.insert((*leaf).to_owned(), value.into());
+}
+
 /// Lays `over` on `values`, objects by key, as Helm does with several values files.
 pub fn merge(values: &mut Values, over: &Values) {
     for (key, value) in over {

@@ -111,7 +111,7 @@ impl Version {
         if self.is_same_flavour(other) {
             self == other
         } else {
-            self.core() == other.core()
+            self.numbers() == other.numbers()
         }
     }
 
@@ -130,7 +130,8 @@ impl Version {
         Flavour::of(&self.flavour).is_pre_release()
     }
 
-    fn core(&self) -> (u32, u32, u32) {
+    /// Major, minor and patch.
+    pub fn numbers(&self) -> (u32, u32, u32) {
         (self.major, self.minor, self.patch)
     }
 }
@@ -144,8 +145,8 @@ impl PartialOrd for Version {
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
         let by_build = || Flavour::of(&self.flavour).cmp(&Flavour::of(&other.flavour));
-        self.core()
-            .cmp(&other.core())
+        self.numbers()
+            .cmp(&other.numbers())
             .then_with(by_build)
             // Equal only where the text is: `asm.5` and `asm-5` name two charts.
             .then_with(|| self.flavour.cmp(&other.flavour))

@@ -5,7 +5,7 @@
 //! autoscaler is raised to what the old control plane runs, and put back once everything has moved. A scale request would
 //! not do: the autoscaler lowers the number to its minimum as soon as it knows the CPU of the idle pods.
 
-use meshlift_istio::values::lookup;
+use meshlift_istio::values::{lookup, set};
 use meshlift_istio::version::Version;
 use serde_json::{Map, Value};
 
@@ -76,16 +76,7 @@ pub fn ensured(values: &Values, asked: Option<u32>) -> Option<u32> {
 /// The values with another number of replicas.
 pub fn with(mut values: Values, key: &str, replicas: u32) -> Values {
     let path = path(&values, key);
-    if path.len() > 1 {
-        let pilot = values
-            .entry(PILOT)
-            .or_insert_with(|| Value::Object(Values::new()));
-        if let Some(pilot) = pilot.as_object_mut() {
-            pilot.insert(key.to_owned(), Value::from(replicas));
-        }
-    } else {
-        values.insert(key.to_owned(), Value::from(replicas));
-    }
+    set(&mut values, &path, replicas);
     values
 }
 

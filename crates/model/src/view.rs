@@ -281,6 +281,14 @@ pub struct InjectorWebhook {
     pub has_ca_bundle: bool,
 }
 
+impl LiveCounters {
+    /// The newest proxy that is connected, if it is newer than this version.
+    pub fn ahead_of(&self, version: &Version) -> Option<String> {
+        let (major, minor, patch) = self.newest.filter(|newest| *newest > version.numbers())?;
+        Some(format!("{major}.{minor}.{patch}"))
+    }
+}
+
 /// Counters of a control plane's own metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveCounters {

@@ -206,12 +206,11 @@ fn in_place(
     if let Some(pod) = view.sidecars().find(|pod| heading.leaves(pod)) {
         return ahead(format!("pod {}/{}", pod.namespace, pod.name));
     }
-    let before = &target.version;
-    let numbers = Some((before.major, before.minor, before.patch));
     let plane = view.plane(record.source_plane());
-    match plane.and_then(|plane| plane.live.present()) {
-        Some(live) if live.newest > numbers => ahead("a connected proxy".to_owned()),
-        _ => Ok(()),
+    let live = plane.and_then(|plane| plane.live.present());
+    match live.and_then(|live| live.ahead_of(&target.version)) {
+        Some(_) => ahead("a connected proxy".to_owned()),
+        None => Ok(()),
     }
 }
 

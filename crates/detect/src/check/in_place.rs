@@ -5,7 +5,8 @@ use meshlift_model::view::Seen;
 use meshlift_model::{budgets, replicas};
 
 use super::capacity::{deployment, least};
-use super::subject::{Member, about, count, judge, names};
+use super::proxies::told_by_no_tag;
+use super::subject::{Member, about, count, judge};
 use super::{Check, Finding, Look, Subject};
 
 pub(super) static REPLICAS: Check = Check {
@@ -111,19 +112,10 @@ fn versions(subject: &Subject<'_>) -> Vec<Finding> {
             .workload
             .is_some_and(|workload| workload.own_proxy_image)
     };
-    let unknown: Vec<Member<'_>> = subject
-        .members()
-        .filter(|member| !own(member) && member.pod.version().is_none())
-        .collect();
-    about(names(unknown.iter().copied()), |_| {
-        Finding::wrong(
-            format!(
-                "the version of {} cannot be told from the image",
-                count(unknown.len(), "sidecar")
-            ),
-            "set spec.strategy to Canary, or give the images tags with their version",
-        )
-    })
+    told_by_no_tag(
+        subject.members().filter(|member| !own(member)),
+        "set spec.strategy to Canary, or give the images tags with their version",
+    )
 }
 
 fn gateways(subject: &Subject<'_>) -> Vec<Finding> {

@@ -114,20 +114,25 @@ fn newer(subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn version_unknown(subject: &Subject<'_>) -> Vec<Finding> {
-    let unknown: Vec<Member<'_>> = subject
+    let with_image = subject
         .members()
-        .filter(|member| {
-            let image = member.pod.proxy_image.as_deref();
-            image.is_some_and(|image| Version::from_image(image).is_none())
-        })
+        .filter(|member| member.pod.proxy_image.is_some());
+    told_by_no_tag(with_image, "nothing, if the images are known to fit")
+}
+
+/// Those of these sidecars whose image does not say their version.
+pub(super) fn told_by_no_tag<'a>(
+    members: impl Iterator<Item = Member<'a>>,
+    fix: &str,
+) -> Vec<Finding> {
+    let unknown: Vec<Member<'a>> = members
+        .filter(|member| member.pod.version().is_none())
         .collect();
     about(names(unknown.iter().copied()), |_| {
+        let sidecars = count(unknown.len(), "sidecar");
         Finding::wrong(
-            format!(
-                "the version of {} cannot be told from the image",
-                count(unknown.len(), "sidecar")
-            ),
-            "nothing, if the images are known to fit",
+            format!("the version of {sidecars} cannot be told from the image"),
+            fix,
         )
     })
 }

@@ -1,8 +1,8 @@
 //! Values of an istiod that was upgraded in place and injects the sidecars of before, while workloads go back.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Values, lookup};
+use super::{Values, lookup, set};
 
 /// Annotation of the istiod pods while an istiod that was upgraded in place injects the sidecars of before. Its value is the
 /// image that the values named until then. It also makes Kubernetes replace the pods: an istiod that runs reads a changed
@@ -67,23 +67,10 @@ fn unset(values: &mut Values, path: &[&str]) {
     }
 }
 
-fn set(values: &mut Values, path: &[&str], text: &str) {
-    let Some((last, parents)) = path.split_last() else {
-        return;
-    };
-    let mut at = values;
-    for key in parents {
-        let next = at.entry((*key).to_owned()).or_insert_with(|| json!({}));
-        let Value::Object(next) = next else {
-            return;
-        };
-        at = next;
-    }
-    at.insert((*last).to_owned(), Value::String(text.to_owned()));
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::values::object;
 

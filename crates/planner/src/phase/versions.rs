@@ -19,7 +19,7 @@ pub(super) fn of_another_version(plane: &ControlPlane, wanted: &Version) -> Opti
     }
     let reported = plane.live.present().and_then(|live| live.build)?;
     let (major, minor, patch) = reported;
-    (reported != (wanted.major, wanted.minor, wanted.patch)).then(|| {
+    (reported != wanted.numbers()).then(|| {
         format!(
             "{name} reports that it is {major}.{minor}.{patch} and not {wanted} (image {image})"
         )

@@ -251,17 +251,13 @@ fn live(world: &World, revision: &str) -> Seen<LiveCounters> {
         .filter(|pod| pod.revision.as_deref() == Some(revision))
         .collect();
     let versions = inside.iter().filter_map(|pod| pod.version());
-    let newest = versions.map(|of| (of.major, of.minor, of.patch)).max();
+    let newest = versions.map(|of| of.numbers()).max();
     let outside = world.outsiders.get(revision).copied().unwrap_or_default();
     Seen::Present(LiveCounters {
         connected: inside.len() as u64 + outside,
         newest,
         injection_failures: world.injection_failures,
-        build: istiod
-            .plane
-            .version
-            .as_ref()
-            .map(|v| (v.major, v.minor, v.patch)),
+        build: istiod.plane.version.as_ref().map(|v| v.numbers()),
         // Two replicas of two cores.
         admits: 2 * admitted_by(2),
         recent: None,

@@ -3,12 +3,13 @@
 use futures::future;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
-use meshlift_api::labels::{HELM_RELEASE_NAME, HELM_RELEASE_NAMESPACE, ISTIO_REV};
+use meshlift_api::labels::ISTIO_REV;
 use meshlift_model::view::Labelled;
 
 use crate::Error;
 use crate::observe::environment::crds::CrdFact;
 use crate::observe::environment::list::{Right, list_labelled};
+use crate::slim::helm_release;
 
 /// The groups of Istio's configuration.
 const ISTIO: [&str; 4] = [
@@ -49,15 +50,13 @@ async fn labelled(client: &Client, crd: &CrdFact) -> Result<Vec<Labelled>, Error
         // What is being deleted is read by nobody soon.
         let stays = object.metadata.deletion_timestamp.is_none();
         let revision = object.labels().get(ISTIO_REV).filter(|_| stays)?;
-        let annotation = |key: &str| object.annotations().get(key);
-        let release = annotation(HELM_RELEASE_NAME).zip(annotation(HELM_RELEASE_NAMESPACE));
         Some(Labelled {
             kind: crd.kind.clone(),
             resource: crd.crd.name.clone(),
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             revision: revision.clone(),
-            helm_release: release.map(|(name, namespace)| format!("{namespace}/{name}")),
+            helm_release: helm_release(&object),
         })
     };
     let right = Right::of(&crd.plural, &crd.group);

@@ -4,14 +4,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
-use meshlift_api::labels::{HELM_RELEASE_NAME, HELM_RELEASE_NAMESPACE};
 use meshlift_model::view::{Budget, BudgetRule};
 use serde::{Deserialize, Serialize};
 
 use super::Found;
 use super::list::list;
 use crate::Error;
-use crate::slim::slim_resource;
+use crate::slim::{helm_release, slim_resource};
 
 slim_resource!(
     /// A PodDisruptionBudget.
@@ -46,18 +45,14 @@ pub(super) async fn look_in(client: Client, namespace: &str) -> Result<Found<Bud
 /// A budget without a selector is for no pod; with an empty one it is for all.
 /// Source: kubernetes `staging/src/k8s.io/api/policy/v1/types.go`.
 fn budget(object: BudgetObject) -> Option<Budget> {
-    let of_helm = |key: &str| object.annotations().get(key).cloned();
-    let helm_release = of_helm(HELM_RELEASE_NAME)
-        .zip(of_helm(HELM_RELEASE_NAMESPACE))
-        .map(|(name, namespace)| format!("{namespace}/{name}"));
     Some(Budget {
+        helm_release: helm_release(&object),
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
         selector: object.spec.selector?,
         allowed: object.status.disruptions_allowed,
         expected: object.status.expected_pods,
         rule: object.spec.rule,
-        helm_release,
     })
 }
 

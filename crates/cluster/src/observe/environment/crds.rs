@@ -9,7 +9,6 @@ use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{ObjectMeta, PartialObjectMeta};
 use kube::core::ClusterResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
-use meshlift_api::labels::{HELM_RELEASE_NAME, HELM_RELEASE_NAMESPACE};
 use meshlift_model::view::{Crd, Seen};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +17,7 @@ use super::list::{Right, list_metadata};
 use super::{AGE, Found};
 use crate::Error;
 use crate::observe::cached::Cached;
-use crate::slim::slim_resource;
+use crate::slim::{helm_release, slim_resource};
 
 /// So many are read at a time.
 const AT_ONCE: usize = 8;
@@ -154,7 +153,6 @@ fn matters(name: &str) -> bool {
 
 fn crd(object: CrdObject) -> CrdFact {
     let annotation = |key: &str| object.annotations().get(key).cloned();
-    let release = annotation(HELM_RELEASE_NAME).zip(annotation(HELM_RELEASE_NAMESPACE));
     let served = object.spec.versions.iter().filter(|version| version.served);
     CrdFact {
         crd: Crd {
@@ -162,7 +160,7 @@ fn crd(object: CrdObject) -> CrdFact {
             stored_versions: object.status.stored_versions.clone(),
             served_versions: served.map(|version| version.name.clone()).collect(),
             labels: object.labels().clone(),
-            helm_release: release.map(|(name, namespace)| format!("{namespace}/{name}")),
+            helm_release: helm_release(&object),
             bundle_version: annotation(BUNDLE_VERSION),
         },
         group: object.spec.group.clone(),

@@ -99,8 +99,7 @@ impl Counters {
 
 /// Major, minor and patch of what a label says.
 fn numbers(version: &str) -> Option<(u32, u32, u32)> {
-    let version = Version::from_image_tag(version)?;
-    Some((version.major, version.minor, version.patch))
+    Some(Version::from_image_tag(version)?.numbers())
 }
 
 impl Histogram {

@@ -12,7 +12,7 @@ use meshlift_api::{Mesh, MeshUpgrade, ReleaseCatalog};
 use meshlift_model::view::Namespace;
 use serde::{Deserialize, Serialize};
 
-use crate::slim::slim_resource;
+use crate::slim::{helm_release, slim_resource};
 use crate::watch::table::Fact;
 
 slim_resource!(
@@ -106,7 +106,6 @@ impl Fact<ValidatingWebhookConfiguration> for WebhookFact {
 fn webhook<K: ResourceExt>(object: &K, configs: Vec<&WebhookClientConfig>) -> WebhookFact {
     let service = configs.iter().find_map(|config| config.service.as_ref());
     let annotation = |key: &str| object.annotations().get(key);
-    let release = annotation(l::HELM_RELEASE_NAMESPACE).zip(annotation(l::HELM_RELEASE_NAME));
     WebhookFact {
         by_url: configs.iter().any(|config| config.url.is_some()),
         uid: object.uid().unwrap_or_default(),
@@ -114,7 +113,7 @@ fn webhook<K: ResourceExt>(object: &K, configs: Vec<&WebhookClientConfig>) -> We
         moved_to: annotation(l::MOVED_TO).cloned(),
         owner: label_owner(object.managed_fields(), &[l::ISTIO_REV]),
         kept: annotation(l::HELM_RESOURCE_POLICY).is_some_and(|policy| policy == "keep"),
-        helm_release: release.map(|(namespace, name)| format!("{namespace}/{name}")),
+        helm_release: helm_release(object),
         name: object.name_any(),
         revision: object.labels().get(l::ISTIO_REV).cloned(),
         tag: object.labels().get(l::ISTIO_TAG).cloned(),

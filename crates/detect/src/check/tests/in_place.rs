@@ -20,6 +20,12 @@ fn in_place(upgrade: &mut Upgrade, view: &mut MeshView) {
 }
 
 pub(super) fn rows() -> Vec<Row> {
+    let mut rows = control_plane();
+    rows.extend(workloads());
+    rows
+}
+
+fn control_plane() -> Vec<Row> {
     vec![
         wrong("IN-PLACE-REPLICAS", ISTIOD, "autoscaleMin=2", |u, v| {
             in_place(u, v);
@@ -38,12 +44,6 @@ pub(super) fn rows() -> Vec<Row> {
                 ensure_replicas: Some(2),
             });
         }),
-        // It is being restarted for this target, and the mark says so by the version.
-        fine("ROLLOUT-UNFINISHED", |u, v| {
-            in_place(u, v);
-            cart(v).settled = false;
-            cart(v).mark = Some("1-31-0".into());
-        }),
         unknown("IN-PLACE-REPLICAS", |u, v| {
             in_place(u, v);
             v.environment.autoscalers = why();
@@ -58,6 +58,17 @@ pub(super) fn rows() -> Vec<Row> {
             },
         ),
         fine("IN-PLACE-BUDGET", in_place),
+    ]
+}
+
+fn workloads() -> Vec<Row> {
+    vec![
+        // It is being restarted for this target, and the mark says so by the version.
+        fine("ROLLOUT-UNFINISHED", |u, v| {
+            in_place(u, v);
+            cart(v).settled = false;
+            cart(v).mark = Some("1-31-0".into());
+        }),
         wrong(
             "IN-PLACE-VERSIONS",
             &["Deployment shop/cart"],

@@ -74,13 +74,9 @@ impl Back<'_> {
         }
         let plane = self.old_plane()?;
         let before = &self.drive.record.source.version;
-        let numbers = (before.major, before.minor, before.patch);
         match &plane.live {
-            Seen::Present(live) if live.newest <= Some(numbers) => None,
             Seen::Present(live) => {
-                let (major, minor, patch) = live.newest?;
-                let newest = format!("{major}.{minor}.{patch}");
-                let why = message::proxies_ahead(&newest, before);
+                let why = message::proxies_ahead(&live.ahead_of(before)?, before);
                 Some(self.waits_for(Step::MovingBack, why))
             }
             // No replica at the target ever got ready, so none of them has injected anything.
