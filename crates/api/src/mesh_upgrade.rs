@@ -79,14 +79,14 @@ pub struct MeshUpgradeSpec {
     /// How the control plane is replaced.
     #[serde(default)]
     pub strategy: Strategy,
-    /// What strategy InPlace does besides.
+    /// Options of strategy `InPlace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place: Option<InPlace>,
     /// Which versions an upgrade across several minors stops at. Defaults to EachMinor.
     #[serde(default)]
     pub path: UpgradePath,
-    /// Name of the new revision: `istio.io/rev` of what moves to it. Defaults to the version (`1-31-0`), with the name
-    /// of the Mesh before it where there are several. Only for an upgrade of one step.
+    /// Name of the new revision, which workloads select with the label `istio.io/rev`. Defaults to the version (`1-31-0`),
+    /// prefixed with the name of the Mesh if there are several. Only for an upgrade of one step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::revision")]
     pub revision: Option<String>,
@@ -171,12 +171,12 @@ pub struct HealthCheck {
     pub soak: Duration,
 }
 
-/// What strategy InPlace does besides.
+/// Options of strategy `InPlace`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct InPlace {
-    /// Raises the minimum of istiod's autoscaler to this number before the upgrade, and puts it back when it ends. While one
-    /// replica is replaced another must serve.
+    /// Fewest replicas of istiod during the upgrade: while one is replaced, another must serve. The minimum of its autoscaler is
+    /// raised to this number first, and restored when the upgrade ends. Without an autoscaler, set `replicaCount` yourself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 10))]
     pub ensure_replicas: Option<u32>,

@@ -171,7 +171,7 @@ pub enum Step {
     CheckingEnvironment,
     /// Writes down what is needed later, before the first mutation.
     Recording,
-    /// In place: brings istiod to as many replicas as `spec.inPlace.ensureReplicas` asks for.
+    /// Scaling istiod to `spec.inPlace.ensureReplicas` before it is upgraded in place.
     EnsuringReplicas,
     /// Upgrades the `base` chart, with the CRDs.
     UpgradingBase,
@@ -193,7 +193,7 @@ pub enum Step {
     KeepingOldControlPlane,
     /// Points the default revision and its validating webhook at the new control plane.
     MovingDefaultRevision,
-    /// Puts back the minimum of the new control plane's autoscaler, which was raised to the replicas of the old one.
+    /// Restoring the minimum of the autoscaler, which was raised for the upgrade.
     RestoringAutoscaler,
     /// Removes the old control plane.
     RetiringControlPlane,
@@ -205,7 +205,7 @@ pub enum Step {
     ProvingBack,
     /// Removes the new control plane.
     RemovingNewControlPlane,
-    /// In place: istiod gets the version and values back that it had.
+    /// Restoring the version and values of istiod, after an upgrade in place was rolled back.
     RestoringControlPlane,
 }
 

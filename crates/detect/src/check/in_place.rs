@@ -38,7 +38,7 @@ pub(super) static VERSIONS: Check = Check {
     reason: "InPlaceNeedsVersions",
     severity: Severity::Blocking,
     acceptable: false,
-    title: "the image of every sidecar says its version",
+    title: "the image tag of every sidecar names its version",
     explanation: "In place the revision is the same before and after, so only the version tells a sidecar that has moved from one that has not. It is read from the tag of the image.",
     fix: "Use images with the version in their tag, or strategy Canary, which tells sidecars by their revision.",
     source: "",
