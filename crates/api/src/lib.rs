@@ -27,8 +27,8 @@ pub use detection::{
 };
 pub use duration::{GoDuration, LONGEST, NoDuration};
 pub use mesh::{
-    ChartSource, ClusterRole, KubeconfigSource, Mesh, MeshCluster, MeshSpec, MeshType, MeshValues,
-    SecretRef,
+    ChartSource, ClusterRole, KubeconfigSource, Mesh, MeshCluster, MeshInstaller, MeshSpec,
+    MeshType, MeshValues, SecretRef,
 };
 pub use mesh_status::{
     AvailableVersion, ChartsStatus, ClusterFit, ClusterStatus, DataPlaneStatus, ManualReference,

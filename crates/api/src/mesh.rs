@@ -43,6 +43,9 @@ pub struct MeshSpec {
     #[serde(default = "istio_system")]
     #[schemars(schema_with = "schema::control_plane_namespace")]
     pub control_plane_namespace: String,
+    /// What installs istiod and the CRDs, and so who changes them in an upgrade.
+    #[serde(default)]
+    pub installer: MeshInstaller,
     /// Where the Istio charts come from.
     #[serde(default)]
     pub charts: ChartSource,
@@ -70,6 +73,17 @@ pub enum MeshType {
     Hosted,
     /// Installed and owned by someone else; checked and never touched.
     External,
+}
+
+/// What installs the control plane of a mesh.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub enum MeshInstaller {
+    /// Helm releases of the charts `base` and `istiod`, which this operator installs, upgrades and uninstalls.
+    #[default]
+    Helm,
+    /// Somebody else renders and applies the charts, for example Argo CD or Flux from Git. This operator changes neither
+    /// istiod nor the CRDs: an upgrade reports what to commit, waits for it, and moves the workloads.
+    None,
 }
 
 /// A Helm chart repository.
@@ -163,6 +177,7 @@ impl Default for MeshSpec {
             mesh_type: MeshType::default(),
             flavour: String::new(),
             control_plane_namespace: istio_system(),
+            installer: MeshInstaller::default(),
             charts: ChartSource::default(),
             hub: None,
             values: MeshValues::default(),

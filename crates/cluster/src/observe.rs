@@ -298,7 +298,7 @@ impl Observer {
         let namespace = control_plane_namespace(upgrade, view);
         let home = namespace.as_deref();
         // Each waits for answers of its own.
-        let (catalog, releases, environment, dependents, missing, backup, budgets) = tokio::join!(
+        let (catalog, releases, environment, dependents, missing, backup, budgets, crds) = tokio::join!(
             async {
                 let mesh = view.mesh.present().filter(|_| wanted.catalog)?;
                 Some(offered(self.charts.versions(&mesh.charts).await))
@@ -328,12 +328,19 @@ impl Observer {
                 let home = home.filter(|_| wanted.budgets)?;
                 Some(self.surroundings.budgets(home).await)
             },
+            async {
+                wanted.crds.then_some(())?;
+                Some(self.surroundings.istio_crds().await)
+            },
         );
         view.backup = backup.unwrap_or_default();
         view.budgets = budgets.unwrap_or_default();
         view.catalog = catalog.unwrap_or_default();
         view.releases = releases.unwrap_or_default();
         view.environment = environment.unwrap_or_default();
+        if let Some(crds) = crds {
+            view.environment.crds = crds;
+        }
         view.dependents = dependents;
         view.missing_permissions = missing.unwrap_or_default();
         if wanted.environment

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use meshlift_api::{MeshType, Strategy};
+use meshlift_api::{MeshInstaller, MeshType, Strategy};
 use meshlift_istio::version::Version;
 use meshlift_model::data_plane::{excluded, of_another_mesh};
 use meshlift_model::message;
 use meshlift_model::upgrade::Upgrade;
-use meshlift_model::view::{ControlPlane, Installer, MeshView, Pod, Seen, Workload, WorkloadKey};
+use meshlift_model::view::{
+    ControlPlane, Installer, MeshView, Pod, Seen, Workload, WorkloadKey, version_of_crds,
+};
 
 use crate::check::{Obstacle, found};
 use crate::revision::revision_of;
@@ -74,12 +76,29 @@ fn can_renew(
 ) -> bool {
     let mesh = view.mesh.present();
     let ours = mesh.is_some_and(|mesh| mesh.mesh_type == MeshType::Dedicated);
-    // In place the workloads restart, and nothing stands beside anything.
-    if upgrade.spec.strategy == Strategy::InPlace {
-        return ours && matches!(plane.installer, Installer::Helm { .. });
+    let by_helm = matches!(plane.installer, Installer::Helm { .. });
+    if !ours || !(by_helm || is_rendered(view)) {
+        return false;
     }
+    // In place the workloads restart, and nothing stands beside anything.
     let revision = revision_of(upgrade, to, &plane.namespace, planes);
-    ours && matches!(plane.installer, Installer::Helm { .. }) && plane.revision != revision
+    upgrade.spec.strategy == Strategy::InPlace || plane.revision != revision
+}
+
+/// Whether others render the control plane of the mesh.
+fn is_rendered(view: &MeshView) -> bool {
+    let mesh = view.mesh.present();
+    mesh.is_some_and(|mesh| mesh.installer == MeshInstaller::None)
+}
+
+fn crds_behind(view: &MeshView, to: &Version) -> Option<Obstacle> {
+    let crds = view.environment.crds.present()?;
+    let behind = version_of_crds(crds).filter(|version| version < to)?;
+    Some(Obstacle::new(
+        &found::BASE_BEHIND,
+        format!("istiod runs {to}, and the CRDs are of {behind}"),
+        format!("render chart base {to} where it comes from"),
+    ))
 }
 
 fn base_behind(
@@ -87,6 +106,9 @@ fn base_behind(
     plane: &ControlPlane,
     to: &Version,
 ) -> Result<Option<Obstacle>, Obstacle> {
+    if is_rendered(view) {
+        return Ok(crds_behind(view, to));
+    }
     let Installer::Helm { .. } = plane.installer else {
         return Ok(None);
     };

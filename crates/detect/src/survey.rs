@@ -1,6 +1,6 @@
 //! The survey: which mesh, which control plane, which releases, which target.
 
-use meshlift_api::{ClusterVerdict, DEFAULT_MESH, MeshSpec, Strategy};
+use meshlift_api::{ClusterVerdict, DEFAULT_MESH, MeshInstaller, MeshSpec, Strategy};
 use meshlift_istio::version::{StepRule, Version, path, resolve};
 use meshlift_model::message;
 use meshlift_model::upgrade::Upgrade;
@@ -81,7 +81,7 @@ pub fn survey<'a>(upgrade: &'a Upgrade, view: &'a MeshView) -> Result<Surveyed<'
         // The version is right and something else is not: the same step brings it in order.
         hops.push(to.clone());
     }
-    let (source_release, base_release) = releases_of(source, view)?;
+    let (source_release, base_release) = releases_of(source, view, mesh.installer)?;
     Ok(Surveyed::Way(Box::new(Course {
         upgrade,
         planes,
@@ -136,8 +136,17 @@ fn version_unknown(plane: &ControlPlane) -> Obstacle {
 
 type Releases<'a> = (Result<&'a Release, Obstacle>, Result<&'a Release, Obstacle>);
 
-/// The releases of istiod and of the CRDs. A mesh that Helm did not install has none of its own.
-fn releases_of<'a>(source: &ControlPlane, view: &'a MeshView) -> Result<Releases<'a>, Obstacle> {
+/// The releases of istiod and of the CRDs. A mesh that Helm did not install has none of its own, and those of a mesh that
+/// somebody else renders are not ours, whatever Helm has stored.
+fn releases_of<'a>(
+    source: &ControlPlane,
+    view: &'a MeshView,
+    installer: MeshInstaller,
+) -> Result<Releases<'a>, Obstacle> {
+    if installer == MeshInstaller::None {
+        let none = found::rendered(source);
+        return Ok((Err(none.clone()), Err(none)));
+    }
     let name = match found::helm_release(source) {
         Ok(name) => name,
         Err(obstacle) => return Ok((Err(obstacle.clone()), Err(obstacle))),

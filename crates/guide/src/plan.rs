@@ -53,6 +53,9 @@ pub struct Plan {
     pub later: Vec<Version>,
     /// What happens to Helm releases, in order.
     pub releases: Vec<ReleaseStep>,
+    /// What somebody has to commit, in order, where others render the control plane.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commits: Vec<String>,
     /// Replicas that the new control plane starts with, where its values ask for fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub starts_with: Option<u32>,
@@ -233,6 +236,7 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
             .cloned()
             .collect(),
         releases: releases::steps(record, view),
+        commits: commits(record, view),
         starts_with: record.raised_minimum,
         copied_budget: record
             .budget
@@ -260,6 +264,15 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
         blocked,
         proxies: judged.proxies,
     })
+}
+
+/// What is left to commit of a mesh that others render.
+fn commits(record: &Record, view: &MeshView) -> Vec<String> {
+    if record.by_helm() {
+        return Vec::new();
+    }
+    let points_default = view.may_move_validator(&record.source.namespace);
+    message::commits(record, points_default)
 }
 
 /// What is not moved, in the order of its names.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use meshlift_api::{MeshSpec, MeshUpgradeSpec, MeshUpgradeStatus, Phase, Soak, Strategy};
+use meshlift_api::{
+    MeshInstaller, MeshSpec, MeshUpgradeSpec, MeshUpgradeStatus, Phase, Soak, Strategy,
+};
 use meshlift_istio::version::{KubernetesVersion, Version};
 use serde_json::{Map, json};
 
@@ -180,6 +182,7 @@ pub fn record() -> Record {
     Record {
         made_at: ago(1800),
         strategy: Strategy::Canary,
+        installer: MeshInstaller::Helm,
         repository: "https://charts.example.org".into(),
         source: recorded("istiod"),
         source_revision: "default".into(),

@@ -2,6 +2,7 @@
 
 mod availability;
 mod back;
+mod commits;
 mod proof;
 mod versions;
 mod workloads;
@@ -12,6 +13,7 @@ use meshlift_api::{BlockedWorkload, PaceStatus, ProxyCounts, Strategy, WorkloadC
 
 pub use self::availability::*;
 pub use self::back::*;
+pub use self::commits::*;
 pub use self::proof::*;
 pub use self::versions::*;
 pub use self::workloads::*;

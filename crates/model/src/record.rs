@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use meshlift_api::Strategy;
+use meshlift_api::{MeshInstaller, Strategy};
 use meshlift_istio::values;
 use meshlift_istio::version::Version;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub struct Record {
     /// How the control plane is replaced. Records of releases that knew one strategy only have none.
     #[serde(default)]
     pub strategy: Strategy,
+    /// What installs the control plane. Records of releases that knew Helm only have none.
+    #[serde(default)]
+    pub installer: MeshInstaller,
     /// Chart repository that the target comes from.
     pub repository: String,
     /// The control plane we come from.
@@ -168,6 +171,7 @@ impl Record {
                 && e.target_revision == self.target_revision
                 && e.target_version == self.target_version
                 && e.strategy == self.strategy
+                && e.installer == self.installer
         };
         let earlier = view.record.present().filter(same);
         self.keep_source(earlier);
@@ -267,6 +271,11 @@ impl Record {
             .extend(before.filter(|gateway| is_moved(gateway)).cloned());
         self.gateways
             .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    }
+
+    /// Whether Helm installs istiod and the CRDs, and so this operator. Otherwise somebody else renders them.
+    pub fn by_helm(&self) -> bool {
+        self.installer == MeshInstaller::Helm
     }
 
     /// The control plane to reach.

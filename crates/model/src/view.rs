@@ -15,7 +15,7 @@ pub use self::dependents::{Dependents, Labelled, PodTemplate};
 pub use self::environment::{
     Autoscaler, Budget, BudgetRule, Cluster, Crd, Drift, Environment, EnvoyFilter, HelmRelease,
     InjectionRule, Node, NodeAgent, NodeAgentKind, Quota, RefusedTrial, Requests, RiskMatch,
-    Selection, Trial, gitops_tool,
+    Selection, Trial, gitops_tool, version_of_crds,
 };
 pub use self::workloads::{
     Pod, Replicas, UpdateStrategy, Workload, WorkloadKey, WorkloadKind, asks_itself,

@@ -64,6 +64,9 @@ pub enum Violation {
     /// Helm would delete a revision tag, and nobody would inject what follows it.
     #[error("revision tag {0} would go with Helm release {1}")]
     TagLost(String, String),
+    /// A Helm operation in a mesh that somebody else renders: the two would undo each other.
+    #[error("{0} in a mesh whose control plane somebody else renders")]
+    Rendered(String),
     /// A Helm operation on a release that is not part of this upgrade.
     #[error("Helm operation on release {0}, which is not part of this upgrade")]
     ForeignRelease(String),
@@ -101,6 +104,10 @@ fn check(upgrade: &Upgrade, view: &MeshView, effect: &Effect) -> Result<(), Viol
     };
     if record.backup.is_empty() {
         return Err(Violation::NoBackup(name));
+    }
+    let clears = matches!(effect, Effect::ClearPendingRelease { .. });
+    if !record.by_helm() && (effect.runs_helm() || clears) {
+        return Err(Violation::Rendered(name));
     }
     in_turn(upgrade, view, record, effect)?;
     let heading = Heading::of(upgrade, record);

@@ -13,6 +13,7 @@ mod patience;
 mod pause;
 mod pending;
 mod preflight;
+mod rendered;
 mod retirement;
 mod retirement_tags;
 mod rolling_back;

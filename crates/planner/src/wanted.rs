@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use meshlift_api::{Mode, Phase, Step};
+use meshlift_api::{MeshInstaller, Mode, Phase, Step};
 use meshlift_model::data_plane::{DataPlaneView, Placement, assess_toward, waits_for_pods};
 use meshlift_model::heading::{By, Heading};
 use meshlift_model::proof::{self, DryRuns};
+use meshlift_model::record::Record;
 use meshlift_model::stages::Stages;
 use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{ControlPlane, MeshView, Workload};
@@ -32,6 +33,8 @@ pub struct Wanted {
     pub dependents: ReleasesWanted,
     /// Disruption budgets beside the control planes.
     pub budgets: bool,
+    /// The CRDs of Istio, as known for a while: where others render them, their version is waited for.
+    pub crds: bool,
     /// Metrics of the control planes.
     pub live_counters: bool,
     /// Revisions of the control planes whose metrics tell how fast workloads may restart: as known for ten seconds.
@@ -64,7 +67,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
             // Whether they can be read at all is known before anything moves.
             live_counters: true,
             // What is not held has no backup and no record yet: those come last.
-            archives: upgrade.held,
+            archives: upgrade.held && installs(view),
             backup: upgrade.held,
             releases: ReleasesWanted::Fresh,
             dependents: ReleasesWanted::Known,
@@ -76,6 +79,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
             let judged = judged(now, upgrade, view);
             Wanted {
                 releases: match upgrade.status.step {
+                    _ if !by_helm(view) => ReleasesWanted::No,
                     Some(Step::RestartingWorkloads | Step::VerifyingWave) => ReleasesWanted::Known,
                     _ => ReleasesWanted::Fresh,
                 },
@@ -86,6 +90,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
                     ReleasesWanted::No
                 },
                 budgets: is_proving(upgrade) && has_budget(view),
+                crds: is_proving(upgrade) && !by_helm(view),
                 live_counters: judged.as_ref().is_some_and(|of| {
                     of.is_verified(view)
                         || (is_proving(upgrade) && of.destination(view).is_some())
@@ -103,6 +108,12 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
         Phase::HealthChecking => in_health_check(now, upgrade, view),
         Phase::Pending | Phase::Done | Phase::Failed => Wanted::default(),
     }
+}
+
+/// Whether this operator installs charts for the mesh.
+fn installs(view: &MeshView) -> bool {
+    let mesh = view.mesh.present();
+    mesh.is_none_or(|mesh| mesh.installer == MeshInstaller::Helm)
 }
 
 /// Whether Helm has something to put back before an upgrade in place ends.
@@ -124,11 +135,18 @@ fn in_health_check(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted
         live_counters: true,
         budgets: retires && has_budget(view),
         // Who asks to move back may come too late.
-        releases: fresh(retires || upgrade.spec.request_rollback || puts_back(view)),
+        releases: fresh(
+            by_helm(view) && (retires || upgrade.spec.request_rollback || puts_back(view)),
+        ),
         dependents: fresh(retires),
         probes: judged(now, upgrade, view).and_then(|of| of.probes(now, upgrade, view)),
         ..Wanted::default()
     }
+}
+
+/// Whether Helm installs the control plane; so it does until a record says something else.
+fn by_helm(view: &MeshView) -> bool {
+    view.record.present().is_none_or(Record::by_helm)
 }
 
 /// Whether the old control plane has a budget that is copied for the new one.

@@ -2,6 +2,7 @@
 
 mod gateway_api;
 mod ingress;
+mod rendered;
 mod tags;
 
 use anyhow::{Context, Result};
@@ -13,6 +14,7 @@ use crate::tools;
 
 pub use gateway_api::{ManagedGateway, install_gateway_api, managed_gateway};
 pub use ingress::{INGRESS, Ingress, install_ingress};
+pub use rendered::{Rendered, render};
 pub use tags::{apply_tag, tag_revision};
 
 /// The namespace of Istio's control plane.

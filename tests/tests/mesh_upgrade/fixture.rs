@@ -80,6 +80,20 @@ fn with_mesh_beside<F: Future<Output = Result<()>>>(
     })
 }
 
+/// Runs one test on a cluster of its own under load that has no Istio yet, if this is root.
+pub(crate) fn with_bare_cluster<F: Future<Output = Result<()>>>(
+    name: &str,
+    test: impl FnOnce(Bed) -> F,
+) -> Result<()> {
+    if !is_root_or_skips(name) {
+        return Ok(());
+    }
+    Runtime::new()?.block_on(async {
+        let _alone = UNDER_LOAD.lock().await;
+        test(Bed::up(Options::mesh(name)).await?).await
+    })
+}
+
 /// Values that people set, which must survive.
 pub(crate) fn custom() -> Value {
     json!({
@@ -228,7 +242,7 @@ async fn ensure_releases_are(bed: &Bed, version: &str, istiod: &str) -> Result<(
 }
 
 /// Fails unless every webhook of Istio calls this one, the default validator among them.
-async fn ensure_webhooks_call(bed: &Bed, istiod: &str) -> Result<()> {
+pub(crate) async fn ensure_webhooks_call(bed: &Bed, istiod: &str) -> Result<()> {
     let kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
     let all = kubectl_json(bed, &["get", kinds]).await?;
     let mut called = Vec::new();

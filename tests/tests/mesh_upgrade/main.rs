@@ -11,6 +11,7 @@ mod data_plane;
 mod fixture;
 mod in_place;
 mod kills;
+mod rendered;
 mod reports;
 mod rollback;
 mod street;

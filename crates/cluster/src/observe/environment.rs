@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use kube::Client;
 use meshlift_model::view::{
-    Autoscaler, Budget, ControlPlane, Environment, EnvoyFilter, HelmRelease, InjectionRule,
+    Autoscaler, Budget, ControlPlane, Crd, Environment, EnvoyFilter, HelmRelease, InjectionRule,
     NodeAgent, Quota, Seen, Selection,
 };
 
@@ -83,6 +83,11 @@ impl Surroundings {
     /// CRDs of Istio and of the Gateway API, and of other installers.
     pub(super) async fn crds(&self) -> Result<Vec<CrdFact>, String> {
         Ok(self.crds.look().await?.unwrap_or_default())
+    }
+
+    /// The same for who waits for their version.
+    pub(super) async fn istio_crds(&self) -> Seen<Vec<Crd>> {
+        crds::seen(self.crds.look().await)
     }
 
     /// Control planes that are short of replicas need no more of them than their autoscaler keeps at the least.

@@ -1,6 +1,6 @@
 //! What the survey may find: no mesh, no way to tell what runs, or a mesh that is not to be touched.
 
-use meshlift_api::{MeshSpec, MeshType, Severity};
+use meshlift_api::{MeshInstaller, MeshSpec, MeshType, Severity, Strategy};
 use meshlift_model::view::{ControlPlane, Installer};
 
 use super::{Check, Look, Obstacle};
@@ -130,7 +130,17 @@ pub static NOT_HELM: Check = Check {
         "NotInstalledByHelm",
         "istiod was installed by Helm",
         "This operator upgrades Helm releases. Another installer (istioctl, the Sail operator) would put back what it knows.",
-        "Upgrade it with the tool that installed it (`meshlift manual` prints the steps), or move it to Helm first.",
+        "Set spec.installer of the Mesh to None if the charts are rendered from Git: the upgrade then reports what to commit. Otherwise upgrade it with the tool that installed it (`meshlift manual` prints the steps), or move it to Helm first.",
+    )
+};
+pub static RENDERED: Check = Check {
+    look: Look::Mesh(rendered_in_place),
+    ..survey(
+        "RENDERED-IN-PLACE",
+        "RenderedInPlace",
+        "an istiod that others render is not upgraded in place",
+        "In place the way back needs an istiod that injects the sidecars of before until no newer one runs. That is a value of the Helm release for some minutes, and nothing that a person could commit in time.",
+        "Set spec.strategy to Canary, or spec.installer of the Mesh to Helm if Helm installed it.",
     )
 };
 pub static RELEASE_NOT_FOUND: Check = Check {
@@ -167,9 +177,25 @@ fn mesh_external(mesh: &MeshSpec) -> Option<Obstacle> {
         Obstacle::new(
             &MESH_EXTERNAL,
             "the Mesh is of type External: it is owned by someone else and never touched",
-            "upgrade it where it is installed from (`meshlift manual` prints the steps), or set spec.type to Dedicated if Helm installed it here and this operator may upgrade it",
+            "upgrade it where it is installed from (`meshlift manual` prints the steps), or, if this operator may upgrade it, set spec.type to Dedicated (and spec.installer to None if its manifests come from Git)",
         )
     })
+}
+
+fn rendered_in_place(subject: &super::Subject<'_>) -> Vec<super::Finding> {
+    let course = subject.course;
+    let rendered = course.mesh.installer == MeshInstaller::None;
+    if !rendered || course.upgrade.spec.strategy == Strategy::Canary {
+        return Vec::new();
+    }
+    let plane = course.source;
+    vec![super::Finding::wrong(
+        format!(
+            "istiod {}/{} is rendered by others (spec.installer of the Mesh is None), and the strategy is InPlace",
+            plane.namespace, plane.name
+        ),
+        "set spec.strategy to Canary",
+    )]
 }
 
 /// The Helm release that a control plane belongs to, or why it cannot be upgraded.
@@ -186,6 +212,18 @@ pub fn helm_release(plane: &ControlPlane) -> Result<&str, Obstacle> {
             "istiod {}/{} was installed by {who}: this operator upgrades Helm installations only, and two installers would undo each other",
             plane.namespace, plane.name
         ),
-        "upgrade it with the tool that installed it (`meshlift manual` prints the steps)",
+        "if its manifests come from Git (Argo CD, Flux), set spec.installer of the Mesh to None, and the upgrade reports what to commit; otherwise upgrade it with the tool that installed it (`meshlift manual` prints the steps)",
     ))
+}
+
+/// Why there is no Helm release of ours: the Mesh says that somebody else renders the control plane.
+pub fn rendered(plane: &ControlPlane) -> Obstacle {
+    Obstacle::new(
+        &RENDERED,
+        format!(
+            "istiod {}/{} is rendered by others (spec.installer of the Mesh is None)",
+            plane.namespace, plane.name
+        ),
+        "",
+    )
 }

@@ -20,6 +20,7 @@ pub static CHECKS: &[&Check] = &[
     &found::MESH_EXTERNAL,
     &found::MESH_HOSTED,
     &found::NOT_HELM,
+    &found::RENDERED,
     &found::RELEASE_NOT_FOUND,
     &found::BASE_NOT_FOUND,
     &target::REFUSED,

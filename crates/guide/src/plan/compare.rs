@@ -37,6 +37,10 @@ pub struct Comparison {
 
 /// What to compare for an upgrade that this record describes.
 pub fn comparisons(record: &Record) -> Vec<Comparison> {
+    // What others render is theirs to compare.
+    if !record.by_helm() {
+        return Vec::new();
+    }
     let base = Manifest::Rendered(record.target_base(record.base_values.clone()));
     let mut all = vec![plain(ReleaseChange::Base, stored(&record.base), base)];
     match record.strategy {

@@ -10,6 +10,9 @@ use super::ReleaseStep;
 
 /// The steps of an upgrade that this record describes.
 pub(super) fn steps(record: &Record, view: &MeshView) -> Vec<ReleaseStep> {
+    if !record.by_helm() {
+        return Vec::new();
+    }
     let releases = Releases { record, view };
     let mut steps: Vec<ReleaseStep> = releases.base().into_iter().collect();
     match record.strategy {

@@ -80,6 +80,9 @@ impl Plan {
     }
 
     fn release_lines(&self) -> String {
+        if !self.commits.is_empty() {
+            return self.commit_lines();
+        }
         let mut text = "Helm releases, in this order\n".to_owned();
         for (n, step) in self.releases.iter().enumerate() {
             line(
@@ -103,6 +106,14 @@ impl Plan {
                 &mut text,
                 &format!("  Their objects were not compared: {why}"),
             );
+        }
+        text
+    }
+
+    fn commit_lines(&self) -> String {
+        let mut text = "Commits, in this order: others render istiod and the CRDs (spec.installer of the Mesh is None), and the upgrade waits for each\n".to_owned();
+        for (n, change) in self.commits.iter().enumerate() {
+            line(&mut text, &format!("  {}. {change}", n + 1));
         }
         text
     }

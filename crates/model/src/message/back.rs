@@ -3,7 +3,7 @@
 use meshlift_api::{Strategy, WorkloadCounts};
 use meshlift_istio::version::Version;
 
-use super::first_few;
+use super::{first_few, new_plane_is_rendered};
 use crate::record::Record;
 use crate::view::ControlPlane;
 
@@ -111,11 +111,12 @@ const AFTER_A_REQUEST: &str = ". To try the upgrade again, set spec.requestRollb
 const AFTER_A_FAILURE: &str =
     ". Mend it, then annotate this object with a new value of meshlift.io/retry to try again";
 
-/// How it ended: `users` keep the new control plane, `blocked` workloads were not moved back.
+/// How it ended: `users` keep the new control plane, which may still exist without any; `blocked` workloads were not
+/// moved back.
 pub fn rolled_back(
     record: &Record,
     why: &str,
-    users: &[String],
+    (users, new_stays): (&[String], bool),
     blocked: usize,
     asked: bool,
 ) -> String {
@@ -130,6 +131,7 @@ pub fn rolled_back(
     }
     match users {
         [] if record.strategy == Strategy::InPlace => text.push_str(", istiod and sidecars"),
+        [] if !record.by_helm() && new_stays => text.push_str(&new_plane_is_rendered(record)),
         [] => text.push_str(", and the new control plane is gone"),
         users => text.push_str(&format!(
             "; the new control plane ({}) stays, because it is used by {}",

@@ -96,6 +96,26 @@ pub struct Crd {
     pub bundle_version: Option<String>,
 }
 
+/// Version of the chart that rendered the CRDs of Istio: the lowest that their labels name. None where there are none, or
+/// one of them has no such label, as those of charts up to 1.23.
+/// Source: istio manifests/charts/base/templates/crds.yaml, which replaces all labels by those of the chart.
+pub fn version_of_crds(crds: &[Crd]) -> Option<Version> {
+    let istio = crds.iter().filter(|crd| crd.is_of_base());
+    let versions = istio.map(|crd| crd.labels.get("app.kubernetes.io/version")?.parse().ok());
+    let versions: Option<Vec<Version>> = versions.collect();
+    versions?.into_iter().min()
+}
+
+impl Crd {
+    /// Whether chart `base` brings it.
+    fn is_of_base(&self) -> bool {
+        let groups = ["extensions", "networking", "security", "telemetry"];
+        let group = self.name.split_once('.').map_or("", |(_, group)| group);
+        let istio = group.strip_suffix(".istio.io");
+        istio.is_some_and(|group| groups.contains(&group))
+    }
+}
+
 /// A node and the room on it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Node {
@@ -313,7 +333,36 @@ pub fn gitops_tool(manager: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::gitops_tool;
+    use super::{Crd, gitops_tool, version_of_crds};
+
+    #[test]
+    fn crds_are_of_the_lowest_version_that_they_name() {
+        let crd = |name: &str, version: Option<&str>| Crd {
+            name: name.into(),
+            labels: version
+                .map(|of| ("app.kubernetes.io/version".to_owned(), of.to_owned()))
+                .into_iter()
+                .collect(),
+            ..Crd::default()
+        };
+        let gateways = |of| crd("gateways.networking.istio.io", of);
+        let telemetries = |of| crd("telemetries.telemetry.istio.io", of);
+        let version = |crds: &[Crd]| version_of_crds(crds).map(|of| of.to_string());
+        let both = [gateways(Some("1.31.0")), telemetries(Some("1.30.2"))];
+        assert_eq!(version(&both).as_deref(), Some("1.30.2"));
+        // Those of others, and of the operators of Istio, say nothing of chart base.
+        let others = [
+            gateways(Some("1.31.0")),
+            crd("istiooperators.install.istio.io", None),
+            crd("gateways.gateway.networking.k8s.io", Some("1.6.0")),
+        ];
+        assert_eq!(version(&others).as_deref(), Some("1.31.0"));
+        assert_eq!(
+            version(&[gateways(Some("1.31.0")), telemetries(None)]),
+            None
+        );
+        assert_eq!(version(&[]), None);
+    }
 
     #[test]
     fn tools_that_put_labels_back_are_known_by_their_field_manager() {

@@ -80,6 +80,19 @@ fn no_backup() {
 }
 
 #[test]
+fn rendered_by_others() {
+    let mut view = moved();
+    let installs = || vec![Effect::InstallRevision(target("istiod-1-31-0"))];
+    assert_eq!(linted(Phase::Upgrading, &view, installs()), Ok(()));
+    let mut record = meshlift_model::example::record();
+    record.installer = meshlift_api::MeshInstaller::None;
+    view.record = Seen::Present(record);
+    let found = linted(Phase::Upgrading, &view, installs());
+    assert!(matches!(found, Err(Violation::Rendered(_))), "{found:?}");
+    assert_eq!(linted(Phase::Upgrading, &view, vec![restart()]), Ok(()));
+}
+
+#[test]
 fn late_backup() {
     let plane = || meshlift_api::ControlPlaneRef {
         version: "1.30.2".into(),

@@ -19,7 +19,7 @@ use super::failing::failed;
 use super::handing_over::copy_budget;
 use super::upgrading::{is_proving, same_step, step_began, timeout};
 use super::versions::of_another_version;
-use super::{BACKSTOP, POLL, blind, later, wait};
+use super::{BACKSTOP, POLL, blind, later, rendered, wait};
 
 /// Brings up the new control plane; `None` when it is there and proved.
 pub(super) fn control_plane(
@@ -28,6 +28,10 @@ pub(super) fn control_plane(
     view: &MeshView,
     record: &Record,
 ) -> Option<Decision> {
+    if !record.by_helm() {
+        return rendered::control_plane(now, upgrade, view, record)
+            .or_else(|| prove(now, upgrade, view, record));
+    }
     let releases = match &view.releases {
         Seen::Present(releases) => releases.as_slice(),
         Seen::Absent => &[],

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use meshlift_api::{
-    CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, MeshSpec, Mode, Outcome, Phase, Step,
-    Strategy,
+    CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, MeshInstaller, MeshSpec, Mode,
+    Outcome, Phase, Step, Strategy,
 };
 use meshlift_detect::check::{self, Course, Obstacle, must_see};
 use meshlift_detect::current::Sidecars;
@@ -16,7 +16,7 @@ use meshlift_istio::values;
 use meshlift_istio::version::Version;
 use meshlift_model::data_plane::{is_elsewhere, unsteady};
 use meshlift_model::decision::{
-    BackupScope, Decision, Effect, Findings, Next, Report, Verdict, WaitingOn,
+    BackupScope, Chart, Decision, Effect, Findings, Next, Report, Verdict, WaitingOn,
 };
 use meshlift_model::heading::Heading;
 use meshlift_model::injection::{Injector, injector_of};
@@ -25,7 +25,9 @@ use meshlift_model::record::{
 };
 use meshlift_model::replicas::{self, Start};
 use meshlift_model::upgrade::Upgrade;
-use meshlift_model::view::{ControlPlane, Gateway, MeshView, Namespace, Release, Seen, Tag};
+use meshlift_model::view::{
+    ControlPlane, Gateway, MeshView, Namespace, Release, Seen, Tag, version_of_crds,
+};
 use meshlift_model::{Detection, budgets, message, stages};
 use serde_json::{Map, Value};
 
@@ -170,6 +172,7 @@ fn settle(
     // What the record cannot pin is not installed: this way a chart that cannot be had stops the upgrade before it begins.
     let why = match &view.archives {
         Seen::Present(_) => None,
+        Seen::Absent if course.mesh.installer == MeshInstaller::None => None,
         Seen::Absent => Some("they were not looked at"),
         Seen::Unreadable(why) => Some(why.as_str()),
     };
@@ -328,8 +331,7 @@ fn record(
             return Err(Obstacle::unreadable(what, why));
         }
     }
-    let source_release = course.source_release.clone()?;
-    let base_release = course.base_release.clone()?;
+    let (source, base) = releases(course, view)?;
     // The record is of one step; the next one begins with a record of its own.
     let to = course.hops.first().unwrap_or(&course.to);
     let revision = course.revision(to);
@@ -338,17 +340,15 @@ fn record(
         .map_err(|error| Obstacle::new(&check::VALUES, error.problem(), error.fix()))?;
     // In place the same replicas are replaced, under the same budget.
     let beside = upgrade.spec.strategy == Strategy::Canary;
-    let (target_values, raised_minimum) = if beside {
+    let by_helm = course.mesh.installer == MeshInstaller::Helm;
+    let (target_values, raised_minimum) = if !by_helm {
+        // Its size is set by who renders it.
+        (carried, None)
+    } else if beside {
         sized(carried, course)
     } else {
         let wanted = replicas::ensured(&carried, upgrade.ensured_replicas());
         (carried, wanted)
-    };
-    let recorded = |release: &Release, version: &Version| RecordedRelease {
-        name: release.name.clone(),
-        namespace: release.namespace.clone(),
-        version: version.clone(),
-        values: values::not_leading_back(&release.values),
     };
     let none = BTreeMap::new();
     let home = &course.source.namespace;
@@ -362,18 +362,12 @@ fn record(
             },
         )
         .collect();
-    let base_found = values::base_as_live(&base_release.values, view.live_default());
-    let base_version = base_release.version.as_ref().unwrap_or(course.from);
     let mut record = Record {
         made_at: now,
         strategy: upgrade.spec.strategy,
+        installer: course.mesh.installer,
         repository: course.mesh.charts.repository.clone(),
-        source: recorded(source_release, course.from),
         source_revision: course.source.revision.clone(),
-        base: RecordedRelease {
-            values: base_found.clone(),
-            ..recorded(base_release, base_version)
-        },
         target_version: to.clone(),
         charts: view.archives.present().cloned(),
         target_revision: revision.clone(),
@@ -387,9 +381,11 @@ fn record(
             .environment
             .budgets
             .present()
-            .filter(|_| beside)
-            .and_then(|all| budgets::to_copy(all, course.source, &source_release.name, &revision)),
-        base_values: values::base(&base_found, course.mesh),
+            .filter(|_| beside && by_helm)
+            .and_then(|all| budgets::to_copy(all, course.source, &source.name, &revision)),
+        base_values: values::base(&base.values, course.mesh),
+        source,
+        base,
         namespaces: in_mesh
             .iter()
             .map(|ns| RecordedNamespace {
@@ -418,6 +414,40 @@ fn record(
         .flat_map(|all| unsteady(now, Heading::ahead(&record), all))
         .collect();
     Ok(record)
+}
+
+/// The releases of istiod and of the CRDs as they are found. Those of a mesh that others render have no values that
+/// this operator could carry over.
+fn releases(
+    course: &Course<'_>,
+    view: &MeshView,
+) -> Result<(RecordedRelease, RecordedRelease), Obstacle> {
+    if course.mesh.installer == MeshInstaller::None {
+        let crds = view.environment.crds.present();
+        let crds = crds.and_then(|crds| version_of_crds(crds));
+        let rendered = |name: &str, version: &Version| RecordedRelease {
+            name: name.to_owned(),
+            namespace: course.source.namespace.clone(),
+            version: version.clone(),
+            values: Map::new(),
+        };
+        let istiod = rendered(&course.source.name, course.from);
+        let base = rendered(Chart::Base.name(), crds.as_ref().unwrap_or(course.from));
+        return Ok((istiod, base));
+    }
+    let (source, base) = (course.source_release.clone()?, course.base_release.clone()?);
+    let recorded = |release: &Release, version: &Version| RecordedRelease {
+        name: release.name.clone(),
+        namespace: release.namespace.clone(),
+        version: version.clone(),
+        values: values::not_leading_back(&release.values),
+    };
+    let version = base.version.as_ref().unwrap_or(course.from);
+    let base = RecordedRelease {
+        values: values::base_as_live(&base.values, view.live_default()),
+        ..recorded(base, version)
+    };
+    Ok((recorded(source, course.from), base))
 }
 
 /// The image that most sidecars of the running version have.

@@ -103,6 +103,10 @@ fn retirement_began<'v>(view: &'v MeshView, record: &Record) -> Result<bool, &'v
     if old_plane(view, record).is_none() {
         return Ok(true);
     }
+    // Who renders it may bring it back as long as it is there.
+    if !record.by_helm() {
+        return Ok(false);
+    }
     let source = &record.source;
     match &view.releases {
         Seen::Unreadable(why) => Err(why),

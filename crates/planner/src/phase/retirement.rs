@@ -67,6 +67,9 @@ impl Look<'_> {
         };
         let target = self.target()?;
         let served = validator.calls(target);
+        if !served && !self.record.by_helm() {
+            return Some(self.default_is_committed(step));
+        }
         if served && self.base_is_settled() {
             if validator.has_ca_bundle {
                 return None;
@@ -126,6 +129,9 @@ impl Look<'_> {
     /// Whether Helm has ended what it did to the base release: cut off after the webhook was written,
     /// it would hold up the user's next upgrade, or take the webhook back to the old control plane.
     fn base_is_settled(&self) -> bool {
+        if !self.record.by_helm() {
+            return true;
+        }
         let base = &self.record.base;
         let Seen::Present(releases) = &self.view.releases else {
             return false;
@@ -188,6 +194,7 @@ impl Look<'_> {
         }
         match release {
             Some(_) => self.uninstall(),
+            None if !self.record.by_helm() => self.removal_is_committed(step),
             // Nobody removes a Deployment that no release has.
             None if !self.settling() => self.old_stays(&[message::without_release(plane)]),
             None => {
@@ -226,6 +233,9 @@ impl Look<'_> {
     /// The old release, if it is still in Helm's storage.
     fn source_release(&self) -> Result<Option<&Release>, String> {
         let source = &self.record.source;
+        if !self.record.by_helm() {
+            return Ok(None);
+        }
         match &self.view.releases {
             Seen::Present(releases) => Ok(Release::find(releases, &source.name, &source.namespace)),
             Seen::Absent => Ok(None),

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use meshlift_api::{
-    Approval, Attempts, GoDuration, MeshSpec, MeshType, MeshUpgradeSpec, MeshUpgradeStatus, Phase,
-    RestartMethod, Rollback, RollbackStatus, Soak, Step, Strategy as Replacing, Wave, WaveState,
-    WaveStatus,
+    Approval, Attempts, GoDuration, MeshInstaller, MeshSpec, MeshType, MeshUpgradeSpec,
+    MeshUpgradeStatus, Phase, RestartMethod, Rollback, RollbackStatus, Soak, Step,
+    Strategy as Replacing, Wave, WaveState, WaveStatus,
 };
 use meshlift_istio::version::{KubernetesVersion, Version};
 use meshlift_model::view::*;
@@ -301,6 +301,10 @@ prop_compose! {
     }
 }
 
+fn installer_of_mesh() -> impl Strategy<Value = MeshInstaller> {
+    prop_oneof![4 => Just(MeshInstaller::Helm), 1 => Just(MeshInstaller::None)]
+}
+
 prop_compose! {
     fn record()(
         base_values in values(),
@@ -308,6 +312,7 @@ prop_compose! {
         budget in any::<bool>(),
         waves in recorded_waves(), to in select(&["1.31.0", "1.31.0", "1.31.0-x"][..]),
         in_place in prop::bool::weighted(0.25),
+        installer in installer_of_mesh(),
     ) -> Record {
         let version = |text: &str| text.parse::<Version>().expect("a version");
         let recorded = |name: &str| RecordedRelease {
@@ -316,6 +321,7 @@ prop_compose! {
         Record {
             made_at: now(),
             strategy: if in_place { Replacing::InPlace } else { Replacing::Canary },
+            installer,
             source_proxy_image: in_place.then(|| "example.org/proxyv2:1.30.2".to_owned()),
             repository: "https://charts.example.org".into(),
             source: recorded("istiod"),
@@ -377,8 +383,8 @@ prop_compose! {
 
 prop_compose! {
     pub fn view()(
-        mesh in seen((any::<bool>(), values()).prop_map(|(external, base)| {
-            let mut mesh = MeshSpec::default();
+        mesh in seen((any::<bool>(), values(), installer_of_mesh()).prop_map(|(external, base, installer)| {
+            let mut mesh = MeshSpec { installer, ..MeshSpec::default() };
             if external { mesh.mesh_type = MeshType::External }
             mesh.values.base = base;
             mesh

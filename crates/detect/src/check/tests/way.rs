@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meshlift_api::{ClusterRole, MeshType, Phase};
+use meshlift_api::{ClusterRole, MeshInstaller, MeshType, Phase, Strategy};
 use meshlift_istio::knowledge::Knowledge;
 use meshlift_istio::version::KubernetesVersion;
 use meshlift_model::example::{TARGET, ago, istiod, planes, releases, version, workload};
@@ -172,6 +172,10 @@ fn found() -> Vec<Row> {
         }),
         wrong("MESH-HOSTED", &[], "mode: Preflight", |_, v| {
             mesh(v).mesh_type = MeshType::Hosted;
+        }),
+        wrong("RENDERED-IN-PLACE", &[], "rendered by others", |u, v| {
+            u.spec.strategy = Strategy::InPlace;
+            mesh(v).installer = MeshInstaller::None;
         }),
         wrong("NOT-HELM", &[], "the Sail operator", |_, v| {
             planes(v)[0].installer = Installer::Sail;

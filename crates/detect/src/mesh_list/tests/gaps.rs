@@ -163,7 +163,12 @@ fn an_object_that_says_something_else_than_what_runs_is_told_so() {
     planes(&mut view)[0].installer = Installer::Istioctl;
     let status = stable(&object, &view);
     let (_, _, message) = condition(&status, c::READY);
-    assert!(message.contains("set spec.type to External"), "{message}");
+    assert!(message.contains("spec.type to External"), "{message}");
+    // A mesh that others render has no Helm release of ours.
+    object.spec.installer = meshlift_api::MeshInstaller::None;
+    let status = stable(&object, &view);
+    let (_, _, message) = condition(&status, c::READY);
+    assert!(!message.contains("set spec"), "{message}");
     object.spec.mesh_type = meshlift_api::MeshType::External;
     planes(&mut view)[0].installer = Installer::Helm {
         release: "istiod".into(),

@@ -17,6 +17,10 @@ impl Back<'_> {
     /// Points the default revision at the old control plane, if it was moved; `None` when it is there.
     pub(super) fn default_revision(&self) -> Option<Decision> {
         let record = self.drive.record;
+        // Only who renders the validator can point it elsewhere: the new control plane stays and serves it.
+        if !record.by_helm() {
+            return None;
+        }
         let validator = match &self.drive.view.validator {
             Seen::Present(validator) if validator.namespace == record.source.namespace => {
                 Some(validator)

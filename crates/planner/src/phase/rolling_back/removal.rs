@@ -31,6 +31,9 @@ impl Back<'_> {
         if !users.is_empty() {
             return self.rolled_back(&users);
         }
+        if !record.by_helm() {
+            return self.rolled_back(&[]);
+        }
         if let Some((what, why)) = unread(self.drive.view) {
             return self.blind_to_users(what, why);
         }
@@ -144,13 +147,14 @@ impl Back<'_> {
         let (record, report) = (self.drive.record, self.report());
         let blocked = report.blocked.as_ref().map_or(0, Vec::len);
         let asked = self.drive.upgrade.spec.request_rollback;
-        let message = message::rolled_back(record, self.reason, users, blocked, asked);
+        let new_stays = self.new_plane().is_some();
+        let message = message::rolled_back(record, self.reason, (users, new_stays), blocked, asked);
         let (reason, ready) = match (record.strategy, users) {
             (Strategy::InPlace, _) => (
                 "Restored",
                 format!("istiod runs {} again", record.source.version),
             ),
-            (Strategy::Canary, []) => (
+            (Strategy::Canary, []) if record.by_helm() || !new_stays => (
                 "Removed",
                 format!("istiod {} is gone", record.target_revision),
             ),

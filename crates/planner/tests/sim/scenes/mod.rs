@@ -14,6 +14,7 @@ mod pace;
 mod proofs;
 mod refusals;
 mod refused;
+mod rendered;
 mod replicas;
 mod rollback;
 mod tags;
@@ -311,6 +312,7 @@ pub fn all() -> Vec<Story> {
         proofs::all(),
         in_place::all(),
         replicas::all(),
+        rendered::all(),
     ];
     groups.into_iter().flatten().collect()
 }
