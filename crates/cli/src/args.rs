@@ -12,7 +12,7 @@ mod tests;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use meshlift_api::{DEFAULT_CHARTS_REPOSITORY, DEFAULT_MESH, GoDuration};
+use meshlift_api::{DEFAULT_CHARTS_REPOSITORY, DEFAULT_MESH, GoDuration, InPlace};
 
 pub use self::choice::{
     Diff, Form, ListOutput, ManualWay, Output, PathChoice, StrategyChoice, StreamOutput,
@@ -24,6 +24,7 @@ pub use self::keeping::{
 use self::parse::{duration, positive, request_timeout, target};
 pub use self::steering::{ApproveArgs, How, PauseArgs, RollbackArgs};
 use crate::exit::EXIT_CODES;
+use crate::failure::Usage;
 
 /// Upgrades Istio meshes: what there is, what stands in the way, what would be done, and doing it.
 ///
@@ -159,6 +160,20 @@ pub enum Command {
     Version(VersionArgs),
 }
 
+impl Command {
+    /// Refuses flags that do not belong together, where clap has no rule for it. Runs before anything is read from the
+    /// cluster, as clap's own rules do.
+    pub fn validate(&self) -> Result<(), Usage> {
+        match self {
+            Self::Check(args) => args.way.route.validate(),
+            Self::Plan(args) => args.way.route.validate(),
+            Self::Manual(args) => args.way.route.validate(),
+            Self::Upgrade(args) => args.route.validate(),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// By which steps, and how the control plane is replaced: what a MeshUpgrade takes on its way.
 #[derive(Args, Debug, Clone, Default)]
 pub struct Route {
@@ -171,6 +186,29 @@ pub struct Route {
     /// Name of the new revision [default: from the version]
     #[arg(long, value_name = "NAME")]
     pub revision: Option<String>,
+    /// With --strategy InPlace: fewest replicas of istiod during the upgrade, as the minimum of its autoscaler
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=10))]
+    pub ensure_replicas: Option<u32>,
+}
+
+impl Route {
+    /// The API server has the same rule for a MeshUpgrade, but `check` and `plan` send it none: they would report on an
+    /// upgrade that cannot be applied.
+    fn validate(&self) -> Result<(), Usage> {
+        if self.ensure_replicas.is_some() && self.strategy != Some(StrategyChoice::InPlace) {
+            return Err(Usage(
+                "--ensure-replicas belongs to strategy InPlace: set --strategy InPlace, or remove --ensure-replicas"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// `spec.inPlace`. None without its flags: the API server refuses even an empty one with strategy Canary.
+    pub fn in_place(&self) -> Option<InPlace> {
+        let ensure_replicas = Some(self.ensure_replicas?);
+        Some(InPlace { ensure_replicas })
+    }
 }
 
 /// Which mesh, and whereto.
@@ -190,7 +228,7 @@ pub struct Way {
         short = 'f',
         long = "filename",
         value_name = "FILE",
-        conflicts_with_all = ["mesh", "to", "path", "strategy", "revision"]
+        conflicts_with_all = ["mesh", "to", "path", "strategy", "revision", "ensure_replicas"]
     )]
     pub file: Option<PathBuf>,
 }

@@ -106,6 +106,7 @@ impl Context<'_> {
 
 /// Does what the command line says.
 pub async fn run(cli: Cli, terminal: &Terminal, called: Called) -> Result<Exit> {
+    cli.command.validate()?;
     let context = Context {
         global: &cli.global,
         terminal,
@@ -175,7 +176,18 @@ async fn upgrades(connection: &Connection) -> Result<Option<Vec<MeshUpgrade>>> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::failure::Usage;
+
+    #[tokio::test]
+    async fn flags_that_do_not_belong_together_are_refused_before_the_kubeconfig_is_read() {
+        let line = "meshlift plan --ensure-replicas 2 --kubeconfig missing";
+        let cli = Cli::try_parse_from(line.split(' ')).expect("clap has no rule for it");
+        let refused = run(cli, &Terminal::plain(), Called::Itself).await;
+        assert!(refused.expect_err("it is wrong").is::<Usage>());
+    }
 
     #[test]
     fn kubectl_calls_it_by_the_name_of_a_plugin() {

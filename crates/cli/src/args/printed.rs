@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 
 use super::Cli;
 
@@ -63,8 +63,11 @@ fn placeholder(word: &str) -> String {
 /// What is wrong with a command, if something is.
 fn wrong(printed: &Printed) -> Option<String> {
     let line = std::iter::once("meshlift").chain(printed.words.iter().map(String::as_str));
-    let error = match Cli::command().try_get_matches_from(line) {
-        Ok(_) => return None,
+    let error = match Cli::try_parse_from(line) {
+        Ok(cli) => {
+            let refused = cli.command.validate().err()?;
+            return Some(format!("meshlift {}: {refused}", printed.words.join(" ")));
+        }
         Err(error) => error,
     };
     use clap::error::ErrorKind::{DisplayHelp, DisplayVersion, MissingRequiredArgument};
@@ -159,4 +162,5 @@ fn a_command_that_does_not_run_is_found() {
         0
     );
     assert_eq!(failing("and meshlift plan shows the rest"), 0);
+    assert_eq!(failing("run `meshlift plan --ensure-replicas 2`"), 1);
 }

@@ -46,3 +46,48 @@ fn of_wait_and_no_wait_the_last_word_counts() {
     assert!(no_wait(&[&line[..], &["--no-wait"]].concat()));
     assert!(!no_wait(&[&line[..], &["--no-wait", "--wait"]].concat()));
 }
+
+#[test]
+fn replicas_are_ensured_with_strategy_in_place_and_refused_with_any_other() {
+    let commands = Cli::command();
+    let takes_it = |command: &&clap::Command| {
+        command
+            .get_arguments()
+            .any(|arg| arg.get_id() == "ensure_replicas")
+    };
+    let names: Vec<&str> = commands
+        .get_subcommands()
+        .filter(takes_it)
+        .map(clap::Command::get_name)
+        .collect();
+    assert_eq!(names, ["check", "plan", "upgrade", "manual"]);
+    for name in names {
+        let validated = |strategy: &[&str]| {
+            let line = ["meshlift", name, "--to", "1.31", "--ensure-replicas", "2"];
+            let cli = Cli::try_parse_from([&line[..], strategy].concat());
+            cli.expect("clap has no rule for it").command.validate()
+        };
+        assert!(validated(&["--strategy", "InPlace"]).is_ok(), "{name}");
+        for other in [&[][..], &["--strategy", "Canary"]] {
+            let refused = validated(other).expect_err(name).to_string();
+            assert_eq!(
+                refused,
+                "--ensure-replicas belongs to strategy InPlace: set --strategy InPlace, or remove --ensure-replicas"
+            );
+        }
+    }
+}
+
+#[test]
+fn replicas_are_ensured_in_the_range_that_the_api_server_accepts() {
+    let refused = |flags: &[&str]| {
+        let error = Cli::try_parse_from([&["meshlift", "plan"], flags].concat());
+        error.expect_err("it is wrong").to_string()
+    };
+    for number in ["1", "11", "two"] {
+        let message = refused(&["--ensure-replicas", number]);
+        assert!(message.contains("'--ensure-replicas <N>'"), "{message}");
+    }
+    let message = refused(&["-f", "upgrade.yaml", "--ensure-replicas", "2"]);
+    assert!(message.contains("cannot be used with"), "{message}");
+}

@@ -116,11 +116,19 @@ pub(super) async fn wanted(
     };
     Ok(MeshUpgradeSpec {
         accept_risks: accept.to_vec(),
+        ..spec_of_flags(way, mode, &to)
+    })
+}
+
+/// What `meshlift upgrade` would apply with the same flags.
+fn spec_of_flags(way: &Way, mode: Mode, to: &str) -> MeshUpgradeSpec {
+    MeshUpgradeSpec {
         path: way.route.path.map(Into::into).unwrap_or_default(),
         strategy: way.route.strategy.map(Into::into).unwrap_or_default(),
+        in_place: way.route.in_place(),
         revision: way.route.revision.clone(),
-        ..spec(&way.mesh, mode, &to)
-    })
+        ..spec(&way.mesh, mode, to)
+    }
 }
 
 /// What a MeshUpgrade in a file asks for.
@@ -161,7 +169,33 @@ fn best(mesh: &str, status: &MeshStatus) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use meshlift_api::{InPlace, Strategy};
+
     use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn what_is_checked_and_planned_is_the_upgrade_that_the_flags_describe() {
+        let line = "--mesh east --strategy InPlace --ensure-replicas 2";
+        for name in ["check", "plan", "manual"] {
+            let words = ["meshlift", name].into_iter().chain(line.split(' '));
+            let way = match Cli::try_parse_from(words).map(|cli| cli.command) {
+                Ok(Command::Check(args)) => args.way,
+                Ok(Command::Plan(args)) => args.way,
+                Ok(Command::Manual(args)) => args.way,
+                other => panic!("{other:?}"),
+            };
+            let expected = MeshUpgradeSpec {
+                strategy: Strategy::InPlace,
+                in_place: Some(InPlace {
+                    ensure_replicas: Some(2),
+                }),
+                ..spec("east", Mode::Apply, "1.31")
+            };
+            assert_eq!(spec_of_flags(&way, Mode::Apply, "1.31"), expected, "{name}");
+        }
+    }
 
     #[test]
     fn without_a_target_the_best_there_is_is_looked_at() {

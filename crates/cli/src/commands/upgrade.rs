@@ -137,6 +137,9 @@ fn object(name: &str, args: &UpgradeArgs) -> Value {
     if let Some(name) = &args.route.revision {
         spec.insert("revision".into(), name.as_str().into());
     }
+    if let Some(options) = args.route.in_place() {
+        spec.insert("inPlace".into(), json!(options));
+    }
     if !args.accept.is_empty() {
         spec.insert("acceptRisks".into(), json!(args.accept));
     }
@@ -212,11 +215,13 @@ mod tests {
         let least = json!({ "targetVersion": "1.31", "mesh": "default", "mode": "Apply" });
         assert_eq!(spec, least);
         let line = "--to 1.31.0 --mesh east --preflight --accept A,B --accept C --soak 1h30m \
-            --retire-after 10m --max-concurrent 7 --path fewestrestarts --strategy inplace --revision canary";
+            --retire-after 10m --max-concurrent 7 --path fewestrestarts --strategy inplace --revision canary \
+            --ensure-replicas 3";
         let everything = json!({
             "targetVersion": "1.31.0", "mesh": "east", "mode": "Preflight",
             "acceptRisks": ["A", "B", "C"], "healthCheck": { "soak": "1h30m" },
             "path": "FewestRestarts", "strategy": "InPlace", "revision": "canary",
+            "inPlace": { "ensureReplicas": 3 },
             "retire": { "after": "10m" }, "dataPlane": { "restart": { "maxConcurrent": 7 } },
         });
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");

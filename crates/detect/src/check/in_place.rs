@@ -16,7 +16,7 @@ pub(super) static REPLICAS: Check = Check {
     acceptable: false,
     title: "istiod runs with at least two replicas",
     explanation: "In place the same istiod that injects and configures every sidecar is replaced. Its injection webhook fails closed, so with one replica no pod with a sidecar could start while that is replaced, and no proxy would get its configuration.",
-    fix: "Set autoscaleMin (or replicaCount, without an autoscaler) of the istiod release to 2, or use strategy Canary.",
+    fix: "Let the upgrade raise the minimum of the autoscaler, as in `meshlift upgrade --to 1.31 --strategy InPlace --ensure-replicas 2` (spec.inPlace.ensureReplicas: 2). Or set autoscaleMin (or replicaCount, without an autoscaler) of the istiod release to 2 yourself, or use strategy Canary.",
     source: "istio.io docs/setup/upgrade/in-place",
     look: Look::Mesh(replicas),
 };
@@ -67,6 +67,13 @@ fn replicas(subject: &Subject<'_>) -> Vec<Finding> {
     if fewest >= 2 || is_ensured(subject) {
         return Vec::new();
     }
+    // Without an autoscaler it changes nothing, and this finding would stay. A flag and not a whole command, because
+    // `meshlift upgrade` resets what an earlier run of it had set by flags that are missing now (--soak, --accept).
+    let raise = if raises_minimum(subject, Some(2)) {
+        "let the upgrade raise the minimum of the autoscaler (add --ensure-replicas 2 to meshlift upgrade, or set spec.inPlace.ensureReplicas: 2), or "
+    } else {
+        ""
+    };
     let release = match &subject.course.source_release {
         Ok(release) => format!("{} -n {}", release.name, release.namespace),
         Err(_) => plane.name.clone(),
@@ -74,7 +81,7 @@ fn replicas(subject: &Subject<'_>) -> Vec<Finding> {
     let finding = Finding::wrong(
         format!("{} runs with as little as one replica", plane.name),
         format!(
-            "let the upgrade raise the minimum of the autoscaler (spec.inPlace.ensureReplicas: 2), or scale istiod first: helm upgrade {release} --reuse-values --set {field}=2 with the chart that runs; or set spec.strategy to Canary"
+            "{raise}scale istiod first: helm upgrade {release} --reuse-values --set {field}=2 with the chart that runs; or set spec.strategy to Canary"
         ),
     );
     vec![finding.about([deployment(plane)])]
@@ -82,8 +89,13 @@ fn replicas(subject: &Subject<'_>) -> Vec<Finding> {
 
 /// Whether the upgrade itself brings istiod to more replicas first.
 fn is_ensured(subject: &Subject<'_>) -> bool {
+    raises_minimum(subject, subject.upgrade.ensured_replicas())
+}
+
+/// Whether an upgrade with this number in `spec.inPlace.ensureReplicas` raises the minimum of the autoscaler.
+fn raises_minimum(subject: &Subject<'_>, ensure_replicas: Option<u32>) -> bool {
     let values = subject.course.running_values().unwrap_or_default();
-    replicas::ensured(&values, subject.upgrade.ensured_replicas()).is_some()
+    replicas::ensured(&values, ensure_replicas).is_some()
 }
 
 fn budget(subject: &Subject<'_>) -> Vec<Finding> {

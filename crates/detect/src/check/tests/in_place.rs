@@ -5,9 +5,8 @@ use meshlift_model::example::{cart, planes, surrounded, upgrade};
 use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{MeshView, Seen};
 
-use super::present;
 use super::table::{Row, fine, unknown, wrong};
-use super::why;
+use super::{present, releases, why};
 use crate::detect::detect;
 
 const ISTIOD: &[&str] = &["Deployment istio-system/istiod"];
@@ -109,4 +108,26 @@ fn what_a_second_control_plane_needs_is_not_asked_in_place() {
     assert!(!detection.is_blocked(), "{}", detection.summary());
     let target = detection.target.expect("a target");
     assert_eq!(target.revision.as_deref(), Some("default"), "it stays");
+}
+
+#[test]
+fn the_upgrade_raises_the_minimum_only_where_there_is_an_autoscaler() {
+    let (mut upgrade, mut view) = (upgrade(Phase::Detecting), surrounded());
+    in_place(&mut upgrade, &mut view);
+    let fix = |view: &MeshView| {
+        let checks = detect(&upgrade, view).checks;
+        let found = checks.into_iter().find(|c| c.code == "IN-PLACE-REPLICAS");
+        found.expect("one replica is too few").fix
+    };
+    present(&mut view.environment.autoscalers)[0].min = 1;
+    let autoscaled = fix(&view);
+    assert!(autoscaled.contains("--ensure-replicas 2"), "{autoscaled}");
+
+    view.environment.autoscalers = Seen::Absent;
+    planes(&mut view)[0].desired = 1;
+    releases(&mut view)[1]
+        .values
+        .insert("autoscaleEnabled".into(), false.into());
+    let fixed = fix(&view);
+    assert!(fixed.starts_with("scale istiod first"), "{fixed}");
 }
