@@ -202,7 +202,7 @@ fn taken_by_tag(subject: &Subject<'_>, tag: &Tag) -> Finding {
 fn make_room(subject: &Subject<'_>, other: &ControlPlane) -> String {
     if other == subject.course.source {
         return format!(
-            "it is the control plane that runs this mesh: bring it to {} in place (meshlift manual {} --way in-place --to {}), after correcting the image in its values; or set another name in spec.revision",
+            "it is the control plane that runs this mesh: bring it to {} in place (meshlift manual --mesh {} --way in-place --to {}), after correcting the image in its values; or set another name in spec.revision",
             subject.to, subject.upgrade.spec.mesh, subject.to
         );
     }

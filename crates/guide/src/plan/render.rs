@@ -335,7 +335,7 @@ fn object_lines(text: &mut String, object: &ObjectDiff, full: bool, in_full: boo
         line(
             text,
             &format!(
-                "    {} changed lines, too many to be kept here: meshlift plan --diff=full shows them",
+                "    {} changed lines, too many to be kept here: see `meshlift plan --diff=full`",
                 changed_lines(&object.text)
             ),
         )
@@ -402,7 +402,7 @@ fn capped(text: String) -> String {
     }
     let end = text.floor_char_boundary(LARGEST_STORED);
     format!(
-        "{}\n(too long to be kept here: meshlift plan shows the rest)\n",
+        "{}\n(too long to be kept here: see `meshlift plan`)\n",
         &text[..end]
     )
 }

@@ -44,7 +44,7 @@ fn taken() -> Vec<Row> {
         wrong(
             "REVISION-TAKEN",
             &[],
-            "runs this mesh: bring it to 1.31.0 in place (meshlift manual default --way in-place --to 1.31.0)",
+            "runs this mesh: bring it to 1.31.0 in place (meshlift manual --mesh default --way in-place --to 1.31.0)",
             |_, v| {
                 *planes(v) = vec![istiod(TARGET, "1.30.2")];
             },
