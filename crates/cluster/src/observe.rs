@@ -31,7 +31,9 @@ use meshlift_api::{DEFAULT_MESH, MeshSpec, MeshUpgrade, Phase, labels};
 use meshlift_detect::next_charts;
 use meshlift_guide::plan::{draft, wanted_comparisons};
 use meshlift_istio::version::{KubernetesVersion, Version};
-use meshlift_model::view::{Cluster, Gateway, MeshView, Release, Rival, Seen, UndecodedObject};
+use meshlift_model::view::{
+    Cluster, Environment, Gateway, MeshView, Release, Rival, Seen, UndecodedObject,
+};
 use meshlift_model::{Chart, ChartDigests, Decision, Effect, Next, Record, Upgrade};
 use meshlift_planner::{ReleasesWanted, Wanted, wanted};
 
@@ -245,6 +247,10 @@ impl Observer {
             loose_pods,
             undecoded: undecoded(&self.watches),
             knowledge: self.release_catalog.look(&self.watches.catalogs),
+            environment: Environment {
+                node_agents: self.surroundings.node_agents(&self.watches),
+                ..Environment::default()
+            },
             ..MeshView::default()
         }
     }
@@ -337,7 +343,9 @@ impl Observer {
         view.budgets = budgets.unwrap_or_default();
         view.catalog = catalog.unwrap_or_default();
         view.releases = releases.unwrap_or_default();
-        view.environment = environment.unwrap_or_default();
+        if let Some(environment) = environment {
+            view.environment = environment;
+        }
         if let Some(crds) = crds {
             view.environment.crds = crds;
         }

@@ -84,8 +84,7 @@ impl Observer {
         view.environment = Environment {
             clusters: self.clusters_of(&mesh.spec).await,
             injectors: self.injectors_that_lead_away(&view).await,
-            node_agents: self.surroundings.node_agents(&self.watches),
-            ..Environment::default()
+            ..view.environment
         };
         view
     }

@@ -18,7 +18,7 @@ pub(super) static CNI_SKEW: Check = Check {
     acceptable: true,
     title: "the CNI agent works with the control plane of the target",
     explanation: "The CNI agent of 1.x works with control planes of 1.x and of one minor later. Farther apart, or ahead of the control plane, pods may start without their traffic being redirected, or not at all. There is one agent on each node for all revisions.",
-    fix: "Bring the CNI agent to the version that runs. For a target that is farther away than one minor, upgrade to the next minor, then the agent to that version, and so on.",
+    fix: "Bring the CNI agent to the version that runs. For a target that is farther away than one minor each step is checked when it is next: the upgrade waits there until the agent follows.",
     source: SKEW,
     look: Look::Hop(cni_skew),
 };
@@ -29,8 +29,8 @@ pub(super) static CNI_AFTER: Check = Check {
     severity: Severity::Info,
     acceptable: true,
     title: "no CNI agent is left to be upgraded by hand",
-    explanation: "This operator does not upgrade the CNI agent. It works with the control plane of one minor later, so it is upgraded after the control plane and before the next minor. While it restarts on a node, no pod starts there.",
-    fix: "helm upgrade the release of chart cni to the target when the upgrade is done.",
+    explanation: "This operator does not upgrade the CNI agent: that takes the right to run privileged pods on every node. The agent works with the control plane of one minor later, so it is upgraded after the control plane and before the next minor. While it restarts on a node, no pod starts there. An upgrade over several minors waits after each of them until the agent follows.",
+    fix: "helm upgrade the release of chart cni to the target when the upgrade is done, and after each step of an upgrade over several minors.",
     source: SKEW,
     look: Look::Mesh(cni_after),
 };
@@ -80,28 +80,24 @@ fn agents(
 
 /// The command that upgrades the agent. The name of its release is not known here.
 fn upgrade(subject: &Subject<'_>, agent: &NodeAgent, to: &Version) -> String {
-    let chart = message::chart(&subject.course.mesh.charts.repository, "cni");
-    format!(
-        "helm -n {} upgrade <release, often istio-cni> {chart} --version {to} --reset-then-reuse-values",
-        agent.namespace
-    )
+    message::upgrade_cni(agent, &subject.course.mesh.charts.repository, to)
 }
 
 fn cni_skew(subject: &Subject<'_>) -> Vec<Finding> {
     let to = subject.to;
-    let first = subject.from == subject.course.from;
+    // A later step begins with a detection of its own, which waits until the agent has followed.
+    if subject.from != subject.course.from {
+        return Vec::new();
+    }
     agents(subject, NodeAgentKind::Cni, |agent| {
         let Some(version) = &agent.version else {
-            // Said once.
-            return first.then(|| {
-                Finding::wrong(
-                    format!(
-                        "the version of the CNI agent cannot be told from its image {}",
-                        agent.image
-                    ),
-                    "if it is of the running minor, accept CNI-SKEW",
-                )
-            });
+            return Some(Finding::wrong(
+                format!(
+                    "the version of the CNI agent cannot be told from its image {}",
+                    agent.image
+                ),
+                "if it is of the running minor, accept CNI-SKEW",
+            ));
         };
         if version.major == to.major
             && (version.minor..=version.minor.saturating_add(1)).contains(&to.minor)
@@ -113,23 +109,13 @@ fn cni_skew(subject: &Subject<'_>) -> Vec<Finding> {
                 "ahead of",
                 format!("choose a target of {} or later", version.minor_name()),
             )
-        } else if first {
+        } else {
             (
                 "too far behind",
                 format!(
                     "bring it to {} first: {}",
                     subject.from,
                     upgrade(subject, agent, subject.from)
-                ),
-            )
-        } else {
-            // Upgraded now, the agent would be ahead of the control plane that runs.
-            (
-                "too far behind",
-                format!(
-                    "set spec.targetVersion to {from} first; when that upgrade is done: {}; then upgrade to {to}",
-                    upgrade(subject, agent, subject.from),
-                    from = subject.from,
                 ),
             )
         };
@@ -141,12 +127,17 @@ fn cni_skew(subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn cni_after(subject: &Subject<'_>) -> Vec<Finding> {
-    let to = &subject.course.to;
+    let course = subject.course;
+    let to = &course.to;
+    let when = match course.hops.len() {
+        0 | 1 => "when the upgrade is done",
+        _ => "when the upgrade is done, and after each step of it to the version of that step",
+    };
     agents(subject, NodeAgentKind::Cni, |agent| {
         let version = agent.version.as_ref().filter(|version| *version < to)?;
         Some(Finding::wrong(
             format!("the CNI agent stays at {version}: this operator does not upgrade it"),
-            format!("when the upgrade is done: {}", upgrade(subject, agent, to)),
+            format!("{when}: {}", upgrade(subject, agent, to)),
         ))
     })
 }

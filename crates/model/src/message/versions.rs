@@ -2,9 +2,9 @@
 
 use meshlift_istio::version::Version;
 
-use super::first_few;
+use super::{chart, first_few};
 use crate::record::{Record, RecordedRelease};
-use crate::view::ControlPlane;
+use crate::view::{ControlPlane, NodeAgent};
 
 pub fn own_images(workloads: usize) -> Option<String> {
     (workloads > 0).then(|| {
@@ -15,6 +15,26 @@ pub fn own_images(workloads: usize) -> Option<String> {
 pub fn images_without_version(pods: usize) -> Option<String> {
     (pods > 0)
         .then(|| format!("the images of some sidecars do not say their version (pods: {pods})"))
+}
+
+/// The command that upgrades the CNI agent. The name of its release is not known here.
+pub fn upgrade_cni(agent: &NodeAgent, repository: &str, to: &Version) -> String {
+    format!(
+        "helm -n {} upgrade <release, often istio-cni> {} --version {to} --reset-then-reuse-values",
+        agent.namespace,
+        chart(repository, "cni")
+    )
+}
+
+/// Of a CNI agent that has not followed the control plane.
+pub fn cni_is_behind(agent: &NodeAgent, version: &Version, record: &Record) -> String {
+    let to = &record.target_version;
+    format!(
+        "the CNI agent {}/{} is of {version}; upgrade it before the next minor: {}",
+        agent.namespace,
+        agent.name,
+        upgrade_cni(agent, &record.repository, to)
+    )
 }
 
 pub fn istiod_without_version(plane: &ControlPlane) -> String {

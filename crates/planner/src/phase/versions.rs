@@ -4,7 +4,7 @@
 use meshlift_api::Strategy;
 use meshlift_istio::version::Version;
 use meshlift_model::message;
-use meshlift_model::view::{ControlPlane, Pod, Release, Seen, Workload};
+use meshlift_model::view::{ControlPlane, NodeAgentKind, Pod, Release, Seen, Workload};
 
 use super::health_checking::Look;
 
@@ -61,6 +61,7 @@ impl Look<'_> {
             message::images_without_version(unknown.count()),
             self.istiod_without_version(),
             self.base_of_another_version(),
+            self.cni_is_behind(),
         ]
         .into_iter()
         .flatten()
@@ -79,6 +80,17 @@ impl Look<'_> {
             .is_some_and(|live| live.build.is_some());
         let known = reported || Version::from_image(&plane.image).is_some();
         (!known).then(|| message::istiod_without_version(plane))
+    }
+
+    /// The CNI agent is upgraded by whoever installed it, and after the control plane.
+    fn cni_is_behind(&self) -> Option<String> {
+        let agents = self.view.environment.node_agents.present()?;
+        let to = &self.record.target_version;
+        agents.iter().find_map(|agent| {
+            let version = agent.version.as_ref().filter(|version| *version < to)?;
+            let cni = agent.kind == NodeAgentKind::Cni;
+            cni.then(|| message::cni_is_behind(agent, version, self.record))
+        })
     }
 
     fn base_of_another_version(&self) -> Option<String> {

@@ -174,10 +174,11 @@ fn agents() -> Vec<Row> {
         wrong("CNI-SKEW", CNI, "accept CNI-SKEW", |_, v| {
             agent(v, NodeAgentKind::Cni, None);
         }),
+        // After the first step it is checked again, and waited for there.
         wrong(
-            "CNI-SKEW",
+            "CNI-AFTER",
             CNI,
-            "set spec.targetVersion to 1.30.5 first",
+            "after each step of it to the version of that step: helm -n kube-system",
             |u, v| {
                 // The agent makes it one minor at a time, whatever was chosen.
                 u.spec.path = UpgradePath::FewestRestarts;
@@ -186,6 +187,12 @@ fn agents() -> Vec<Row> {
                 cni(v, "1.29.1");
             },
         ),
+        fine("CNI-SKEW", |u, v| {
+            u.spec.path = UpgradePath::FewestRestarts;
+            planes(v)[0].version = Some(version("1.29.1"));
+            v.catalog = Seen::Present(vec![version("1.30.5"), version("1.31.0")]);
+            cni(v, "1.29.1");
+        }),
         fine("CNI-SKEW", |_, v| cni(v, "1.30.0")),
         fine("CNI-SKEW", |_, v| cni(v, "1.31.0")),
         unknown("CNI-SKEW", |_, v| v.environment.node_agents = why()),

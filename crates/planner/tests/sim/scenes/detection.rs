@@ -1,7 +1,7 @@
 //! What only looks, what several clusters say, and what a person accepts.
 
 use meshlift_api::{ClusterRole, Mode, UpgradePath};
-use meshlift_model::view::{Cluster, Seen};
+use meshlift_model::view::{Cluster, NodeAgent, NodeAgentKind, Seen};
 
 use super::*;
 
@@ -177,6 +177,35 @@ fn several_hops() -> Story {
     story("several_hops", world)
 }
 
+fn cni(of: &str) -> Seen<Vec<NodeAgent>> {
+    Seen::Present(vec![NodeAgent {
+        kind: NodeAgentKind::Cni,
+        namespace: "kube-system".into(),
+        name: "istio-cni-node".into(),
+        version: Some(version(of)),
+        image: format!("example.org/istio/install-cni:{of}"),
+        desired: 2,
+        ready: 2,
+    }])
+}
+
+/// The next step waits until the CNI agent has followed, and the end names one that has not.
+fn several_hops_with_a_cni_agent() -> Story {
+    let mut world = registered("1.31.0");
+    from("1.29.8", &mut world);
+    world.environment.node_agents = cni("1.29.8");
+    let waits = |world: &World| {
+        let message = world.object.as_ref().map(|object| &object.status.message);
+        message.is_some_and(|message| message.starts_with("the CNI agent is of 1.29.8"))
+    };
+    with(
+        story("several_hops_with_a_cni_agent", world),
+        When::Once(waits),
+        "a person upgrades the CNI agent",
+        |world| world.environment.node_agents = cni("1.30.2"),
+    )
+}
+
 /// A minor is skipped where that was chosen.
 fn fewest_restarts() -> Story {
     let mut world = registered("1.31.0");
@@ -247,6 +276,7 @@ pub fn all() -> Vec<Story> {
         preflight_then_apply(),
         several_hops_planned(),
         several_hops(),
+        several_hops_with_a_cni_agent(),
         revision_by_name(),
         revision_by_a_name_of_old(),
         revision_by_name_over_two_minors(),
