@@ -42,9 +42,9 @@ pub use release_catalog::{
     ReleaseCatalog, ReleaseCatalogSpec, ReleaseRisk, RiskResources, RiskRule,
 };
 pub use status::{
-    Attempts, BlockedWorkload, ControlPlaneRef, EndedRestarts, MeshUpgradeStatus, Outcome,
-    PaceStatus, Phase, Predicate, ProxyCounts, RollbackStatus, RunSummary, Soak, Step, WaveState,
-    WaveStatus, WorkloadCounts,
+    Attempts, BlockedWorkload, ControlPlaneRef, EndedRestarts, LegState, LegStatus,
+    MeshUpgradeStatus, Outcome, PaceStatus, Phase, Predicate, ProxyCounts, RollbackStatus,
+    RunSummary, Soak, Step, WaveState, WaveStatus, WorkloadCounts,
 };
 
 /// API group of every Meshlift kind.

@@ -97,6 +97,12 @@ pub struct MeshUpgradeStatus {
     /// began: how far it had come.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waves: Vec<WaveStatus>,
+    /// The route of this run: every leg of it, in order, and how far it is travelled.
+    #[serde(
+        deserialize_with = "tolerant::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub legs: Vec<LegStatus>,
     /// That everything is moved back, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackStatus>,
@@ -340,6 +346,41 @@ pub struct BlockedWorkload {
     pub message: String,
 }
 
+/// A leg of the route.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct LegStatus {
+    /// Name of the leg, for example `base`, `control-plane`, `wave/canary`, `retirement`.
+    pub id: String,
+    /// How far it is.
+    pub state: LegState,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it ended, or was rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+}
+
+/// How far a leg is.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub enum LegState {
+    /// Its turn has not come.
+    Pending,
+    /// The upgrade is there.
+    Active,
+    /// Finished.
+    Done,
+    /// The upgrade stopped there.
+    Failed,
+    /// It is being rolled back.
+    RollingBack,
+    /// It was rolled back: nothing of it is in effect.
+    RolledBack,
+    /// It stays as it is: CRDs do not roll back, and an old control plane in use is not removed.
+    Stays,
+}
+
 /// A wave.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -522,4 +563,4 @@ macro_rules! display_as_serialized {
         }
     )*};
 }
-display_as_serialized!(Phase, Step, Outcome, Predicate, WaveState);
+display_as_serialized!(Phase, Step, Outcome, Predicate, WaveState, LegState);

@@ -51,6 +51,8 @@ pub struct Plan {
     pub to_revision: String,
     /// Versions of the hops after it; each is planned when it is next.
     pub later: Vec<Version>,
+    /// The route: its legs by the names that `status.legs` has, in order.
+    pub legs: Vec<String>,
     /// What happens to Helm releases, in order.
     pub releases: Vec<ReleaseStep>,
     /// What somebody has to commit, in order, where others render the control plane.
@@ -235,6 +237,7 @@ pub fn plan(inputs: &PlanInputs<'_>) -> Result<Plan, String> {
             .filter(|hop| **hop != record.target_version)
             .cloned()
             .collect(),
+        legs: record.legs().into_iter().map(|leg| leg.id).collect(),
         releases: releases::steps(record, view),
         commits: commits(record, view),
         starts_with: record.raised_minimum,

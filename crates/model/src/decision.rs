@@ -4,11 +4,11 @@ mod effects;
 
 use jiff::{SignedDuration, Timestamp};
 use meshlift_api::{
-    BlockedWorkload, ControlPlaneRef, EndedRestarts, MeshSpec, Outcome, PaceStatus, Phase,
-    PlanSummary, ProxyCounts, RollbackStatus, Soak, Step, WaveStatus, WorkloadCounts,
+    BlockedWorkload, ControlPlaneRef, EndedRestarts, LegStatus, MeshSpec, Outcome, PaceStatus,
+    Phase, PlanSummary, ProxyCounts, RollbackStatus, Soak, Step, WaveStatus, WorkloadCounts,
 };
 use meshlift_istio::version::Version;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::detection::Detection;
@@ -292,7 +292,7 @@ impl ChartTarget {
 }
 
 /// The charts that this operator installs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Chart {
     /// CRDs and the validator of the default revision.
     Base,
@@ -385,6 +385,8 @@ pub struct Report {
     pub blocked: Option<Vec<BlockedWorkload>>,
     /// The waves.
     pub waves: Option<Vec<WaveStatus>>,
+    /// The route, when it begins.
+    pub legs: Option<Vec<LegStatus>>,
     /// The rollback under way.
     pub rollback: Option<RollbackStatus>,
     /// Name of the backup, where it is not one of this run.

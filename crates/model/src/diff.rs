@@ -120,10 +120,12 @@ pub struct Revisions {
 }
 
 /// A step of an upgrade that changes a Helm release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ReleaseChange {
     /// CRDs and what else the `base` chart has come to the target version.
     Base,
+    /// The autoscaler of istiod gets a higher minimum before it is upgraded in place.
+    RaiseMinimum,
     /// The new control plane is installed beside the old one.
     Install,
     /// The autoscaler of the new control plane has its own minimum again.

@@ -196,6 +196,7 @@ pub fn record() -> Record {
         raised_minimum: None,
         budget: None,
         base_values: Map::new(),
+        route: Vec::new(),
         namespaces: Vec::new(),
         waves: Vec::new(),
         tags: Vec::new(),

@@ -24,6 +24,7 @@ pub mod record;
 pub mod reference;
 pub mod refusals;
 pub mod replicas;
+pub mod route;
 pub mod selector;
 pub mod stages;
 pub mod time;

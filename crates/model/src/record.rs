@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::decision::{Chart, ChartTarget};
 use crate::replicas;
+use crate::route::{self, Leg};
 use crate::view::{BudgetRule, MeshView, PlaneId, Release, WorkloadKey};
 
 /// The record of one upgrade, kept in a Secret because Helm values may hold secrets.
@@ -56,6 +57,9 @@ pub struct Record {
     pub budget: Option<RecordedBudget>,
     /// Values for the `base` release at the target version.
     pub base_values: Map<String, Value>,
+    /// The route: every leg in its order. Records of releases that pinned none have none; see [`Record::legs`].
+    #[serde(default)]
+    pub route: Vec<Leg>,
     /// Injection labels of every namespace of the mesh.
     pub namespaces: Vec<RecordedNamespace>,
     /// The waves, with the namespaces of each, in their order; none where everything moves at once.
@@ -181,6 +185,7 @@ impl Record {
         self.keep_gateways(earlier, view);
         self.keep_unsteady(earlier);
         self.keep_minimum(earlier, view);
+        self.route = route::route(&self);
         self
     }
 
@@ -271,6 +276,14 @@ impl Record {
             .extend(before.filter(|gateway| is_moved(gateway)).cloned());
         self.gateways
             .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    }
+
+    /// The legs of the route, as they were pinned; made of the record where it was written by a release that pinned none.
+    pub fn legs(&self) -> Vec<Leg> {
+        if self.route.is_empty() {
+            return route::route(self);
+        }
+        self.route.clone()
     }
 
     /// Whether Helm installs istiod and the CRDs, and so this operator. Otherwise somebody else renders them.

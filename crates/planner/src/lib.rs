@@ -4,6 +4,7 @@
 //! mesh. It has no clock, no client, no randomness; CI proves it from the dependency tree. So
 //! every story of an upgrade can be told, crashed and told again in a test.
 
+mod legs;
 mod lint;
 mod phase;
 mod status;

@@ -10,6 +10,7 @@ use meshlift_model::heading::Heading;
 use meshlift_model::injection::{Injector, injector_of};
 use meshlift_model::owners::Owners;
 use meshlift_model::record::Record;
+use meshlift_model::route::{Leg, LegKind};
 use meshlift_model::stages::Stages;
 use meshlift_model::upgrade::Upgrade;
 use meshlift_model::users;
@@ -254,13 +255,13 @@ fn left_release(record: &Record, heading: Heading<'_>) -> String {
     }
 }
 
+/// Helm works only on the releases of the route.
 fn ours(record: &Record, release: &str) -> Result<(), Violation> {
-    let known = [
-        &record.source.name,
-        &record.base.name,
-        &record.target_release(),
-    ];
-    if known.iter().any(|name| *name == release) {
+    let on_route = |leg: &Leg| match &leg.kind {
+        LegKind::Release(leg) => leg.release == release,
+        LegKind::Workloads | LegKind::Soak | LegKind::Keep => false,
+    };
+    if record.legs().iter().any(on_route) {
         Ok(())
     } else {
         Err(Violation::ForeignRelease(release.to_owned()))

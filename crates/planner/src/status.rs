@@ -12,7 +12,10 @@ use meshlift_model::detection::Detection;
 use meshlift_model::message;
 use meshlift_model::outcome::{ErrorClass, Executed, backoff};
 use meshlift_model::pace::Pace;
+use meshlift_model::time::whole_second;
 use meshlift_model::upgrade::Upgrade;
+
+use crate::legs;
 
 const HISTORY: usize = 10;
 const BLOCKED_SHOWN: usize = 50;
@@ -66,6 +69,7 @@ pub fn fold(
         status.plan.clone_from(&report.plan);
     }
     set_conditions(now, upgrade.generation, &mut status, decision, executed);
+    legs::advance(now, &mut status, report.step);
     status
 }
 
@@ -130,6 +134,9 @@ fn say(status: &mut MeshUpgradeStatus, upgrade: &Upgrade, report: &Report) {
     }
     if let Some(waves) = &report.waves {
         status.waves.clone_from(waves);
+    }
+    if let Some(legs) = &report.legs {
+        status.legs.clone_from(legs);
     }
     if report.rollback.is_some() {
         status.rollback.clone_from(&report.rollback);
@@ -319,18 +326,9 @@ fn set_times(
     }
 }
 
-/// Times in status have whole seconds, as `metav1.Time` has; the next second, so that a deadline
-/// is never early.
-fn whole_second(at: Timestamp) -> Timestamp {
-    match at.subsec_nanosecond() {
-        0 => at,
-        _ => Timestamp::from_second(at.as_second() + 1).unwrap_or(at),
-    }
-}
-
 // --- conditions, one function each -----------------------------------------------------------
 
-fn set_conditions(
+pub(crate) fn set_conditions(
     now: Timestamp,
     generation: i64,
     status: &mut MeshUpgradeStatus,

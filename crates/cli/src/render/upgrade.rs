@@ -5,7 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use meshlift_api::conditions::{READY, RECONCILING, STALLED};
 use meshlift_api::{
-    ControlPlaneRef, MeshUpgrade, MeshUpgradeStatus, Mode, Outcome, Phase, RunSummary, WaveState,
+    ControlPlaneRef, LegState, MeshUpgrade, MeshUpgradeStatus, Mode, Outcome, Phase, RunSummary,
+    WaveState,
 };
 
 use super::checks::checks;
@@ -76,6 +77,9 @@ pub(crate) fn upgrade(terminal: &Terminal, upgrade: &MeshUpgrade, now: Timestamp
             None => "Checks".to_owned(),
         };
         parts.push(section(terminal, &passed, &checks(terminal, failed)));
+    }
+    if !status.legs.is_empty() {
+        parts.push(section(terminal, "Route", &legs(terminal, status, now)));
     }
     if !status.waves.is_empty() {
         parts.push(section(terminal, "Waves", &waves(terminal, status, now)));
@@ -208,6 +212,31 @@ fn bar(done: u32, total: u32) -> String {
     let filled = BAR * usize::try_from(done.min(total)).unwrap_or(0)
         / usize::try_from(total).unwrap_or(1).max(1);
     format!("[{}{}]", "#".repeat(filled), "-".repeat(BAR - filled))
+}
+
+fn legs(terminal: &Terminal, status: &MeshUpgradeStatus, now: Timestamp) -> String {
+    let columns = [
+        Column::Fixed("LEG"),
+        Column::Fixed("STATE"),
+        Column::Fixed("TOOK"),
+    ];
+    let rows = status.legs.iter().map(|leg| {
+        let tone = match leg.state {
+            LegState::Pending | LegState::RolledBack | LegState::Stays => Tone::Faint,
+            LegState::RollingBack => Tone::Warn,
+            LegState::Active => Tone::Plain,
+            LegState::Done => Tone::Good,
+            LegState::Failed => Tone::Bad,
+        };
+        let end = leg.finished_at.as_ref().map_or(now, |at| at.0);
+        let took = leg.started_at.as_ref().map(|at| between(at.0, end));
+        vec![
+            leg.id.as_str().into(),
+            Cell::toned(tone, leg.state.to_string()),
+            Cell::maybe(took),
+        ]
+    });
+    table(terminal, &columns, rows)
 }
 
 fn waves(terminal: &Terminal, status: &MeshUpgradeStatus, now: Timestamp) -> String {

@@ -65,6 +65,7 @@ impl Plan {
             self.mesh, self.from, self.from_revision, self.to, self.to_revision
         );
         text.push_str("Made from what was seen; the mesh was not touched.\n");
+        line(&mut text, &format!("Route: {}", self.legs.join(", ")));
         if !self.later.is_empty() {
             let later: Vec<String> = self.later.iter().map(ToString::to_string).collect();
             line(
@@ -362,6 +363,11 @@ fn does(step: &ReleaseStep, revision: &str) -> String {
         ReleaseChange::Base => format!("upgrade of chart {chart} from {from} to {to}"),
         ReleaseChange::InPlace => {
             format!("upgrade in place of chart {chart} from {from} to {to}")
+        }
+        ReleaseChange::RaiseMinimum => {
+            format!(
+                "upgrade of chart {chart} {from}: a higher {MINIMUM}, for the time of the upgrade"
+            )
         }
         ReleaseChange::Install => format!("install of chart {chart} {to}"),
         ReleaseChange::DefaultRevision => {

@@ -59,9 +59,10 @@ fn compared(comparison: &Comparison) -> ReleaseDiff {
         ReleaseChange::Install => (old.as_str(), new.as_str()),
         ReleaseChange::InPlace => (old.as_str(), in_place.as_str()),
         ReleaseChange::Retire => (old.as_str(), ""),
-        ReleaseChange::Base | ReleaseChange::DefaultRevision | ReleaseChange::RestoreMinimum => {
-            (crd("1.30.2"), crd("1.31.0"))
-        }
+        ReleaseChange::Base
+        | ReleaseChange::DefaultRevision
+        | ReleaseChange::RaiseMinimum
+        | ReleaseChange::RestoreMinimum => (crd("1.30.2"), crd("1.31.0")),
     };
     compare(comparison, old, new).expect("manifests")
 }

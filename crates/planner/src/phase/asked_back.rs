@@ -1,12 +1,12 @@
 //! A rollback that a person requests when the upgrade has ended, and both control planes are still there.
 
 use jiff::Timestamp;
-use meshlift_api::{ControlPlaneRef, Mode, Strategy};
+use meshlift_api::{ControlPlaneRef, LegState, LegStatus, Mode, Strategy};
 use meshlift_model::decision::{Decision, Effect, Next, Report, WaitingOn};
-use meshlift_model::message;
 use meshlift_model::record::Record;
 use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{ControlPlane, MeshView, Seen};
+use meshlift_model::{message, route};
 
 use super::failing::{ASKED, go_back, serves};
 use super::{BACKSTOP, blind, wait};
@@ -66,6 +66,15 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Opti
     })
 }
 
+/// The legs of an upgrade that has ended: what rolls back.
+fn travelled(record: &Record) -> Vec<LegStatus> {
+    let mut legs = route::pending(&record.legs());
+    for leg in &mut legs {
+        leg.state = LegState::Done;
+    }
+    legs
+}
+
 fn report(record: &Record) -> Report {
     let plane = |version: &meshlift_istio::version::Version, revision: &str| ControlPlaneRef {
         version: version.to_string(),
@@ -75,6 +84,7 @@ fn report(record: &Record) -> Report {
         from: Some(plane(&record.source.version, &record.source_revision)),
         target: Some(plane(&record.target_version, &record.target_revision)),
         backup: Some(record.backup.clone()),
+        legs: Some(travelled(record)),
         ..Report::default()
     }
 }

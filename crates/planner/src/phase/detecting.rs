@@ -28,7 +28,7 @@ use meshlift_model::upgrade::Upgrade;
 use meshlift_model::view::{
     ControlPlane, Gateway, MeshView, Namespace, Release, Seen, Tag, version_of_crds,
 };
-use meshlift_model::{Detection, budgets, message, stages};
+use meshlift_model::{Detection, budgets, message, route, stages};
 use serde_json::{Map, Value};
 
 use super::pending::in_the_way;
@@ -189,6 +189,7 @@ fn settle(
         Seen::Present(record) if same_course(record, &wanted) => {
             let report = Report {
                 step: None,
+                legs: Some(route::pending(&record.legs())),
                 ..report
             };
             Decision::new(Next::Enter(Phase::Upgrading), report)
@@ -386,6 +387,7 @@ fn record(
         base_values: values::base(&base.values, course.mesh),
         source,
         base,
+        route: Vec::new(),
         namespaces: in_mesh
             .iter()
             .map(|ns| RecordedNamespace {

@@ -336,6 +336,7 @@ prop_compose! {
             raised_minimum,
             budget: budget.then(|| RecordedBudget { name: "by-hand".into(), rule: BudgetRule::default() }),
             base_values,
+            route: Vec::new(),
             namespaces: Vec::new(),
             waves,
             tags: Vec::new(),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use meshlift_api::{Outcome, Phase, Predicate, Strategy};
+use meshlift_api::{LegState, MeshUpgradeStatus, Outcome, Phase, Predicate, Strategy};
 use meshlift_model::view::Pod;
 use meshlift_model::{Decision, Effect, Next, Waiting, WaitingOn};
 
@@ -157,6 +157,9 @@ impl Invariants {
                 self.look_at(world, app);
             }
         }
+        if let Some(object) = object {
+            on_the_route(&object.status);
+        }
         let outcome = object.and_then(|object| object.status.outcome);
         if outcome == Some(Outcome::Upgraded) && !self.succeeded {
             self.succeeded = true;
@@ -235,6 +238,17 @@ impl Invariants {
             );
         }
     }
+}
+
+/// Every step belongs to a leg of the route that was pinned, and an end leaves none under way.
+fn on_the_route(status: &MeshUpgradeStatus) {
+    let active = status.legs.iter().any(|leg| leg.state == LegState::Active);
+    let phase = status.phase.unwrap_or(Phase::Pending);
+    let forward = status.rollback.is_none() && phase.is_locked() && !status.legs.is_empty();
+    if let Some(step) = status.step.filter(|_| forward) {
+        assert!(active, "{step} is on no leg of {:?}", status.legs);
+    }
+    assert!(!phase.is_terminal() || !active, "{:?}", status.legs);
 }
 
 /// How many pods have no sidecar.

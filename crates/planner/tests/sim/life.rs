@@ -93,6 +93,8 @@ pub struct Life {
     pub rewritten: BTreeMap<String, u32>,
     /// Workloads, by UID, that their owners rolled out lately, and until when they are left alone.
     rested: BTreeMap<String, Timestamp>,
+    /// When the next node may be drained.
+    drained: Timestamp,
     appeared: u32,
     /// Seconds between two looks, at the least.
     pub rest: i64,
@@ -128,6 +130,7 @@ impl Life {
             ends: Vec::new(),
             rewritten: BTreeMap::new(),
             rested: BTreeMap::new(),
+            drained: now,
             rest: i64::from(rest),
             appeared: 0,
             second: 0,

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
-use meshlift_api::MeshUpgradeStatus;
+use meshlift_api::{MeshUpgradeStatus, WaveStatus};
 use meshlift_model::{Decision, Executed, Next};
 
 use crate::world::World;
@@ -105,6 +105,23 @@ impl fmt::Display for Transcript {
     }
 }
 
+fn legs(status: &MeshUpgradeStatus) -> String {
+    let legs = status.legs.iter();
+    let legs: Vec<String> = legs
+        .map(|leg| format!("{} {}", leg.id, leg.state))
+        .collect();
+    legs.join(", ")
+}
+
+fn told(wave: &WaveStatus) -> String {
+    let begun = match wave.started_at {
+        Some(_) => "",
+        None => ", not begun",
+    };
+    let (name, state, of, progress) = (&wave.name, wave.state, wave.namespaces, &wave.progress);
+    format!("{name} {state}, namespaces: {of}, workloads: {progress}{begun}")
+}
+
 /// A status without its times.
 pub fn end(status: &MeshUpgradeStatus) -> String {
     let mut text = String::new();
@@ -137,14 +154,11 @@ pub fn end(status: &MeshUpgradeStatus) -> String {
     if let Some(p) = status.proxies {
         line("proxies", format!("{}/{} current", p.current, p.total));
     }
+    if !status.legs.is_empty() {
+        line("legs", legs(status));
+    }
     for wave in &status.waves {
-        let begun = match wave.started_at {
-            Some(_) => "",
-            None => ", not begun",
-        };
-        let (name, state, of, progress) = (&wave.name, wave.state, wave.namespaces, &wave.progress);
-        let entry = format!("{name} {state}, namespaces: {of}, workloads: {progress}{begun}");
-        line("wave", entry);
+        line("wave", told(wave));
     }
     for blocked in &status.blocked {
         let entry = format!(

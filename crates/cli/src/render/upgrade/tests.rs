@@ -40,6 +40,12 @@ fn running() -> MeshUpgrade {
             "workloads": { "total": 60, "moved": 41, "restarting": 5, "pending": 12, "blocked": 2, "failed": 0 },
             "proxies": { "total": 412, "current": 280, "outdated": 132, "unknown": 0 },
             "checks": [check], "checksPassed": 17, "blocked": [blocked],
+            "legs": [
+                { "id": "base", "state": "Done", "startedAt": "2026-03-01T10:01:00Z", "finishedAt": "2026-03-01T10:02:00Z" },
+                { "id": "control-plane", "state": "Done", "startedAt": "2026-03-01T10:02:00Z", "finishedAt": "2026-03-01T10:03:10Z" },
+                { "id": "workloads", "state": "Active", "startedAt": "2026-03-01T10:03:10Z" },
+                { "id": "soak", "state": "Pending" },
+            ],
             "attempts": { "count": 2, "nextAt": "2026-03-01T10:13:00Z", "lastError": "patching namespace shop: conflict" },
             "conditions": [
                 condition("Detected", "True", "ChecksPassed", "1.29.4 to 1.31.0: every check passed"),

@@ -4,6 +4,7 @@ use meshlift_api::{Outcome, Phase, Step, Strategy};
 use meshlift_model::decision::{Decision, Effect, Findings, Next, Report, Verdict, WaitingOn};
 use meshlift_model::detection::METRICS_UNREADABLE;
 use meshlift_model::message;
+use meshlift_model::route::NO_LONGER_MOVED_TO;
 use meshlift_model::users::{blocking, unread, users};
 use meshlift_model::view::{ControlPlane, Release, ReleaseState, Seen};
 
@@ -159,7 +160,7 @@ impl Back<'_> {
                 format!("istiod {} is gone", record.target_revision),
             ),
             (Strategy::Canary, _) => (
-                "RolledBack",
+                NO_LONGER_MOVED_TO,
                 format!("istiod {} is no longer moved to", record.target_revision),
             ),
         };

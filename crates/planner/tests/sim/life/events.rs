@@ -13,6 +13,9 @@ use crate::world::{App, World, labels, seconds, version};
 
 /// How long a workload is left alone after a rollout of its owner: deploys of every minute would never settle.
 const REST: i64 = 120;
+/// How long the drain of a node takes: one after the other, or pods that need ten seconds to start would never get ready,
+/// and a rollout that makes no progress would be no fault of the planner.
+const DRAIN: i64 = 60;
 /// How many namespaces appear in one life.
 const GUESTS: u32 = 3;
 
@@ -50,6 +53,10 @@ impl Life {
     }
 
     fn node_drains(&mut self, world: &mut World, told: &mut Transcript) {
+        if world.now < self.drained {
+            return;
+        }
+        self.drained = world.now + seconds(DRAIN);
         for at in 0..world.apps.len() {
             let app = &world.apps[at];
             if comes_back(app) && !app.pods.is_empty() && self.seeded.below(2) == 0 {
