@@ -157,6 +157,16 @@ pub fn istioctl(version: &str) -> Result<PathBuf> {
     Ok(directory.join("istioctl"))
 }
 
+/// The path of the program that runs scripts as Argo CD does (`pins/argocd-lua`), built now if the cache lacks it; blocks
+/// while it builds.
+pub fn argocd_lua() -> Result<PathBuf> {
+    let component = go::argocd_lua();
+    if !component.is_built() {
+        announce(&[&component])?;
+    }
+    Ok(component.build(1, 1)?.join("argocd-lua"))
+}
+
 /// The module directory of the Istio sources of `version`, which hold its charts.
 pub fn istio_sources(version: &str) -> Result<PathBuf> {
     let (_, pin) = pinned(version)?;

@@ -1,6 +1,7 @@
-//! Generates what is derived from the code (CRDs, RBAC, the page of the checks and the plain manifests) and checks the
-//! house rules.
+//! Generates what is derived from the code (CRDs, RBAC, the page of the checks, the plain manifests and the ConfigMap for
+//! Argo CD) and checks the house rules.
 
+mod argocd;
 mod checks;
 mod crds;
 mod deploy;
@@ -24,8 +25,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write crds/, the generated templates of charts/meshlift, docs/checks.md and
-    /// deploy/meshlift.yaml.
+    /// Write crds/, the generated templates of charts/meshlift, docs/checks.md, deploy/argocd/argocd-cm.yaml
+    /// and deploy/meshlift.yaml.
     Gen {
         /// Write nothing; name the files that are not current and exit with 1.
         #[arg(long)]
@@ -58,6 +59,7 @@ fn generate(root: &Path, helm: &Path, check: bool) -> Result<ExitCode> {
     crds::generate(&mut output)?;
     rbac::generate(&mut output)?;
     checks::generate(&mut output)?;
+    argocd::generate(&mut output)?;
     // The plain manifests are the rendered chart, so what came before must be on disk.
     if output.stale().is_empty() {
         deploy::generate(&mut output, helm)?;

@@ -1,0 +1,2 @@
+obj.spec.requestRollback = true
+return obj
