@@ -14,16 +14,17 @@ mod guide;
 mod helm;
 mod hosted;
 mod in_place;
+mod rendered;
 mod stage;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod values;
 
-use meshlift_api::{MeshType, UpgradePath};
+use meshlift_api::{MeshInstaller, MeshType, UpgradePath};
 use meshlift_detect::steps::step_rule;
 use meshlift_istio::version::{StepRule, TargetVersion, Version, path, resolve};
-use meshlift_model::view::{Installer, MeshView};
+use meshlift_model::view::{ControlPlane, Installer, MeshView};
 
 use self::found::Found;
 use self::guide::Guide;
@@ -56,6 +57,13 @@ pub fn manual(
         hosted::guide(&mut guide, way, &found, &hops);
         return Ok(guide.finish());
     };
+    if found.spec.installer == MeshInstaller::None {
+        if way == Way::InPlace {
+            return Err(rendered_in_place(&found));
+        }
+        rendered::canary(&mut guide, &found, &hops);
+        return Ok(guide.finish());
+    }
     match (&plane.installer, way) {
         (Installer::Helm { release }, Way::InPlace) => {
             by_helm::in_place(&mut guide, &found, release, &hops);
@@ -112,9 +120,16 @@ fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+fn rendered_in_place(found: &Found<'_>) -> String {
+    format!(
+        "istiod in namespace {} is rendered by others (spec.installer of Mesh {} is None), and a commit cannot take it back in place in time: take the canary (--way canary)",
+        found.home, found.mesh
+    )
+}
+
 fn unknown_installer(found: &Found<'_>) -> String {
     format!(
-        "who installed istiod in namespace {} cannot be told (no Helm release, no label of istioctl or the Sail operator), so the steps would be guesses: look at the labels and managedFields of the Deployment, upgrade it with what made it, and restart the workloads after it",
+        "who installed istiod in namespace {} cannot be told (no Helm release, no label of istioctl or the Sail operator), so the steps would be guesses: if its charts are rendered from Git, set spec.installer of the Mesh to None and try again; otherwise look at the labels and managedFields of the Deployment, upgrade it with what made it, and restart the workloads after it",
         found.home
     )
 }
@@ -144,7 +159,7 @@ fn head(guide: &mut Guide, way: Way, found: &Found<'_>, hops: &[Version]) {
             plane.revision,
             plane.ready,
             plane.desired,
-            installer(&plane.installer)
+            installer(found, plane)
         ));
         if way == Way::Helm && !matches!(plane.installer, Installer::Helm { .. }) {
             guide.say("  Helm did not install it, so these are the steps with what did: Helm would not take its objects over without conflicts.");
@@ -172,8 +187,11 @@ fn head(guide: &mut Guide, way: Way, found: &Found<'_>, hops: &[Version]) {
     }
 }
 
-fn installer(installer: &Installer) -> String {
-    match installer {
+fn installer(found: &Found<'_>, plane: &ControlPlane) -> String {
+    if found.spec.installer == MeshInstaller::None {
+        return "charts that others render".to_owned();
+    }
+    match &plane.installer {
         Installer::Helm { release } => format!("Helm (release {release})"),
         Installer::Istioctl => "istioctl".to_owned(),
         Installer::Sail => "the Sail operator".to_owned(),

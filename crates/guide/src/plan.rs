@@ -275,7 +275,7 @@ fn commits(record: &Record, view: &MeshView) -> Vec<String> {
         return Vec::new();
     }
     let points_default = view.may_move_validator(&record.source.namespace);
-    message::commits(record, points_default)
+    message::Commits::of(record).all(points_default)
 }
 
 /// What is not moved, in the order of its names.

@@ -1,7 +1,7 @@
 use std::process::{Command, Stdio};
 
 use insta::assert_snapshot;
-use meshlift_api::UpgradePath;
+use meshlift_api::{MeshInstaller, MeshSpec, UpgradePath};
 use meshlift_model::example::{
     before, istiod, labels, namespace, planes, releases, version, workload,
 };
@@ -139,6 +139,20 @@ fn by_istioctl() {
         "1.31.0",
         UpgradePath::EachMinor,
     );
+    assert!(refused.is_err_and(|why| why.contains("--way canary")));
+}
+
+#[test]
+fn rendered_by_others() {
+    let mut view = installed_by(Installer::Unknown, "default");
+    let spec = MeshSpec {
+        installer: MeshInstaller::None,
+        ..MeshSpec::default()
+    };
+    view.mesh = Seen::Present(spec);
+    assert_snapshot!("rendered_canary", told(Way::Canary, &view, "1.31.0"));
+    let path = UpgradePath::EachMinor;
+    let refused = manual(Way::InPlace, "default", &view, "1.31.0", path);
     assert!(refused.is_err_and(|why| why.contains("--way canary")));
 }
 

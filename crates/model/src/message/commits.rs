@@ -1,50 +1,100 @@
 //! What somebody has to commit where a mesh is rendered by others (installer `None`), each as one change.
 
+use meshlift_istio::version::Version;
+
+use super::first_few;
 use crate::record::Record;
 
-/// Everything that is to be committed for this step, in its order.
-pub fn commits(record: &Record, points_default: bool) -> Vec<String> {
-    let default = points_default.then(|| commit_default(record));
-    [commit_base(record), commit_istiod(record)]
-        .into_iter()
-        .chain(default)
-        .chain([commit_removal(record)])
-        .collect()
+/// One step between two control planes that others render.
+#[derive(Clone, Debug)]
+pub struct Commits<'a> {
+    /// Namespace of both.
+    pub namespace: &'a str,
+    /// Version of the old control plane.
+    pub from: &'a Version,
+    /// Its revision.
+    pub from_revision: &'a str,
+    /// Version of the new control plane.
+    pub to: &'a Version,
+    /// Its revision.
+    pub to_revision: &'a str,
+    /// Revision tags of the mesh. Those that the chart of the old control plane renders are removed with it, and nobody
+    /// would inject the namespaces that follow them.
+    pub tags: Vec<&'a str>,
 }
 
-/// The CRDs of the target.
-pub fn commit_base(record: &Record) -> String {
-    format!(
-        "render chart base {} with the values that it has now, so that the CRDs are of that version",
-        record.target_version
-    )
-}
+impl<'a> Commits<'a> {
+    /// Those of the step that this record describes.
+    pub fn of(record: &'a Record) -> Self {
+        Self {
+            tags: record.tags.iter().map(|tag| tag.name.as_str()).collect(),
+            namespace: &record.source.namespace,
+            from: &record.source.version,
+            from_revision: &record.source_revision,
+            to: &record.target_version,
+            to_revision: &record.target_revision,
+        }
+    }
 
-/// The new control plane, beside the old one.
-pub fn commit_istiod(record: &Record) -> String {
-    format!(
-        "render chart istiod {} into namespace {} a second time, with the values that it has now and revision={}; keep what is rendered for the old one (revision {})",
-        record.target_version,
-        record.source.namespace,
-        record.target_revision,
-        record.source_revision
-    )
-}
+    /// All of them, in their order.
+    pub fn all(&self, points_default: bool) -> Vec<String> {
+        let default = points_default.then(|| self.default_revision());
+        [self.base(), self.istiod()]
+            .into_iter()
+            .chain(default)
+            .chain([self.removal()])
+            .collect()
+    }
 
-/// The default revision, with its validating webhook.
-pub fn commit_default(record: &Record) -> String {
-    format!(
-        "render chart base {} with defaultRevision={}",
-        record.target_version, record.target_revision
-    )
-}
+    /// The CRDs of the target.
+    pub fn base(&self) -> String {
+        format!(
+            "render chart base {} with the values that it has now, so that the CRDs are of that version",
+            self.to
+        )
+    }
 
-/// The end of the old control plane.
-pub fn commit_removal(record: &Record) -> String {
-    format!(
-        "remove what chart istiod renders for the old control plane (version {}, revision {})",
-        record.source.version, record.source_revision
-    )
+    /// The new control plane, beside the old one.
+    pub fn istiod(&self) -> String {
+        let Self {
+            namespace,
+            from_revision,
+            to,
+            to_revision,
+            ..
+        } = self;
+        format!(
+            "render chart istiod {to} into namespace {namespace} a second time, with the values that it has now and revision={to_revision}; keep what is rendered for the old one (revision {from_revision})"
+        )
+    }
+
+    /// The default revision, with its validating webhook.
+    pub fn default_revision(&self) -> String {
+        format!(
+            "render chart base {} with defaultRevision={}",
+            self.to, self.to_revision
+        )
+    }
+
+    /// The end of the old control plane.
+    pub fn removal(&self) -> String {
+        let Self {
+            from,
+            from_revision,
+            to_revision,
+            ..
+        } = self;
+        let tags = match self.tags[..] {
+            [] => String::new(),
+            _ => format!(
+                ", but keep its revision tags ({}): render them with revision {to_revision} first",
+                first_few(&self.tags)
+            ),
+        };
+        format!(
+            "remove what chart istiod renders for the old control plane (version {from}, revision {from_revision}){tags}"
+        )
+    }
 }
 
 /// A change that is waited for, and why.

@@ -39,7 +39,7 @@ fn crds(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) -> 
     let why = format!("the CRDs of Istio are of {version}");
     let report = Report {
         step: Some(Step::UpgradingBase),
-        message: message::waits_for_commit(&why, &message::commit_base(record)),
+        message: message::waits_for_commit(&why, &message::Commits::of(record).base()),
         ..Report::default()
     };
     Some(commit(now, report))
@@ -54,7 +54,7 @@ fn istiod(now: Timestamp, view: &MeshView, record: &Record) -> Option<Decision> 
     let why = format!("there is no istiod of revision {}", record.target_revision);
     let report = Report {
         step: Some(Step::InstallingControlPlane),
-        message: message::waits_for_commit(&why, &message::commit_istiod(record)),
+        message: message::waits_for_commit(&why, &message::Commits::of(record).istiod()),
         findings: Findings {
             control_plane_ready: Verdict::no("NotFound", why),
             ..Findings::default()
@@ -68,14 +68,15 @@ impl Look<'_> {
     /// Waits until whoever renders the validating webhook points it at the new control plane.
     pub(super) fn default_is_committed(&self, step: Step) -> Decision {
         let why = "istiod-default-validator calls the old control plane";
-        let message = message::waits_for_commit(why, &message::commit_default(self.record));
+        let message =
+            message::waits_for_commit(why, &message::Commits::of(self.record).default_revision());
         commit(self.now, self.report(step, message))
     }
 
     /// Waits until whoever renders the old control plane removes it. Nothing uses it any more.
     pub(super) fn removal_is_committed(&self, step: Step) -> Decision {
         let why = "nothing uses the old control plane any more";
-        let message = message::waits_for_commit(why, &message::commit_removal(self.record));
+        let message = message::waits_for_commit(why, &message::Commits::of(self.record).removal());
         commit(self.now, self.report(step, message))
     }
 }
