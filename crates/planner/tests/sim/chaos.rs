@@ -1,9 +1,12 @@
 //! Every story again, with crashes and with stale views: the same end, the same writes.
 
+use meshlift_api::MeshInstaller;
+
 use crate::digest::Digest;
 use crate::run::{Lag, Run, Story};
 use crate::scenes;
 use crate::seeded::Seeded;
+use crate::world::World;
 
 /// A story with the end it comes to when nothing disturbs it.
 struct Calm {
@@ -71,6 +74,43 @@ fn a_second_crash_changes_nothing() {
             &format!("crashed at points {first} and {second}"),
         );
     }
+}
+
+/// R11: an operator that is upgraded in the middle reads what the last release wrote, and comes to the same end.
+#[test]
+fn an_upgrade_of_the_operator_changes_nothing() {
+    let mut seeded = Seeded(3);
+    let mut runs = 0;
+    // What others render the last release did not know.
+    let known = |calm: &Calm| {
+        let mesh = calm.story.world.mesh.as_ref();
+        mesh.is_none_or(|mesh| mesh.installer == MeshInstaller::Helm)
+    };
+    for mut calm in calm().into_iter().filter(known) {
+        // A new run, and a retry, write what they know.
+        calm.end = without_legs(Run::new(&calm.story).tell().world);
+        for _ in 0..4 {
+            let look = 1 + seeded.below(calm.looks);
+            let run = Run::new(&calm.story).upgraded_at(look).tell();
+            let end = without_legs(run.world);
+            let (name, text) = (calm.story.name, run.transcript);
+            assert_eq!(end.state, calm.end.state, "{name}, at look {look}:\n{text}");
+            assert_eq!(
+                end.writes, calm.end.writes,
+                "{name}, at look {look}:\n{text}"
+            );
+            runs += 1;
+        }
+    }
+    assert!(runs >= 500, "only {runs} runs");
+}
+
+fn without_legs(mut world: World) -> Digest {
+    if let Some(object) = &mut world.object {
+        object.status.legs.clear();
+    }
+    world.writes.remove("record");
+    Digest::of(&world)
 }
 
 /// R3: whatever is decided from any of the last 50 states is no wrong write now.

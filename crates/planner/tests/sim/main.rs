@@ -11,6 +11,7 @@ mod gateways;
 mod helm;
 mod invariants;
 mod istiod;
+mod last_release;
 mod life;
 mod lives;
 mod observe;

@@ -86,6 +86,8 @@ pub struct Run {
     crashes: BTreeSet<u32>,
     lag: Lag,
     hindsight: bool,
+    /// Number of the look before which the operator is upgraded.
+    upgraded: Option<u32>,
     past: VecDeque<World>,
     /// What others do meanwhile.
     life: Option<Life>,
@@ -133,6 +135,7 @@ impl Run {
             crashes: BTreeSet::new(),
             lag: Lag::default(),
             hindsight: false,
+            upgraded: None,
             past: VecDeque::new(),
             life: None,
             invariants: None,
@@ -148,6 +151,12 @@ impl Run {
 
     pub fn lagging(mut self, lag: Lag) -> Self {
         self.lag = lag;
+        self
+    }
+
+    /// What was written until this look was written by the last release, which knew less.
+    pub fn upgraded_at(mut self, look: u32) -> Self {
+        self.upgraded = Some(look);
         self
     }
 
@@ -199,6 +208,11 @@ impl Run {
             if self.world.now >= self.limit {
                 self.transcript.say(self.world.now, "and so it stays");
                 return;
+            }
+            if self.upgraded == Some(self.looks) && upgrade.phase().is_locked() {
+                self.upgraded = None;
+                self.world.as_of_the_last_release();
+                continue;
             }
             match self.reconcile(&upgrade) {
                 Ok(again) => self.sleep(again),
