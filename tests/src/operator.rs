@@ -1,12 +1,13 @@
 //! The operator as a process: what is killed must be one.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use meshlift_testbed::free_address::free_address;
 use meshlift_testbed::{cargo, process};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -228,8 +229,4 @@ impl Drop for Operator {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

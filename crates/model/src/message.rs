@@ -129,7 +129,7 @@ pub fn waits_for_rival(mesh: &str, rival: &Rival) -> String {
             rival.mesh
         )
     };
-    format!("waits for MeshUpgrade {name}, {same}, to end (kubectl describe mup {name})")
+    format!("waiting for MeshUpgrade {name}, {same}, to end (kubectl describe mup {name})")
 }
 
 pub fn already_there(version: &Version, behind: usize, unknown: usize) -> String {
@@ -315,7 +315,7 @@ pub fn foreign_helm(release: &Release, since: Timestamp) -> String {
         name, namespace, ..
     } = release;
     format!(
-        "waits for the Helm operation on {namespace}/{name} that someone else began at {}; if it died: helm -n {namespace} rollback {name}",
+        "waiting for the Helm operation on {namespace}/{name} that someone else started at {}; if it died: helm -n {namespace} rollback {name}",
         moment(since)
     )
 }
@@ -388,7 +388,7 @@ pub fn foreign_proxies(connected: u64) -> String {
 
 pub fn own_helm(release: &Release, since: Timestamp, ends: Timestamp) -> String {
     format!(
-        "waits whether the Helm operation on {}/{} that this operator began at {} still ends; it is cleared at {}",
+        "waiting for our Helm operation on {}/{}, started at {}; if it does not end, it is cleared at {}",
         release.namespace,
         release.name,
         moment(since),
@@ -398,7 +398,7 @@ pub fn own_helm(release: &Release, since: Timestamp, ends: Timestamp) -> String 
 
 pub fn stopped(what: &str, state: &str) -> String {
     format!(
-        "stopped: {what}. {state} Mend it, then annotate this object with a new value of meshlift.io/retry to go on from here"
+        "stopped: {what}. {state} Fix it, then annotate this object with a new value of meshlift.io/retry to continue from here"
     )
 }
 
@@ -455,8 +455,8 @@ pub fn restarting(counts: WorkloadCounts, revision: &str, progress: &Progress) -
         text.push_str(&format!(", {} not movable", counts.blocked));
     }
     let parts = [
-        ("restarts", &progress.restarts),
-        ("waits for", &progress.waits),
+        ("restarting", &progress.restarts),
+        ("waiting for", &progress.waits),
         ("did not come up:", &progress.failed),
         ("held back:", &progress.held),
         ("trying again what was refused:", &progress.refused),

@@ -8,6 +8,7 @@ pub mod cargo;
 pub mod charts;
 pub mod cluster;
 pub mod demo;
+pub mod free_address;
 pub mod images;
 pub mod istio;
 pub mod load;

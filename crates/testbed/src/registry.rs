@@ -5,7 +5,7 @@ mod storage;
 mod tokens;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use self::tokens::Tokens;
 use crate::charts::Login;
 use crate::cluster::process::Processes;
+use crate::free_address::free_address;
 use crate::tls::Identity;
 use crate::tools::Tools;
 
@@ -187,10 +188,4 @@ fn auth(options: &RegistryOptions, directory: &Path) -> Result<(Option<Value>, O
         "jwks": file,
     } });
     Ok((Some(auth), Some(tokens)))
-}
-
-/// An address that was free a moment ago; the registry cannot be handed a listener.
-fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?)
 }

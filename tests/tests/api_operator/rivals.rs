@@ -34,7 +34,10 @@ fn api_the_younger_of_two_upgrades_waits_and_says_for_whom() -> Result<()> {
         ensure_condition(&status, conditions::READY, ("False", "Pending"))?;
         ensure_says(
             &status,
-            &["waits for MeshUpgrade older", "kubectl describe mup older"],
+            &[
+                "waiting for MeshUpgrade older",
+                "kubectl describe mup older",
+            ],
         )?;
         ensure_untouched(&audit)?;
         // Pending and Detecting: both can be deleted, and the waiting one takes over at once.

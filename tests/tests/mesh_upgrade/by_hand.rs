@@ -16,7 +16,7 @@ use meshlift_model::Upgrade;
 use meshlift_model::view::MeshView;
 use meshlift_testbed::progress;
 use meshlift_tests::bed::{Bed, OPERATOR_NAMESPACE};
-use meshlift_tests::wait::until;
+use meshlift_tests::wait::{SOON, until};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -141,7 +141,19 @@ async fn take(bed: &Bed, steps: &str) -> Result<()> {
     Ok(())
 }
 
+/// Runs a command; the probe again for a while, as it says there, because kube-proxy may not know the new Service yet.
 async fn run(bed: &Bed, folder: &Path, command: &str) -> Result<()> {
+    if !command.contains("istio-probe") {
+        return run_once(bed, folder, command).await;
+    }
+    until("the probe is answered", SOON, || async {
+        let answered = run_once(bed, folder, command).await;
+        Ok(answered.map_err(|why| why.to_string()))
+    })
+    .await
+}
+
+async fn run_once(bed: &Bed, folder: &Path, command: &str) -> Result<()> {
     let mut path = Vec::new();
     for tool in ["helm", "kubectl"] {
         let program = bed.cluster.tools().program(tool)?;

@@ -118,8 +118,8 @@ mod tests {
             line(&status),
             format!("{stage} | 41/60 workloads on 1-31-0")
         );
-        status.message = "waits for Deployment shop/cart".into();
-        let expected = format!("{stage} | 41/60 | waits for Deployment shop/cart");
+        status.message = "waiting for Deployment shop/cart".into();
+        let expected = format!("{stage} | 41/60 | waiting for Deployment shop/cart");
         assert_eq!(line(&status), expected);
         assert_eq!(line(&Default::default()), "not seen by the operator yet");
     }

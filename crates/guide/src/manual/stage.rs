@@ -116,7 +116,7 @@ pub(super) fn prove(guide: &mut Guide, found: &Found<'_>, stage: &Stage<'_>) {
         stage.revision
     ));
     guide.good(&format!(
-        "the answer names \"revision\":\"{}\". The pod is only tried (--dry-run), none is made.",
+        "the answer names \"revision\":\"{}\". The pod is only tried (--dry-run), none is made. A connection that is refused: try again after a few seconds, when every node knows the new Service.",
         stage.revision
     ));
 }

@@ -23,7 +23,7 @@ pub fn withdraw_rollback(upgrade: &str) -> String {
 
 pub fn waits_for_person(upgrade: &str, what: &str) -> String {
     format!(
-        "holds: {what}. Mend it, and it goes on by itself; or move everything back: {}",
+        "waiting for a person: {what}. Fix it, and the upgrade continues by itself; or roll it back: {}",
         request_rollback(upgrade)
     )
 }
@@ -81,11 +81,11 @@ pub fn left_between(record: &Record, counts: WorkloadCounts) -> String {
 }
 
 pub fn goes_back(why: &str) -> String {
-    format!("goes back to the old control plane: {why}")
+    format!("rolling back to the old control plane: {why}")
 }
 
 pub fn asked_back_already() -> String {
-    "does not begin, because spec.requestRollback is true: set it to false".to_owned()
+    "waiting to begin: spec.requestRollback is true; set it to false".to_owned()
 }
 
 pub fn too_late(message: &str, record: &Record) -> String {
@@ -100,7 +100,7 @@ pub fn waits_for_old(record: &Record, why: &str) -> String {
         return format!("rolling back: waiting for istiod: {why}");
     }
     format!(
-        "waits for the old control plane ({}), which everything goes back to: {why}",
+        "waiting for the old control plane ({}), to which everything rolls back: {why}",
         record.source.version
     )
 }
@@ -109,7 +109,7 @@ pub fn waits_for_old(record: &Record, why: &str) -> String {
 const AFTER_A_REQUEST: &str = ". To try the upgrade again, set spec.requestRollback to false and annotate this object with a new value of meshlift.io/retry";
 /// What a person does after a rollback because of a failure.
 const AFTER_A_FAILURE: &str =
-    ". Mend it, then annotate this object with a new value of meshlift.io/retry to try again";
+    ". Fix it, then annotate this object with a new value of meshlift.io/retry to try again";
 
 /// How it ended: `users` keep the new control plane, which may still exist without any; `blocked` workloads were not
 /// moved back.

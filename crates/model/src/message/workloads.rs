@@ -131,7 +131,7 @@ pub fn not_moved_back(key: &WorkloadKey, predicate: Predicate, to: &str) -> Stri
         ),
         Predicate::ManagedGateway => gateway_not_up(key, to),
         _ => format!(
-            "it was not restarted, because new pods in namespace {namespace} would not be injected by {to}: mend that, then {restart}"
+            "it was not restarted, because new pods in namespace {namespace} would not be injected by {to}: fix that, then {restart}"
         ),
     }
 }
@@ -265,7 +265,7 @@ pub fn blocked_workload(key: &WorkloadKey, predicate: Predicate, target: &str) -
             "istiod rolls this gateway by itself once its Gateway asks for the new revision: kubectl -n {namespace} label gateway <its name> istio.io/rev={target} --overwrite"
         ),
         Predicate::RolloutIncomplete => format!(
-            "its own rollout has not ended: mend it ({}), then {restart}",
+            "its own rollout has not ended: fix it ({}), then {restart}",
             status(key)
         ),
         Predicate::NotOurs => format!(
@@ -337,7 +337,7 @@ pub fn restart_failed(key: &WorkloadKey, why: &str) -> String {
     } = key;
     let resource = key.kind.resource();
     format!(
-        "restarted, and not ready: {why}; mend it (kubectl -n {namespace} describe {resource}/{name})"
+        "restarted, and not ready: {why}; fix it (kubectl -n {namespace} describe {resource}/{name})"
     )
 }
 

@@ -183,7 +183,7 @@ pub(super) fn helm_step(
                     storage: release.storage.clone(),
                 };
                 let message = format!(
-                    "clears the Helm operation on {}/{} that was cut off",
+                    "clearing the Helm operation on {}/{} that was cut off",
                     release.namespace, release.name
                 );
                 Some(Decision::new(
@@ -207,7 +207,7 @@ fn prove(now: Timestamp, upgrade: &Upgrade, view: &MeshView, record: &Record) ->
     let missing = unproved(plane, view, record).or_else(|| too_small(plane?, upgrade, record))?;
     let report = Report {
         step: Some(Step::ProvingControlPlane),
-        message: format!("waits for the new control plane: {}", missing.what),
+        message: format!("waiting for the new control plane: {}", missing.what),
         findings: Findings {
             control_plane_ready: Verdict::no(missing.reason, missing.what.clone()),
             ..Findings::default()

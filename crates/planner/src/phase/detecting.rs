@@ -199,7 +199,7 @@ fn settle(
             Report {
                 step: Some(Step::Recording),
                 message: format!(
-                    "{}; records what there is before the first change",
+                    "{}; recording what there is before the first change",
                     report.message
                 ),
                 ..report
@@ -224,7 +224,10 @@ fn back_up(upgrade: &Upgrade, view: &MeshView, course: &Course<'_>, report: Repo
     };
     let report = Report {
         step: Some(Step::Recording),
-        message: format!("{}; takes a backup before the first change", report.message),
+        message: format!(
+            "{}; taking a backup before the first change",
+            report.message
+        ),
         ..report
     };
     Decision::new(Next::Act(vec![Effect::BackUp(Box::new(scope))]), report)

@@ -225,7 +225,7 @@ impl Look<'_> {
         let report = self.report(
             Step::KeepingOldControlPlane,
             format!(
-                "waits for the new control plane: {}",
+                "waiting for the new control plane: {}",
                 message::first_few(&problems)
             ),
         );

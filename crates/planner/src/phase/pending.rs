@@ -20,7 +20,7 @@ pub(super) fn decide(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Deci
             Decision::new(wait(now, WaitingOn::Rival, BACKSTOP), report)
         }
         None => {
-            let message = "looks whether the mesh can be upgraded".to_owned();
+            let message = "checking whether the mesh can be upgraded".to_owned();
             Decision::new(
                 Next::Enter(Phase::Detecting),
                 Report {

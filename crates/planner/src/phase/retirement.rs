@@ -75,7 +75,7 @@ impl Look<'_> {
                 return None;
             }
             let message = format!(
-                "waits until {} writes its CA bundle into the default validator",
+                "waiting until {} writes its CA bundle into the default validator",
                 target.name
             );
             return Some(Decision::new(
@@ -108,13 +108,13 @@ impl Look<'_> {
             undone,
             Effect::PointDefaultRevision,
         ) else {
-            let message = format!("waits until the default validator calls {}", target.name);
+            let message = format!("waiting until the default validator calls {}", target.name);
             let waiting = wait(self.now, WaitingOn::Validator, POLL);
             return Some(Decision::new(waiting, self.report(step, message)));
         };
         let message = match &decision.next {
             Next::Act(batch) if matches!(batch[..], [Effect::PointDefaultRevision(_)]) => format!(
-                "points the default revision and its validating webhook at {} (Helm release {}/{})",
+                "pointing the default revision and its validating webhook at {} (Helm release {}/{})",
                 target.name, self.record.base.namespace, self.record.base.name
             ),
             _ => decision.report.message,
@@ -198,7 +198,7 @@ impl Look<'_> {
             // Nobody removes a Deployment that no release has.
             None if !self.settling() => self.old_stays(&[message::without_release(plane)]),
             None => {
-                let message = format!("waits for {} to be gone", plane.name);
+                let message = format!("waiting for the removal of {}", plane.name);
                 Decision::new(
                     wait(self.now, WaitingOn::Retirement, POLL),
                     self.report(step, message),
@@ -260,7 +260,7 @@ impl Look<'_> {
             return self.old_stays(&[message::foreign_proxies(connected)]);
         }
         let message = format!(
-            "waits for {connected} proxies to leave the old control plane (until {})",
+            "waiting for {connected} proxies to leave the old control plane (until {})",
             message::moment(deadline)
         );
         Decision::new(
@@ -280,7 +280,7 @@ impl Look<'_> {
             .source()
             .is_some_and(|plane| plane.live.present().is_none() && plane.ready > 0);
         let message = format!(
-            "removes the old control plane: Helm uninstalls {}/{}{}",
+            "removing the old control plane: Helm uninstalls {}/{}{}",
             source.namespace,
             source.name,
             if unread {

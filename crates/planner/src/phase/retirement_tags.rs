@@ -30,7 +30,7 @@ impl Look<'_> {
         let names = meshlift_model::message::first_few(&names);
         if !keep.is_empty() {
             let message = format!(
-                "marks revision tags of Helm release {of_release} to stay when it goes: {names}"
+                "marking revision tags of Helm release {of_release} to stay when it is uninstalled: {names}"
             );
             return Some(Decision::new(Next::Act(keep), self.report(step, message)));
         }
@@ -50,7 +50,7 @@ impl Look<'_> {
         let message = match &decision.next {
             Next::Act(batch) if matches!(batch[..], [Effect::ReleaseTags(_)]) => {
                 format!(
-                    "takes revision tags out of Helm release {of_release}, which would delete them: {names}"
+                    "taking revision tags out of Helm release {of_release}, which would delete them: {names}"
                 )
             }
             _ => decision.report.message,

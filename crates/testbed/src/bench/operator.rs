@@ -1,7 +1,7 @@
 //! The operator as a child process, with a user of its own, and the upgrade it is given.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 
 use super::mesh;
 use super::schedule::Limits;
+use crate::free_address::free_address;
 use crate::process::{self, Together};
 use crate::versions::ISTIO_TO;
 use crate::{Cluster, cargo};
@@ -198,11 +199,6 @@ impl Operator {
             Err(_) => bail!("the operator did not stop within 30 s of SIGTERM"),
         }
     }
-}
-
-fn free_address() -> Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?)
 }
 
 /// What the operator is asked to do.

@@ -33,7 +33,7 @@ fn running() -> MeshUpgrade {
         "spec": { "targetVersion": "1.31" },
         "status": {
             "phase": "Upgrading", "step": "RestartingWorkloads", "progress": "41/60",
-            "message": "41/60 workloads on 1-31-0; waits for Deployment shop/cart",
+            "message": "41/60 workloads on 1-31-0; waiting for Deployment shop/cart",
             "from": { "version": "1.29.4", "revision": "default" },
             "target": { "version": "1.31.0", "revision": "1-31-0" },
             "hops": [{ "version": "1.30.2", "revision": "1-30-2" }, { "version": "1.31.0", "revision": "1-31-0" }],

@@ -85,7 +85,7 @@ impl Drive<'_> {
         }
         let names: Vec<String> = batch.iter().filter_map(moved).collect();
         let message = format!(
-            "{}moves {what} {}to {}: {}",
+            "{}moving {what} {}to {}: {}",
             self.wave(),
             if self.heading.is_back() { "back " } else { "" },
             self.heading.to,

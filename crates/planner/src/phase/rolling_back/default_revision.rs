@@ -63,13 +63,13 @@ impl Back<'_> {
         let Some(decision) = decision else {
             let old = self.old_plane().map_or("istiod", |plane| &plane.name);
             let report = self.moving_back(format!(
-                "waits until the default validator calls {old} again"
+                "waiting until the default validator calls {old} again"
             ));
             return Decision::new(wait(now, WaitingOn::Validator, POLL), report);
         };
         let message = match &decision.next {
             Next::Act(batch) if matches!(batch[..], [Effect::PointDefaultRevision(_)]) => format!(
-                "points the default revision and its validating webhook back at {} (Helm release {}/{})",
+                "pointing the default revision and its validating webhook back at {} (Helm release {}/{})",
                 record.source_revision, record.base.namespace, record.base.name
             ),
             _ => decision.report.message,
@@ -87,7 +87,7 @@ impl Back<'_> {
             return None;
         }
         let message = format!(
-            "waits until {} writes its CA bundle into the default validator",
+            "waiting until {} writes its CA bundle into the default validator",
             old.name
         );
         let waiting = wait(now, WaitingOn::Validator, BACKSTOP);

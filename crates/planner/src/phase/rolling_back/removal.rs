@@ -45,7 +45,7 @@ impl Back<'_> {
             (None, Some(plane)) => self.orphan(plane),
             // A watch that lags shows no Deployment yet; that of a removal that was cut off is gone.
             (Some(release), None) if release.state == ReleaseState::Deployed && self.settling() => {
-                let message = format!("waits for the Deployment of {name} to be seen");
+                let message = format!("waiting for the Deployment of {name} to appear");
                 let waiting = wait(self.drive.now, WaitingOn::Retirement, POLL);
                 Decision::new(waiting, self.removing(message))
             }
@@ -98,7 +98,7 @@ impl Back<'_> {
             return self.rolled_back(&[message::foreign_proxies(connected)]);
         }
         let message = format!(
-            "waits for {connected} proxies to leave the new control plane (until {})",
+            "waiting for {connected} proxies to leave the new control plane (until {})",
             message::moment(deadline)
         );
         let waiting = wait(now, WaitingOn::Retirement, POLL);
@@ -109,7 +109,7 @@ impl Back<'_> {
         let record = self.drive.record;
         let namespace = record.source.namespace.clone();
         let message =
-            format!("removes the new control plane: Helm uninstalls {namespace}/{release}");
+            format!("removing the new control plane: Helm uninstalls {namespace}/{release}");
         let effect = Effect::RetireRevision {
             release,
             namespace,
@@ -123,7 +123,7 @@ impl Back<'_> {
         if !self.settling() {
             return self.rolled_back(&[message::without_release(plane)]);
         }
-        let message = format!("waits for {} to be gone", plane.name);
+        let message = format!("waiting for the removal of {}", plane.name);
         let waiting = wait(self.drive.now, WaitingOn::Retirement, POLL);
         Decision::new(waiting, self.removing(message))
     }

@@ -191,7 +191,7 @@ fn for_helm_operations() {
         Phase::Upgrading,
         on,
         reason,
-        "someone else began",
+        "someone else started",
         |_, view| {
             releases(view)[0].state = ReleaseState::Pending {
                 since: ago(600),
@@ -199,14 +199,14 @@ fn for_helm_operations() {
             };
         },
     );
-    waits(Phase::Upgrading, on, reason, "still ends", |_, view| {
+    waits(Phase::Upgrading, on, reason, "our Helm operation on", |_, view| {
         releases(view)[0].state = ReleaseState::Pending {
             since: ago(5),
             by: HelmRunner::Before,
         };
     });
     // It may be at work as long as Helm's own timeout lets it: nobody knows whether that process is dead.
-    waits(Phase::Upgrading, on, reason, "still ends", |_, view| {
+    waits(Phase::Upgrading, on, reason, "our Helm operation on", |_, view| {
         releases(view)[0].state = ReleaseState::Pending {
             since: ago(90),
             by: HelmRunner::Elsewhere,
@@ -373,7 +373,7 @@ fn for_workloads() {
         Phase::Upgrading,
         on,
         reason,
-        "waits for Deployment shop/cart",
+        "waiting for Deployment shop/cart",
         |_, view| {
             let cart = cart(view);
             cart.mark = Some(TARGET.into());

@@ -235,7 +235,7 @@ fn for_the_retirement() {
         Phase::HealthChecking,
         on,
         reason,
-        "istiod to be gone",
+        "waiting for the removal of istiod",
         |upgrade, view| {
             retiring(upgrade, view);
             releases(view).remove(1);

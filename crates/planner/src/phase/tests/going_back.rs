@@ -73,7 +73,7 @@ fn before_the_new_control_plane_goes() {
     };
     check(
         WaitingOn::ControlPlane,
-        "waits for the old control plane (1.30.2)",
+        "waiting for the old control plane (1.30.2)",
         |v| {
             planes(v)[0].ready = 1;
         },
@@ -87,13 +87,13 @@ fn before_the_new_control_plane_goes() {
     check(WaitingOn::Unreadable, "the validating webhook", |v| {
         v.validator = Seen::Unreadable("no".into());
     });
-    check(WaitingOn::ForeignHelm, "someone else began", |v| {
+    check(WaitingOn::ForeignHelm, "someone else started", |v| {
         releases(v)[2].state = ReleaseState::Pending {
             since: ago(5),
             by: HelmRunner::Foreign,
         };
     });
-    check(WaitingOn::ForeignHelm, "still ends", |v| {
+    check(WaitingOn::ForeignHelm, "our Helm operation on", |v| {
         releases(v)[2].state = ReleaseState::Pending {
             since: ago(5),
             by: HelmRunner::Before,
@@ -101,7 +101,7 @@ fn before_the_new_control_plane_goes() {
     });
     check(
         WaitingOn::Retirement,
-        "waits for 2 proxies to leave the new",
+        "waiting for 2 proxies to leave the new",
         |v| {
             planes(v)[1].live = Seen::Present(LiveCounters {
                 connected: 2,
@@ -118,12 +118,12 @@ fn before_the_new_control_plane_goes() {
     });
     check(
         WaitingOn::Retirement,
-        "waits for istiod-1-31-0 to be gone",
+        "waiting for the removal of istiod-1-31-0",
         |v| {
             releases(v).remove(2);
         },
     );
-    check(WaitingOn::Retirement, "to be seen", |v| {
+    check(WaitingOn::Retirement, "to appear", |v| {
         planes(v).remove(1);
     });
 }

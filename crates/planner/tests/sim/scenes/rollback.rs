@@ -127,7 +127,7 @@ fn manual(name: &'static str) -> Story {
 
 fn waits_for_a_person(world: &World) -> bool {
     let object = world.object.as_ref();
-    object.is_some_and(|object| object.status.message.starts_with("holds: "))
+    object.is_some_and(|object| object.status.message.starts_with("waiting for a person: "))
 }
 
 fn manual_and_mended() -> Story {

@@ -283,12 +283,12 @@ impl Drive<'_> {
         } = gateway;
         let message = if *revision == self.heading.to {
             format!(
-                "{}moves Gateway {namespace}/{name} to {revision}",
+                "{}moving Gateway {namespace}/{name} to {revision}",
                 self.wave()
             )
         } else {
             format!(
-                "{}keeps Gateway {namespace}/{name} at {revision} until its turn comes, by label {ISTIO_REV}",
+                "{}keeping Gateway {namespace}/{name} at {revision} until its turn comes, by label {ISTIO_REV}",
                 self.wave()
             )
         };
@@ -324,7 +324,7 @@ impl Drive<'_> {
             ));
         }
         let message = format!(
-            "{}waits for {name}, which istiod {} rolls",
+            "{}waiting for {name}, which istiod {} rolls",
             self.wave(),
             roll.revision
         );

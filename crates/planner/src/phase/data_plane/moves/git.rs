@@ -111,7 +111,7 @@ fn say(changes: &[Change]) -> String {
         }
     };
     format!(
-        "waits until someone makes these changes where they come from (Git?), and goes on by itself: {}{more}",
+        "waiting for these changes where the objects come from (Git?), and continuing by itself then: {}{more}",
         first.join("; ")
     )
 }

@@ -48,7 +48,7 @@ fn gateways_move_one_after_the_other_in_their_turn() {
     let rolling = mesh((Some(TARGET), OLD), 2);
     assert_eq!(
         rolling.next(),
-        ["Gateways: wave gateways: waits for Gateway edge/a, which istiod 1-31-0 rolls"]
+        ["Gateways: wave gateways: waiting for Gateway edge/a, which istiod 1-31-0 rolls"]
     );
     assert_eq!(mesh((Some(TARGET), TARGET), 2).next(), ["b=1-31-0"]);
     // One that does not come up in time fails like a workload.
