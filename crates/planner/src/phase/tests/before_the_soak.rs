@@ -199,19 +199,31 @@ fn for_helm_operations() {
             };
         },
     );
-    waits(Phase::Upgrading, on, reason, "our Helm operation on", |_, view| {
-        releases(view)[0].state = ReleaseState::Pending {
-            since: ago(5),
-            by: HelmRunner::Before,
-        };
-    });
+    waits(
+        Phase::Upgrading,
+        on,
+        reason,
+        "our Helm operation on",
+        |_, view| {
+            releases(view)[0].state = ReleaseState::Pending {
+                since: ago(5),
+                by: HelmRunner::Before,
+            };
+        },
+    );
     // It may be at work as long as Helm's own timeout lets it: nobody knows whether that process is dead.
-    waits(Phase::Upgrading, on, reason, "our Helm operation on", |_, view| {
-        releases(view)[0].state = ReleaseState::Pending {
-            since: ago(90),
-            by: HelmRunner::Elsewhere,
-        };
-    });
+    waits(
+        Phase::Upgrading,
+        on,
+        reason,
+        "our Helm operation on",
+        |_, view| {
+            releases(view)[0].state = ReleaseState::Pending {
+                since: ago(90),
+                by: HelmRunner::Elsewhere,
+            };
+        },
+    );
     waits(
         Phase::HealthChecking,
         on,
