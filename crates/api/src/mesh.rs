@@ -171,6 +171,13 @@ impl Default for ChartSource {
     }
 }
 
+impl MeshSpec {
+    /// Whether Helm installs istiod and the CRDs, and so this operator. Otherwise somebody else renders them.
+    pub fn by_helm(&self) -> bool {
+        self.installer == MeshInstaller::Helm
+    }
+}
+
 impl Default for MeshSpec {
     fn default() -> Self {
         Self {

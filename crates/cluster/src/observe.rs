@@ -344,7 +344,12 @@ impl Observer {
         view.catalog = catalog.unwrap_or_default();
         view.releases = releases.unwrap_or_default();
         if let Some(environment) = environment {
-            view.environment = environment;
+            // Watched, and there already.
+            let node_agents = std::mem::take(&mut view.environment.node_agents);
+            view.environment = Environment {
+                node_agents,
+                ..environment
+            };
         }
         if let Some(crds) = crds {
             view.environment.crds = crds;

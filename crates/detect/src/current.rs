@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use meshlift_api::{MeshInstaller, MeshType, Strategy};
+use meshlift_api::{MeshType, Strategy};
 use meshlift_istio::version::Version;
 use meshlift_model::data_plane::{excluded, of_another_mesh};
 use meshlift_model::message;
@@ -88,7 +88,7 @@ fn can_renew(
 /// Whether others render the control plane of the mesh.
 fn is_rendered(view: &MeshView) -> bool {
     let mesh = view.mesh.present();
-    mesh.is_some_and(|mesh| mesh.installer == MeshInstaller::None)
+    mesh.is_some_and(|mesh| !mesh.by_helm())
 }
 
 fn crds_behind(view: &MeshView, to: &Version) -> Option<Obstacle> {

@@ -1,6 +1,6 @@
 //! The survey: which mesh, which control plane, which releases, which target.
 
-use meshlift_api::{ClusterVerdict, DEFAULT_MESH, MeshInstaller, MeshSpec, Strategy};
+use meshlift_api::{ClusterVerdict, DEFAULT_MESH, MeshSpec, Strategy};
 use meshlift_istio::version::{StepRule, Version, path, resolve};
 use meshlift_model::message;
 use meshlift_model::upgrade::Upgrade;
@@ -81,7 +81,7 @@ pub fn survey<'a>(upgrade: &'a Upgrade, view: &'a MeshView) -> Result<Surveyed<'
         // The version is right and something else is not: the same step brings it in order.
         hops.push(to.clone());
     }
-    let (source_release, base_release) = releases_of(source, view, mesh.installer)?;
+    let (source_release, base_release) = releases_of(source, view, mesh)?;
     Ok(Surveyed::Way(Box::new(Course {
         upgrade,
         planes,
@@ -141,9 +141,9 @@ type Releases<'a> = (Result<&'a Release, Obstacle>, Result<&'a Release, Obstacle
 fn releases_of<'a>(
     source: &ControlPlane,
     view: &'a MeshView,
-    installer: MeshInstaller,
+    mesh: &MeshSpec,
 ) -> Result<Releases<'a>, Obstacle> {
-    if installer == MeshInstaller::None {
+    if !mesh.by_helm() {
         let none = found::rendered(source);
         return Ok((Err(none.clone()), Err(none)));
     }

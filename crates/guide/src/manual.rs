@@ -21,7 +21,7 @@ mod tags;
 mod tests;
 mod values;
 
-use meshlift_api::{MeshInstaller, MeshType, UpgradePath};
+use meshlift_api::{MeshType, UpgradePath};
 use meshlift_detect::steps::step_rule;
 use meshlift_istio::version::{StepRule, TargetVersion, Version, path, resolve};
 use meshlift_model::view::{ControlPlane, Installer, MeshView};
@@ -57,7 +57,7 @@ pub fn manual(
         hosted::guide(&mut guide, way, &found, &hops);
         return Ok(guide.finish());
     };
-    if found.spec.installer == MeshInstaller::None {
+    if !found.spec.by_helm() {
         if way == Way::InPlace {
             return Err(rendered_in_place(&found));
         }
@@ -188,7 +188,7 @@ fn head(guide: &mut Guide, way: Way, found: &Found<'_>, hops: &[Version]) {
 }
 
 fn installer(found: &Found<'_>, plane: &ControlPlane) -> String {
-    if found.spec.installer == MeshInstaller::None {
+    if !found.spec.by_helm() {
         return "charts that others render".to_owned();
     }
     match &plane.installer {

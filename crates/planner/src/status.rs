@@ -328,7 +328,7 @@ fn set_times(
 
 // --- conditions, one function each -----------------------------------------------------------
 
-pub(crate) fn set_conditions(
+fn set_conditions(
     now: Timestamp,
     generation: i64,
     status: &mut MeshUpgradeStatus,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use meshlift_api::{MeshInstaller, Mode, Phase, Step};
+use meshlift_api::{MeshSpec, Mode, Phase, Step};
 use meshlift_model::data_plane::{DataPlaneView, Placement, assess_toward, waits_for_pods};
 use meshlift_model::heading::{By, Heading};
 use meshlift_model::proof::{self, DryRuns};
@@ -113,7 +113,7 @@ pub fn wanted(now: Timestamp, upgrade: &Upgrade, view: &MeshView) -> Wanted {
 /// Whether this operator installs charts for the mesh.
 fn installs(view: &MeshView) -> bool {
     let mesh = view.mesh.present();
-    mesh.is_none_or(|mesh| mesh.installer == MeshInstaller::Helm)
+    mesh.is_none_or(MeshSpec::by_helm)
 }
 
 /// Whether Helm has something to put back before an upgrade in place ends.

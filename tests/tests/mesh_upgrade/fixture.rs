@@ -66,12 +66,7 @@ fn with_mesh_beside<F: Future<Output = Result<()>>>(
     options: IstioOptions,
     test: impl FnOnce(Bed) -> F,
 ) -> Result<()> {
-    if !is_root_or_skips(&cluster.name) {
-        return Ok(());
-    }
-    Runtime::new()?.block_on(async {
-        let _alone = alone.lock().await;
-        let bed = Bed::up(cluster).await?;
+    with_bed(alone, cluster, async |bed| {
         let mut values = custom();
         istio::merge(&mut values, options.values.clone());
         let options = IstioOptions { values, ..options };
@@ -80,18 +75,27 @@ fn with_mesh_beside<F: Future<Output = Result<()>>>(
     })
 }
 
-/// Runs one test on a cluster of its own under load that has no Istio yet, if this is root.
-pub(crate) fn with_bare_cluster<F: Future<Output = Result<()>>>(
-    name: &str,
-    test: impl FnOnce(Bed) -> F,
+/// Runs one test on a cluster that is started so, beside no other one that takes the same turn, if this is root.
+fn with_bed(
+    alone: &'static Mutex<()>,
+    cluster: Options,
+    test: impl AsyncFnOnce(Bed) -> Result<()>,
 ) -> Result<()> {
-    if !is_root_or_skips(name) {
+    if !is_root_or_skips(&cluster.name) {
         return Ok(());
     }
     Runtime::new()?.block_on(async {
-        let _alone = UNDER_LOAD.lock().await;
-        test(Bed::up(Options::mesh(name)).await?).await
+        let _alone = alone.lock().await;
+        test(Bed::up(cluster).await?).await
     })
+}
+
+/// Runs one test on a cluster of its own under load that has no Istio yet, if this is root.
+pub(crate) fn with_bare_cluster(
+    name: &str,
+    test: impl AsyncFnOnce(Bed) -> Result<()>,
+) -> Result<()> {
+    with_bed(&UNDER_LOAD, Options::mesh(name), test)
 }
 
 /// Values that people set, which must survive.

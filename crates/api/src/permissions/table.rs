@@ -5,20 +5,33 @@ use super::{FENCE, ISTIO_CRDS, Permission, Scope};
 /// What Helm 4 does with the objects of a release.
 const HELM: &[&str] = &["get", "create", "patch", "delete"];
 
+impl Scope {
+    /// A right to objects of any name.
+    const fn right(
+        self,
+        group: &'static str,
+        resource: &'static str,
+        verbs: &'static [&'static str],
+        why: &'static str,
+    ) -> Permission {
+        Permission {
+            group,
+            resource,
+            verbs,
+            names: &[],
+            scope: self,
+            why,
+        }
+    }
+}
+
 const fn cluster(
     group: &'static str,
     resource: &'static str,
     verbs: &'static [&'static str],
     why: &'static str,
 ) -> Permission {
-    Permission {
-        group,
-        resource,
-        verbs,
-        names: &[],
-        scope: Scope::Cluster,
-        why,
-    }
+    Scope::Cluster.right(group, resource, verbs, why)
 }
 
 const fn control_plane(
@@ -27,15 +40,7 @@ const fn control_plane(
     verbs: &'static [&'static str],
     why: &'static str,
 ) -> Permission {
-    let scope = Scope::ControlPlaneNamespace;
-    Permission {
-        group,
-        resource,
-        verbs,
-        names: &[],
-        scope,
-        why,
-    }
+    Scope::ControlPlaneNamespace.right(group, resource, verbs, why)
 }
 
 const fn own(
@@ -44,15 +49,7 @@ const fn own(
     verbs: &'static [&'static str],
     why: &'static str,
 ) -> Permission {
-    let scope = Scope::OperatorNamespace;
-    Permission {
-        group,
-        resource,
-        verbs,
-        names: &[],
-        scope,
-        why,
-    }
+    Scope::OperatorNamespace.right(group, resource, verbs, why)
 }
 
 /// Every right the operator uses.

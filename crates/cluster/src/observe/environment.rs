@@ -173,7 +173,6 @@ impl Surroundings {
             autoscalers: autoscalers.map_or(Seen::Absent, found),
             quotas: quotas.map_or(Seen::Absent, found),
             injectors,
-            node_agents: node_agents::look(watches),
             envoy_filters: found(envoy_filters),
             other_installers,
             helm_releases,

@@ -1,7 +1,7 @@
 //! The running control plane: it must work before another one is put beside it.
 
+use meshlift_api::Severity;
 use meshlift_api::labels::DEFAULT_VALIDATOR;
-use meshlift_api::{MeshInstaller, Severity};
 use meshlift_istio::values;
 use meshlift_model::message;
 use meshlift_model::record::release_of;
@@ -272,8 +272,8 @@ fn begun_by_hand(subject: &Subject<'_>) -> Vec<Finding> {
     };
     let begun = subject.plane(&revision);
     // Of a mesh that others render it is theirs to bring it up.
-    let rendered = subject.course.mesh.installer == MeshInstaller::None;
-    let begun = begun.filter(|plane| !rendered && *plane != source && plane.installer != ours);
+    let by_helm = subject.course.mesh.by_helm();
+    let begun = begun.filter(|plane| by_helm && *plane != source && plane.installer != ours);
     let finding = |plane: &ControlPlane| {
         let ControlPlane {
             namespace, name, ..

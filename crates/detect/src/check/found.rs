@@ -1,6 +1,6 @@
 //! What the survey may find: no mesh, no way to tell what runs, or a mesh that is not to be touched.
 
-use meshlift_api::{MeshInstaller, MeshSpec, MeshType, Severity, Strategy};
+use meshlift_api::{MeshSpec, MeshType, Severity, Strategy};
 use meshlift_model::view::{ControlPlane, Installer};
 
 use super::{Check, Look, Obstacle};
@@ -182,20 +182,12 @@ fn mesh_external(mesh: &MeshSpec) -> Option<Obstacle> {
     })
 }
 
+/// A mesh that others render has no release of ours, which matters only in place.
 fn rendered_in_place(subject: &super::Subject<'_>) -> Vec<super::Finding> {
-    let course = subject.course;
-    let rendered = course.mesh.installer == MeshInstaller::None;
-    if !rendered || course.upgrade.spec.strategy == Strategy::Canary {
-        return Vec::new();
+    match subject.course.upgrade.spec.strategy {
+        Strategy::Canary => Vec::new(),
+        Strategy::InPlace => release_finding(&subject.course.source_release, &RENDERED),
     }
-    let plane = course.source;
-    vec![super::Finding::wrong(
-        format!(
-            "istiod {}/{} is rendered by others (spec.installer of the Mesh is None), and the strategy is InPlace",
-            plane.namespace, plane.name
-        ),
-        "set spec.strategy to Canary",
-    )]
 }
 
 /// The Helm release that a control plane belongs to, or why it cannot be upgraded.
@@ -216,14 +208,14 @@ pub fn helm_release(plane: &ControlPlane) -> Result<&str, Obstacle> {
     ))
 }
 
-/// Why there is no Helm release of ours: the Mesh says that somebody else renders the control plane.
+/// Why there is no Helm release of ours, and why that is in the way of an upgrade in place.
 pub fn rendered(plane: &ControlPlane) -> Obstacle {
     Obstacle::new(
         &RENDERED,
         format!(
-            "istiod {}/{} is rendered by others (spec.installer of the Mesh is None)",
+            "istiod {}/{} is rendered by others (spec.installer of the Mesh is None), and the strategy is InPlace",
             plane.namespace, plane.name
         ),
-        "",
+        "set spec.strategy to Canary",
     )
 }

@@ -134,7 +134,7 @@ fn cni_after(subject: &Subject<'_>) -> Vec<Finding> {
         _ => "when the upgrade is done, and after each step of it to the version of that step",
     };
     agents(subject, NodeAgentKind::Cni, |agent| {
-        let version = agent.version.as_ref().filter(|version| *version < to)?;
+        let version = agent.behind(to)?;
         Some(Finding::wrong(
             format!("the CNI agent stays at {version}: this operator does not upgrade it"),
             format!("{when}: {}", upgrade(subject, agent, to)),

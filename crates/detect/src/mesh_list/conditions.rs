@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use meshlift_api::conditions as c;
-use meshlift_api::{AvailableVersion, ClusterVerdict, MeshInstaller, MeshStatus, MeshType};
+use meshlift_api::{AvailableVersion, ClusterVerdict, MeshStatus, MeshType};
 use meshlift_istio::version::Version;
 use meshlift_model::message;
 use meshlift_model::view::{ControlPlane, Installer, MeshView, Seen};
@@ -141,9 +141,7 @@ fn ready(mesh: &KnownMesh, view: &MeshView, status: &MeshStatus) -> Finding {
 fn type_advice(mesh: &KnownMesh, main: &ControlPlane) -> String {
     let by_helm = matches!(main.installer, Installer::Helm { .. });
     match mesh.spec.mesh_type {
-        MeshType::Dedicated | MeshType::Hosted
-            if !by_helm && mesh.spec.installer == MeshInstaller::Helm =>
-        {
+        MeshType::Dedicated | MeshType::Hosted if !by_helm && mesh.spec.by_helm() => {
             format!(
                 "; who installed it: {}, and spec.installer is Helm: set spec.installer to None if its manifests come from Git, or spec.type to External, or move it to Helm",
                 installer_name(&main.installer)

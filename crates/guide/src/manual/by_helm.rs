@@ -5,7 +5,7 @@ use meshlift_istio::version::Version;
 use super::found::Found;
 use super::guide::{Guide, command, quote};
 use super::helm::{self, ISTIOD_VALUES, Releases};
-use super::stage::{self, Sees, Stage};
+use super::stage::{self, LABELS_BACK, Stage};
 use super::values::{Flags, RaisedMinimum, istiod as istiod_flags, raised_minimum, versioned};
 use super::{Way, crds, tags};
 
@@ -19,9 +19,7 @@ pub(super) fn canary(
     let releases = Releases::of(found, istiod);
     helm::save(guide, found, &releases);
     for stage in stage::stages(found, istiod, hops) {
-        if hops.len() > 1 {
-            guide.heading(&format!("== From {} to {}", stage.from, stage.to));
-        }
+        stage::heading(guide, &stage, hops);
         let own = istiod_flags(found, releases.istiod_release, &stage);
         let raised = raised_minimum(found, releases.istiod_release);
         let flags = with_minimum(&own, raised.as_ref());
@@ -92,10 +90,7 @@ fn move_data_plane(
         };
         tags::move_tags(guide, way, found, stage, &keep, &by_helm);
     }
-    guide.step("Workloads");
-    let moves = found.moves(&stage.revision, false);
-    stage::restart(guide, &moves, &Sees::Revision(&stage.revision));
-    guide.back("put the labels (and tags) back as above and restart the same workloads again.");
+    stage::move_workloads(guide, found, stage, LABELS_BACK);
 }
 
 /// The flags with the minimum of the autoscaler raised, while both control planes run.
@@ -220,8 +215,7 @@ fn retire(guide: &mut Guide, found: &Found<'_>, stage: &Stage<'_>) {
         "The old control plane {} goes",
         stage.old_istiod()
     ));
-    guide.say("Leave it for as long as you want to be able to go back quickly: an hour at least, a day if you can.");
-    stage::unused(guide, found, stage);
+    stage::before_removal(guide, found, stage);
     guide.run(&command(&[
         "helm",
         "-n",

@@ -5,7 +5,7 @@ use meshlift_istio::version::Version;
 use super::Way;
 use super::found::Found;
 use super::guide::{Guide, command, quote};
-use super::stage::{self, Sees, Stage, deployment_of};
+use super::stage::{self, LABELS_BACK, Stage, deployment_of};
 use super::tags::{self, Detach};
 
 const FILE: &str = "istio-operator.yaml";
@@ -40,9 +40,7 @@ fn save(guide: &mut Guide, found: &Found<'_>) {
 pub(super) fn canary(guide: &mut Guide, found: &Found<'_>, hops: &[Version]) {
     save(guide, found);
     for stage in stage::stages(found, "", hops) {
-        if hops.len() > 1 {
-            guide.heading(&format!("== From {} to {}", stage.from, stage.to));
-        }
+        stage::heading(guide, &stage, hops);
         install(guide, found, &stage);
         guide.step(&format!("Namespaces to revision {}", stage.revision));
         stage::move_namespaces(guide, found, &stage);
@@ -54,10 +52,7 @@ pub(super) fn canary(guide: &mut Guide, found: &Found<'_>, hops: &[Version]) {
             };
             tags::move_tags(guide, Way::Canary, found, &stage, &none, "");
         }
-        guide.step("Workloads");
-        let moves = found.moves(&stage.revision, false);
-        stage::restart(guide, &moves, &Sees::Revision(&stage.revision));
-        guide.back("put the labels (and tags) back as above and restart the same workloads again.");
+        stage::move_workloads(guide, found, &stage, LABELS_BACK);
         default_revision(guide, found, &stage);
         retire(guide, found, &stage);
     }
@@ -144,8 +139,7 @@ fn retire(guide: &mut Guide, found: &Found<'_>, stage: &Stage<'_>) {
         "The old control plane {} goes",
         stage.old_istiod()
     ));
-    guide.say("Leave it for as long as you want to be able to go back quickly: an hour at least, a day if you can.");
-    stage::unused(guide, found, stage);
+    stage::before_removal(guide, found, stage);
     guide.run(&uninstall(found, &stage.from_revision));
     guide.run(&format!(
         "kubectl -n {} get deployments -l app=istiod",

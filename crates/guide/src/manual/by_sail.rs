@@ -5,7 +5,7 @@ use meshlift_istio::version::Version;
 use super::Way;
 use super::found::Found;
 use super::guide::{Guide, command, quote};
-use super::stage::{self, Sees, Stage, deployment_of};
+use super::stage::{self, Stage, deployment_of};
 
 /// `default-v1-30-2`, as the operator names a revision of the Istio object `default`.
 fn revision_of(object: &str, version: &Version) -> String {
@@ -53,9 +53,7 @@ pub(super) fn guide(
         before.clone_from(&stage.revision);
     }
     for stage in &stages {
-        if hops.len() > 1 {
-            guide.heading(&format!("== From {} to {}", stage.from, stage.to));
-        }
+        stage::heading(guide, stage, hops);
         version(guide, found, &object, stage, way);
         match way {
             Way::InPlace => super::in_place::restart(guide, found, &stage.to),
@@ -147,10 +145,12 @@ fn canary(guide: &mut Guide, found: &Found<'_>, object: &str, stage: &Stage<'_>)
             ]));
         }
     }
-    guide.step("Workloads");
-    let moves = found.moves(&stage.revision, false);
-    stage::restart(guide, &moves, &Sees::Revision(&stage.revision));
-    guide.back("put the labels back as above and restart the same workloads again. The old revision stays as long as something uses it.");
+    stage::move_workloads(
+        guide,
+        found,
+        stage,
+        "put the labels back as above and restart the same workloads again. The old revision stays as long as something uses it.",
+    );
     guide.step(&format!(
         "The old control plane {} goes by itself",
         deployment_of(&stage.from_revision)

@@ -4,7 +4,7 @@ use meshlift_istio::version::Version;
 
 use super::found::Found;
 use super::guide::{Guide, command};
-use super::stage::{self, Sees};
+use super::stage;
 use super::{Way, by_helm};
 
 pub(super) fn guide(guide: &mut Guide, way: Way, found: &Found<'_>, hops: &[Version]) {
@@ -55,10 +55,12 @@ fn without_release(guide: &mut Guide, way: Way, found: &Found<'_>, hops: &[Versi
                 tags.join(", ")
             ));
         }
-        guide.step("Workloads");
-        let moves = found.moves(&stage.revision, false);
-        stage::restart(guide, &moves, &Sees::Revision(&stage.revision));
-        guide.back("put the labels back as above and restart the same workloads again.");
+        stage::move_workloads(
+            guide,
+            found,
+            &stage,
+            "put the labels back as above and restart the same workloads again.",
+        );
         guide.step("Tell the owner that this cluster has moved");
         guide.say("The old control plane goes there, when no cluster uses it any more.");
     }

@@ -5,13 +5,11 @@ use meshlift_model::message::Commits;
 
 use super::found::Found;
 use super::guide::Guide;
-use super::stage::{self, Sees, Stage};
+use super::stage::{self, LABELS_BACK, Stage};
 
 pub(super) fn canary(guide: &mut Guide, found: &Found<'_>, hops: &[Version]) {
     for stage in stage::stages(found, "", hops) {
-        if hops.len() > 1 {
-            guide.heading(&format!("== From {} to {}", stage.from, stage.to));
-        }
+        stage::heading(guide, &stage, hops);
         hop(guide, found, &stage);
     }
 }
@@ -51,10 +49,7 @@ fn hop(guide: &mut Guide, found: &Found<'_>, stage: &Stage<'_>) {
             stage.revision
         ));
     }
-    guide.step("Workloads");
-    let moves = found.moves(&stage.revision, false);
-    stage::restart(guide, &moves, &Sees::Revision(&stage.revision));
-    guide.back("put the labels (and tags) back as above and restart the same workloads again.");
+    stage::move_workloads(guide, found, stage, LABELS_BACK);
     if found.view.may_move_validator(&found.home) {
         commit(
             guide,
@@ -65,7 +60,6 @@ fn hop(guide: &mut Guide, found: &Found<'_>, stage: &Stage<'_>) {
         guide.good(&format!("it names {}.", stage.istiod()));
     }
     guide.step("The old control plane is removed");
-    guide.say("Leave it for as long as you want to be able to go back quickly: an hour at least, a day if you can.");
-    stage::unused(guide, found, stage);
+    stage::before_removal(guide, found, stage);
     guide.say(&format!("Commit: {}.", commits.removal()));
 }

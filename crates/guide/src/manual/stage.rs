@@ -226,6 +226,31 @@ fn label_back(namespace: &str, had: &[&str], revision: &str) -> String {
     command(&words)
 }
 
+/// The heading of a hop, where there are several.
+pub(super) fn heading(guide: &mut Guide, stage: &Stage<'_>, hops: &[Version]) {
+    if hops.len() > 1 {
+        guide.heading(&format!("== From {} to {}", stage.from, stage.to));
+    }
+}
+
+/// The way back where labels, and tags, were moved.
+pub(super) const LABELS_BACK: &str =
+    "put the labels (and tags) back as above and restart the same workloads again.";
+
+/// Workloads to the new revision, and how they get back.
+pub(super) fn move_workloads(guide: &mut Guide, found: &Found<'_>, stage: &Stage<'_>, back: &str) {
+    guide.step("Workloads");
+    let moves = found.moves(&stage.revision, false);
+    restart(guide, &moves, &Sees::Revision(&stage.revision));
+    guide.back(back);
+}
+
+/// What is to be seen before a person removes the old control plane.
+pub(super) fn before_removal(guide: &mut Guide, found: &Found<'_>, stage: &Stage<'_>) {
+    guide.say("Leave it for as long as you want to be able to go back quickly: an hour at least, a day if you can.");
+    unused(guide, found, stage);
+}
+
 /// Workloads restarted namespace by namespace, and what is not moved by that.
 pub(super) fn restart(guide: &mut Guide, moves: &Moves<'_>, sees: &Sees<'_>) {
     if moves.restarts.is_empty() {

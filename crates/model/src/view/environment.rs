@@ -245,6 +245,13 @@ pub struct NodeAgent {
     pub ready: u32,
 }
 
+impl NodeAgent {
+    /// Its version, if that is before this one.
+    pub fn behind(&self, version: &Version) -> Option<&Version> {
+        self.version.as_ref().filter(|own| *own < version)
+    }
+}
+
 /// The DaemonSets of Istio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeAgentKind {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use meshlift_api::{
-    CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, MeshInstaller, MeshSpec, Mode,
-    Outcome, Phase, Step, Strategy,
+    CheckResult, CheckStatus, ControlPlaneRef, DEFAULT_MESH, MeshSpec, Mode, Outcome, Phase, Step,
+    Strategy,
 };
 use meshlift_detect::check::{self, Course, Obstacle, must_see};
 use meshlift_detect::current::Sidecars;
@@ -172,7 +172,7 @@ fn settle(
     // What the record cannot pin is not installed: this way a chart that cannot be had stops the upgrade before it begins.
     let why = match &view.archives {
         Seen::Present(_) => None,
-        Seen::Absent if course.mesh.installer == MeshInstaller::None => None,
+        Seen::Absent if !course.mesh.by_helm() => None,
         Seen::Absent => Some("they were not looked at"),
         Seen::Unreadable(why) => Some(why.as_str()),
     };
@@ -344,7 +344,7 @@ fn record(
         .map_err(|error| Obstacle::new(&check::VALUES, error.problem(), error.fix()))?;
     // In place the same replicas are replaced, under the same budget.
     let beside = upgrade.spec.strategy == Strategy::Canary;
-    let by_helm = course.mesh.installer == MeshInstaller::Helm;
+    let by_helm = course.mesh.by_helm();
     let (target_values, raised_minimum) = if !by_helm {
         // Its size is set by who renders it.
         (carried, None)
@@ -427,7 +427,7 @@ fn releases(
     course: &Course<'_>,
     view: &MeshView,
 ) -> Result<(RecordedRelease, RecordedRelease), Obstacle> {
-    if course.mesh.installer == MeshInstaller::None {
+    if !course.mesh.by_helm() {
         let crds = view.environment.crds.present();
         let crds = crds.and_then(|crds| version_of_crds(crds));
         let rendered = |name: &str, version: &Version| RecordedRelease {

@@ -85,11 +85,12 @@ impl Look<'_> {
     /// The CNI agent is upgraded by whoever installed it, and after the control plane.
     fn cni_is_behind(&self) -> Option<String> {
         let agents = self.view.environment.node_agents.present()?;
-        let to = &self.record.target_version;
-        agents.iter().find_map(|agent| {
-            let version = agent.version.as_ref().filter(|version| *version < to)?;
-            let cni = agent.kind == NodeAgentKind::Cni;
-            cni.then(|| message::cni_is_behind(agent, version, self.record))
+        let mut cni = agents
+            .iter()
+            .filter(|agent| agent.kind == NodeAgentKind::Cni);
+        cni.find_map(|agent| {
+            let version = agent.behind(&self.record.target_version)?;
+            Some(message::cni_is_behind(agent, version, self.record))
         })
     }
 

@@ -111,7 +111,7 @@ fn say(changes: &[Change]) -> String {
         }
     };
     format!(
-        "waiting for these changes where the objects come from (Git?), and continuing by itself then: {}{more}",
+        "waiting until these changes are made where the objects come from (Git?); the upgrade then continues by itself: {}{more}",
         first.join("; ")
     )
 }
